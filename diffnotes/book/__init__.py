@@ -1,0 +1,1 @@
+"""What only the notebooks use: checks, symbols, plots, explorers, the training dashboard."""

@@ -1,0 +1,1 @@
+"""The mathematics of diffusion, in torch: schedules, forward process, parameterisations, losses, samplers."""

@@ -1,0 +1,68 @@
+"""What training minimises: the squared error of the prediction, weighted by time or not.
+
+The network is called as model(x_t, t, y) and answers in the language that model.target names ("eps", "x0" or "v").
+Losses are means over the coordinates of an image. The derivation's squared norms are sums: d times as large.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from diffnotes.process.forward import Images, q_sample
+from diffnotes.process.parameterize import target_of
+from diffnotes.process.schedules import Schedule
+
+
+class Denoiser(Protocol):
+    """Anything that answers model(x_t, t, y): a network, or a closed form of process/exact.py."""
+
+    @property
+    def target(self) -> str:
+        """What the answer is: "eps", "x0" or "v"."""
+
+    def __call__(self, x_t: Images, t: Int[Tensor, "batch"], y: Int[Tensor, "batch"] | None = None) -> Images:
+        """The prediction for x_t at the times t, of x_t's shape."""
+
+
+def simple_loss(
+    model: Denoiser,
+    schedule: Schedule,
+    x0: Images,
+    t: Int[Tensor, "batch"],
+    eps: Images,
+    y: Int[Tensor, "batch"] | None = None,
+) -> Float[Tensor, "batch"]:
+    """Mean squared error of the prediction for each image, with no weight in t (Ho et al. 2020, eq. 14):
+    || target - model(sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, t) ||^2 / d.   Shape (B,)."""
+    x_t = q_sample(schedule, x0, t, eps)
+    prediction = model(x_t, t.to(x_t.device), y)
+    return (target_of(schedule, model.target, x0, eps, t) - prediction.to(x_t.dtype)).square().flatten(1).mean(1)
+
+
+def weighted_loss(
+    weight: Callable[[Schedule, Int[Tensor, "batch"]], Float[Tensor, "batch"]],
+    model: Denoiser,
+    schedule: Schedule,
+    x0: Images,
+    t: Int[Tensor, "batch"],
+    eps: Images,
+    y: Int[Tensor, "batch"] | None = None,
+) -> Float[Tensor, "batch"]:
+    """simple_loss times weight(schedule, t), for each image. Shape (B,)."""
+    return weight(schedule, t).to(x0) * simple_loss(model, schedule, x0, t, eps, y)
+
+
+def bound_weight(schedule: Schedule, t: Int[Tensor, "batch"]) -> Float[Tensor, "batch"]:
+    """What the variational bound puts before ||eps - eps_hat||^2 when sigma_t^2 = beta_t (Ho et al. 2020, eq. 12):
+    beta_t / (2 alpha_t (1 - alpha_bar_t)), float64. For a network with target "eps"."""
+    t = t.cpu()
+    return schedule.beta[t] / (2 * schedule.alpha[t] * (1 - schedule.alpha_bar[t]))
+
+
+def min_snr_weight(schedule: Schedule, t: Int[Tensor, "batch"], gamma: float = 5.0) -> Float[Tensor, "batch"]:
+    """min(SNR(t), gamma) / SNR(t), for a network with target "eps" (Hang et al. 2023, section 3.4), float64."""
+    snr = schedule.snr[t.cpu()]
+    return torch.clamp(snr, max=gamma) / snr

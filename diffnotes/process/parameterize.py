@@ -1,0 +1,97 @@
+"""One prediction, four languages: eps, x0, v and the score.
+
+All follow from  x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps  (book, eq. 4.6), solved for what is wanted:
+
+    x_0   = (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t)                  (book, eq. 4.9)
+    eps   = (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t)                  (book, eq. 4.9)
+    v     = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0                      (Salimans and Ho 2022, appendix D)
+    score = -eps / sqrt(1 - alpha_bar_t)                                           (Song et al. 2021, section 3)
+"""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from diffnotes.process.forward import Times
+from diffnotes.process.schedules import Schedule, check_t, per_image
+
+Images = Float[Tensor, "batch *dims"]
+TARGETS = ("eps", "x0", "v")
+
+
+def _roots(schedule: Schedule, t: Times, x: Tensor, lowest: int = 1) -> tuple[Tensor, Tensor]:
+    """sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t), shaped to multiply x."""
+    abar = schedule.alpha_bar[check_t(schedule, t, lowest)]
+    return per_image(abar.sqrt(), x), per_image((1 - abar).sqrt(), x)
+
+
+def eps_from_x0(schedule: Schedule, x0: Images, x_t: Images, t: Times) -> Images:
+    """eps = (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t), t in 1..T (book, eq. 4.9)."""
+    a, b = _roots(schedule, t, x_t)
+    return (x_t - a * x0) / b
+
+
+def x0_from_eps(schedule: Schedule, eps: Images, x_t: Images, t: Times) -> Images:
+    """x_0 = (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t), t in 1..T (book, eq. 4.9).
+
+    Where alpha_bar_t = 0 the image is not in x_t any more, and ValueError says so."""
+    a, b = _roots(schedule, t, x_t)
+    if not bool((a > 0).all()):
+        raise ValueError(
+            'alpha_bar_t = 0: x_0 cannot be recovered from eps (zero terminal SNR); use target "v" or "x0"'
+        )
+    return (x_t - b * eps) / a
+
+
+def v_from(schedule: Schedule, x0: Images, eps: Images, t: Times) -> Images:
+    """v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0 (Salimans and Ho 2022, appendix D)."""
+    a, b = _roots(schedule, t, x0)
+    return a * eps - b * x0
+
+
+def x0_from_v(schedule: Schedule, v: Images, x_t: Images, t: Times) -> Images:
+    """x_0 = sqrt(alpha_bar_t) x_t - sqrt(1 - alpha_bar_t) v: (x_t, v) is (x_0, eps) rotated."""
+    a, b = _roots(schedule, t, x_t)
+    return a * x_t - b * v
+
+
+def eps_from_v(schedule: Schedule, v: Images, x_t: Images, t: Times) -> Images:
+    """eps = sqrt(1 - alpha_bar_t) x_t + sqrt(alpha_bar_t) v."""
+    a, b = _roots(schedule, t, x_t)
+    return b * x_t + a * v
+
+
+def score_from_eps(schedule: Schedule, eps: Images, t: Times) -> Images:
+    """score = -eps / sqrt(1 - alpha_bar_t): the gradient of log q(x_t | x_0), or of log q(x_t) if eps = E[eps | x_t]."""
+    _, b = _roots(schedule, t, eps)
+    return -eps / b
+
+
+def eps_from_score(schedule: Schedule, score: Images, t: Times) -> Images:
+    """eps = -sqrt(1 - alpha_bar_t) score."""
+    _, b = _roots(schedule, t, score)
+    return -b * score
+
+
+def target_of(schedule: Schedule, target: str, x0: Images, eps: Images, t: Times) -> Images:
+    """What a network with this `target` ("eps", "x0" or "v") should answer when shown x_t."""
+    _check_target(target)
+    if target == "eps":
+        return eps
+    if target == "x0":
+        return x0
+    return v_from(schedule, x0, eps, t)
+
+
+def x0_and_eps(schedule: Schedule, target: str, output: Images, x_t: Images, t: Times) -> tuple[Images, Images]:
+    """The two halves (x0_hat, eps_hat) of x_t that a network's `output` stands for; together they always give x_t back."""
+    _check_target(target)
+    if target == "eps":
+        return x0_from_eps(schedule, output, x_t, t), output
+    if target == "x0":
+        return output, eps_from_x0(schedule, output, x_t, t)
+    return x0_from_v(schedule, output, x_t, t), eps_from_v(schedule, output, x_t, t)
+
+
+def _check_target(target: str) -> None:
+    if target not in TARGETS:
+        raise ValueError(f'target must be one of "eps", "x0", "v", got {target!r}')

@@ -1,0 +1,235 @@
+"""From noise to images: DDPM (ancestral sampling) and DDIM, one step each, and the loops around them.
+
+A loop is a generator. It yields a Frame for every time it visits, from t = T down to t = 0, and whoever calls decides
+about progress bars, pictures and stopping. Times run over a sub-sequence 0 = tau_0 < ... < tau_S = T of the schedule's.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from diffnotes.process.forward import Images, Times, check_step, q_posterior
+from diffnotes.process.losses import Denoiser
+from diffnotes.process.parameterize import eps_from_x0, x0_and_eps
+from diffnotes.process.schedules import Schedule, per_image
+
+Labels = Int[Tensor, "batch"]
+VARIANCES = ("beta_tilde", "beta")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A sampler's state at time t: x_t, and how the model splits it into image and noise. At t = 0 all is image."""
+
+    t: int
+    x_t: Images
+    x0_hat: Images
+    eps_hat: Images
+
+
+class Noise:
+    """Standard normal noise for a batch: from a torch.Generator; or, given an integer seed, from one stream for each
+    image, so that image i gets the same noise whatever the size of the batch; or, given None, from torch's own state."""
+
+    def __init__(self, generator: torch.Generator | int | None, batch: int) -> None:
+        if isinstance(generator, int):
+            self.streams = [torch.Generator().manual_seed(generator * 1_000_003 + i) for i in range(batch)]
+        elif generator is None or isinstance(generator, torch.Generator):
+            self.generator = generator
+        else:
+            raise ValueError(
+                f"generator must be a torch.Generator, an integer seed or None, got {type(generator).__name__}"
+            )
+
+    def like(self, x: Tensor) -> Tensor:
+        """Fresh noise of x's shape, dtype and device."""
+        if hasattr(self, "streams"):
+            return torch.stack([torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in self.streams]).to(
+                x.device
+            )
+        device = self.generator.device if self.generator is not None else x.device
+        return torch.randn(x.shape, generator=self.generator, dtype=x.dtype, device=device).to(x.device)
+
+
+def initial_noise(seed: int, batch: int, shape: tuple[int, ...] = (1, 28, 28)) -> Float[Tensor, "batch *dims"]:
+    """x_T ~ N(0, I), float32, (batch, *shape): image i depends on the seed and on i only, not on the batch."""
+    return Noise(seed, batch).like(torch.empty(batch, *shape))
+
+
+# -- one step -----------------------------------------------------------------------------------------------------------
+
+
+def ddpm_step(
+    schedule: Schedule,
+    x0_hat: Images,
+    x_t: Images,
+    t: Times,
+    s: Times | None,
+    noise: Images,
+    variance: str = "beta_tilde",
+) -> Images:
+    """Ancestral step from t to s (s = t - 1 if None): a draw from N(posterior mean at x0_hat, sigma^2 I).
+
+    sigma^2 is beta' = 1 - alpha_bar_t / alpha_bar_s ("beta") or the posterior's own variance ("beta_tilde"); see
+    Ho et al. 2020, section 3.2. The step that ends at s = 0 adds no noise (their algorithm 2, line 3)."""
+    if variance not in VARIANCES:
+        raise ValueError(f'variance must be "beta" or "beta_tilde", got {variance!r}')
+    mean, beta_tilde = q_posterior(schedule, x0_hat, x_t, t, s)
+    if variance == "beta_tilde":
+        return mean + beta_tilde.sqrt() * noise
+    t, s = check_step(schedule, t, s)
+    beta = torch.where(s == 0, 0.0, 1 - schedule.alpha_bar[t] / schedule.alpha_bar[s])
+    return mean + per_image(beta.sqrt(), x_t) * noise
+
+
+def ddim_sigma(schedule: Schedule, t: Times, s: Times | None = None, eta: float = 1.0) -> Tensor:
+    """sigma(eta) = eta sqrt((1 - alpha_bar_s) / (1 - alpha_bar_t)) sqrt(1 - alpha_bar_t / alpha_bar_s)
+    (Song, Meng and Ermon 2021, eq. 16, whose alpha is our alpha_bar), float64, for the step from t to s.
+
+    eta = 0 is deterministic, eta = 1 gives DDPM with beta-tilde. ValueError if eta is so large that
+    sigma^2 > 1 - alpha_bar_s: no such process exists."""
+    t, s = check_step(schedule, t, s)
+    abar_t, abar_s = schedule.alpha_bar[t], schedule.alpha_bar[s]
+    if not eta >= 0:
+        raise ValueError(f"eta must be >= 0, got {eta}")
+    sigma = eta * ((1 - abar_s) / (1 - abar_t)).sqrt() * (1 - abar_t / abar_s).sqrt()
+    if bool((sigma**2 > (1 - abar_s) * (1 + 1e-12)).any()):
+        largest = ((1 - abar_t) / (1 - abar_t / abar_s)).sqrt().min().item()
+        raise ValueError(
+            f"eta must be at most {largest:.4f} for the step from t = {t.tolist()} to s = {s.tolist()}, got {eta}"
+        )
+    return sigma
+
+
+def ddim_step(
+    schedule: Schedule, x0_hat: Images, eps_hat: Images, t: Times, s: Times | None, noise: Images, eta: float = 0.0
+) -> Images:
+    """x_s = sqrt(alpha_bar_s) x0_hat + sqrt(1 - alpha_bar_s - sigma^2) eps_hat + sigma noise,  sigma = sigma(eta)
+    (Song, Meng and Ermon 2021, eq. 12)."""
+    sigma = ddim_sigma(schedule, t, s, eta)
+    t, s = check_step(schedule, t, s)
+    abar_s = schedule.alpha_bar[s]
+    direction = (1 - abar_s - sigma**2).clamp(min=0).sqrt()
+    return (
+        per_image(abar_s.sqrt(), x0_hat) * x0_hat
+        + per_image(direction, x0_hat) * eps_hat
+        + per_image(sigma, x0_hat) * noise
+    )
+
+
+# -- the loops ----------------------------------------------------------------------------------------------------------
+
+
+def predict(
+    model: Denoiser, schedule: Schedule, x_t: Images, t: int, y: Labels | None = None, clip: bool = False
+) -> tuple[Images, Images]:
+    """(x0_hat, eps_hat) of a model at one time t for the whole batch.
+
+    With clip, x0_hat is cut to [-1, 1] and eps_hat is computed anew from it, so that the two still make up x_t."""
+    times = torch.full((len(x_t),), t, device=x_t.device)
+    output = model(x_t, times, y).to(x_t.dtype)
+    x0_hat, eps_hat = x0_and_eps(schedule, model.target, output, x_t, t)
+    if clip:
+        x0_hat = x0_hat.clamp(-1, 1)
+        eps_hat = eps_from_x0(schedule, x0_hat, x_t, t)
+    return x0_hat, eps_hat
+
+
+def ddpm_sample(
+    model: Denoiser,
+    schedule: Schedule,
+    x_T: Images,
+    *,
+    steps: int | None = None,
+    spacing: str = "linear",
+    variance: str = "beta_tilde",
+    clip: bool = False,
+    y: Labels | None = None,
+    generator: torch.Generator | int | None = None,
+) -> Iterator[Frame]:
+    """Ancestral sampling from x_T in `steps` steps (all T if None): yields steps + 1 Frames, the last one at t = 0.
+
+    variance: "beta" or "beta_tilde" (see ddpm_step); spacing: see Schedule.subsequence; generator: see Noise."""
+    if variance not in VARIANCES:
+        raise ValueError(f'variance must be "beta" or "beta_tilde", got {variance!r}')
+    tau = schedule.subsequence(schedule.T if steps is None else steps, spacing).tolist()
+    noise = Noise(generator, len(x_T))
+
+    def step(frame: Frame, s: int) -> Images:
+        return ddpm_step(schedule, frame.x0_hat, frame.x_t, frame.t, s, noise.like(frame.x_t), variance)
+
+    return _loop(model, schedule, x_T, tau, step, clip, y)
+
+
+def ddim_sample(
+    model: Denoiser,
+    schedule: Schedule,
+    x_T: Images,
+    *,
+    steps: int | None = None,
+    spacing: str = "linear",
+    eta: float = 0.0,
+    clip: bool = False,
+    y: Labels | None = None,
+    generator: torch.Generator | int | None = None,
+) -> Iterator[Frame]:
+    """DDIM sampling from x_T in `steps` steps (all T if None): yields steps + 1 Frames, the last one at t = 0.
+
+    eta = 0: x_T alone decides the image. eta = 1: DDPM with beta-tilde. Larger eta while it is admissible (ddim_sigma)."""
+    tau = schedule.subsequence(schedule.T if steps is None else steps, spacing).tolist()
+    ddim_sigma(schedule, torch.tensor(tau[1:]), torch.tensor(tau[:-1]), eta)  # an inadmissible eta is refused here
+    noise = Noise(generator, len(x_T))
+
+    def step(frame: Frame, s: int) -> Images:
+        fresh = noise.like(frame.x_t) if eta > 0 else torch.zeros_like(frame.x_t)
+        return ddim_step(schedule, frame.x0_hat, frame.eps_hat, frame.t, s, fresh, eta)
+
+    return _loop(model, schedule, x_T, tau, step, clip, y)
+
+
+def _loop(model, schedule, x_T, tau, step, clip, y) -> Iterator[Frame]:  # type: ignore[no-untyped-def]
+    x_t = x_T
+    for t, s in zip(tau[:0:-1], tau[-2::-1], strict=True):
+        with torch.no_grad():
+            frame = Frame(t, x_t, *predict(model, schedule, x_t, t, y, clip))
+            x_t = step(frame, s)
+        yield frame
+    yield Frame(0, x_t, x_t, torch.zeros_like(x_t))
+
+
+def ddim_invert(
+    model: Denoiser,
+    schedule: Schedule,
+    x_0: Images,
+    *,
+    steps: int | None = None,
+    spacing: str = "linear",
+    refine: int = 0,
+    y: Labels | None = None,
+) -> Iterator[Frame]:
+    """DDIM run backwards: from an image x_0 up to the x_T that (almost) leads to it. Yields Frames from t = 0 to t = T.
+
+    A downward step from t uses eps_hat at (x_t, t), which the way up does not know yet. So the step up uses the eps_hat
+    of where it stands; then `refine` times it looks again from where it arrived (a fixed-point iteration for the exact
+    inverse). The error of the round trip falls with more steps, and with refine."""
+    if refine < 0:
+        raise ValueError(f"refine must be >= 0, got {refine}")
+    tau = schedule.subsequence(schedule.T if steps is None else steps, spacing).tolist()
+    x_s = x_0
+    yield Frame(0, x_0, x_0, torch.zeros_like(x_0))
+    for s, t in zip(tau[:-1], tau[1:], strict=True):
+        abar_s, abar_t = schedule.alpha_bar[s], schedule.alpha_bar[t]
+        with torch.no_grad():
+            x0_hat, eps_hat = predict(model, schedule, x_s, max(s, 1), y)
+            for look in range(refine + 1):
+                # x_s = sqrt(abar_s) x0_hat + sqrt(1 - abar_s) eps_hat, solved for x0_hat, and carried to time t
+                x0_s = (x_s - per_image((1 - abar_s).sqrt(), x_s) * eps_hat) / per_image(abar_s.sqrt(), x_s)
+                x_t = per_image(abar_t.sqrt(), x_s) * x0_s + per_image((1 - abar_t).sqrt(), x_s) * eps_hat
+                if look < refine:
+                    _, eps_hat = predict(model, schedule, x_t, t, y)
+            x0_hat, eps_hat = predict(model, schedule, x_t, t, y)
+        x_s = x_t
+        yield Frame(t, x_t, x0_hat, eps_hat)

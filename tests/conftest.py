@@ -1,0 +1,18 @@
+"""What all tests share. The import hook makes beartype check every jaxtyping shape of the package at run time."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+from jaxtyping import install_import_hook
+
+install_import_hook(["diffnotes.process", "diffnotes.models", "diffnotes.training"], "beartype.beartype")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    """A generator with a fixed seed: the same numbers in every run."""
+    return torch.Generator().manual_seed(0)
