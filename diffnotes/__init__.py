@@ -1,17 +1,28 @@
 """diffnotes: the mathematics, the U-Net, the trainer and the samplers of an interactive textbook on diffusion models."""
 
+from diffnotes.models.unet import UNet
 from diffnotes.process.forward import q_posterior, q_sample, q_step
 from diffnotes.process.samplers import Frame, ddim_invert, ddim_sample, ddpm_sample, initial_noise
 from diffnotes.process.schedules import Schedule
+from diffnotes.training.data import DataUnavailable, Images, load_images
+from diffnotes.training.trainer import TrainConfig, Trainer, TrainState, load_model
 
 __version__ = "0.1.0"
 __all__ = [
+    "DataUnavailable",
     "Frame",
+    "Images",
     "Schedule",
+    "TrainConfig",
+    "TrainState",
+    "Trainer",
+    "UNet",
     "ddim_invert",
     "ddim_sample",
     "ddpm_sample",
     "initial_noise",
+    "load_images",
+    "load_model",
     "q_posterior",
     "q_sample",
     "q_step",

@@ -1,0 +1,116 @@
+"""Pictures: one look for the whole book, alt text on every figure, and images of digits.
+
+Figures are made with matplotlib's object interface (never pyplot), and shown as HTML with an alt text: the only form in
+which JupyterLab, the HTML edition and code hosts all keep it."""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from IPython.display import HTML, display
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from diffnotes.process.samplers import Frame
+from diffnotes.training.grid import grey, grid_image
+
+# Okabe and Ito's eight colours: told apart with any kind of colour vision
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#222222",
+)  # fmt: skip
+STYLE = {
+    "axes.prop_cycle": matplotlib.cycler(color=[BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK]),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "lines.linewidth": 2.0,
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+}
+
+
+def subplots(
+    rows: int = 1, columns: int = 1, size: tuple[float, float] = (7.0, 3.2), **kwargs: Any
+) -> tuple[Figure, Any]:
+    """A figure in the book's style and its axes, as pyplot.subplots gives them; size in inches. Show it with `show`."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size, dpi=100, layout="constrained")
+        FigureCanvasAgg(figure)
+        return figure, figure.subplots(rows, columns, **kwargs)
+
+
+def show(picture: Figure | Image.Image, alt: str, width: int | None = None) -> None:
+    """Display a figure or a PIL image with its alt text, `width` CSS pixels wide (its own width unless given)."""
+    display(HTML(img_tag(picture, alt, width)))
+
+
+def img_tag(picture: Figure | Image.Image, alt: str, width: int | None = None) -> str:
+    """The picture as an HTML <img> that carries its own data."""
+    if not alt.strip():
+        raise ValueError("alt must say in a sentence what the picture shows, got an empty text")
+    shown = int(picture.get_figwidth() * 100) if isinstance(picture, Figure) else picture.width
+    image = figure_image(picture, dpi=160) if isinstance(picture, Figure) else picture
+    colours = image if image.mode == "L" else image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    buffer = io.BytesIO()
+    colours.save(buffer, "png", optimize=True)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return (
+        f'<img alt="{html.escape(alt)}" width="{width or shown}" style="max-width:100%;height:auto" '
+        f'src="data:image/png;base64,{data}">'
+    )
+
+
+def figure_image(figure: Figure, dpi: int = 100) -> Image.Image:
+    """The figure as a PIL image."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return Image.open(buffer)
+
+
+def images(x: Tensor, alt: str, columns: int | None = None, scale: int = 2) -> None:
+    """Show a batch of images (B, 1, H, W) as a grid."""
+    show(grid_image(x, columns, scale), alt)
+
+
+def filmstrip(frames: Sequence[Frame], alt: str = "", number: int = 10, rows: int = 3, which: str = "x_t") -> None:
+    """Show `number` of the frames, evenly chosen from the first to the last, for the first `rows` images of the batch.
+
+    which: "x_t" for the noisy state, "x0_hat" for the image that the model sees in it, "both" for one above the other."""
+    if which not in ("x_t", "x0_hat", "both"):
+        raise ValueError(f'which must be "x_t", "x0_hat" or "both", got {which!r}')
+    if not frames:
+        raise ValueError("frames must hold at least one Frame, got none")
+    chosen = [frames[round(i)] for i in np.linspace(0, len(frames) - 1, min(number, len(frames)))]
+    names = ["x_t", "x0_hat"] if which == "both" else [which]
+    rows = min(rows, len(chosen[0].x_t))
+    figure, axes = subplots(
+        rows * len(names), len(chosen), size=(0.8 * len(chosen) + 0.5, 0.85 * rows * len(names) + 0.25), squeeze=False
+    )
+    for column, frame in enumerate(chosen):
+        for row in range(rows):
+            for part, name in enumerate(names):
+                ax = axes[row * len(names) + part, column]
+                ax.imshow(grey(getattr(frame, name)[row, 0]), cmap="gray", vmin=0, vmax=255)
+                ax.set(xticks=[], yticks=[])
+                ax.spines[:].set_visible(False)
+                if column == 0 and which == "both":
+                    ax.set_ylabel("x_t" if name == "x_t" else "x̂_0", rotation=0, labelpad=10, va="center")
+        axes[0, column].set_title(f"t = {frame.t}", fontsize=9, loc="center")
+    default = f"Film strip of {rows} images from t = {chosen[0].t} to t = {chosen[-1].t}: noise turns into digits step by step."
+    show(figure, alt or default)

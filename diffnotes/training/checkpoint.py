@@ -1,0 +1,92 @@
+"""One file that holds a training run, written whole or not at all, and refused if a byte of it is wrong.
+
+The file is a safetensors file: tensors, and a JSON text in its header. Loading it runs no code. The header also holds
+the SHA-256 of everything else, so a file that was cut off or changed is noticed before it is used.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FILE_NAME = "checkpoint.safetensors"
+FORMAT = "diffnotes-1"
+
+
+class CheckpointError(ValueError):
+    """The file is no checkpoint of ours, or is damaged; the message names it."""
+
+
+def write(folder: str | Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> Path:
+    """Write tensors and metadata (anything JSON can hold) to folder/checkpoint.safetensors; returns that path.
+
+    They go to a temporary file first, which is flushed to the disk and then renamed: whoever looks, even after a power
+    cut, finds either the old checkpoint or the new one."""
+    from safetensors.torch import save
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(metadata, sort_keys=True, allow_nan=False)
+    header = {"format": FORMAT, "metadata": text, "sha256": _digest(tensors, text)}
+    path, temporary = folder / FILE_NAME, folder / f"{FILE_NAME}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(save(tensors, metadata=header))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(folder)
+    for stale in folder.glob(f"{FILE_NAME}.*.tmp"):  # left behind by a process that was killed while writing
+        stale.unlink(missing_ok=True)
+    return path
+
+
+def read(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors (on the CPU) and the metadata in folder/checkpoint.safetensors (or in the file itself, if named).
+
+    FileNotFoundError if there is none, CheckpointError naming the file if it is damaged or not ours."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(folder)
+    if path.is_dir() or path.suffix != ".safetensors":
+        path = path / FILE_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is damaged and was not loaded: {error}") from error
+    if header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} is not a diffnotes checkpoint: its format is {header.get('format')!r}, not {FORMAT!r}"
+        )
+    if header.get("sha256") != _digest(tensors, header.get("metadata", "")):
+        raise CheckpointError(f"{path} is damaged and was not loaded: its content does not match its checksum")
+    return tensors, json.loads(header["metadata"])
+
+
+def _digest(tensors: dict[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":  # the rename itself reaches the disk
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

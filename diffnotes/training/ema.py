@@ -1,0 +1,29 @@
+"""A moving average of the weights: steadier than the weights themselves, and what one samples from."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+class EMA:
+    """w_ema <- decay * w_ema + (1 - decay) * w, after every optimiser step (Ho et al. 2020, appendix B).
+
+    The n-th update uses decay_n = min(decay, (1 + n) / (10 + n)), n = 0, 1, ..., so that the random first weights are
+    forgotten quickly. `.model` is the averaged network, in eval mode, without gradients."""
+
+    def __init__(self, model: nn.Module, decay: float = 0.999) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must lie in [0, 1), got {decay}")
+        self.decay, self.updates = decay, 0
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take the model's weights into the average. Call it after the optimiser's step, never before."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for average, weight in zip(self.model.parameters(), model.parameters(), strict=True):
+            average.lerp_(weight, 1 - decay)
+        for kept, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
+            kept.copy_(buffer)
+        self.updates += 1
