@@ -44,16 +44,16 @@ STYLE = {
     "figure.facecolor": "white",
     "font.family": "DejaVu Sans",
 }
+matplotlib.rcParams.update(STYLE)  # a reader's own plots look like the book's
 
 
 def subplots(
     rows: int = 1, columns: int = 1, size: tuple[float, float] = (7.0, 3.2), **kwargs: Any
 ) -> tuple[Figure, Any]:
     """A figure in the book's style and its axes, as pyplot.subplots gives them; size in inches. Show it with `show`."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, dpi=100, layout="constrained")
-        FigureCanvasAgg(figure)
-        return figure, figure.subplots(rows, columns, **kwargs)
+    figure = Figure(figsize=size, dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, **kwargs)
 
 
 def show(picture: Figure | Image.Image, alt: str, width: int | None = None) -> None:

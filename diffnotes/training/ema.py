@@ -1,22 +1,25 @@
 """A moving average of the weights: steadier than the weights themselves, and what one samples from."""
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
+Network = TypeVar("Network", bound=nn.Module)
 
-class EMA:
+
+class EMA(Generic[Network]):
     """w_ema <- decay * w_ema + (1 - decay) * w, after every optimiser step (Ho et al. 2020, appendix B).
 
     The n-th update uses decay_n = min(decay, (1 + n) / (10 + n)), n = 0, 1, ..., so that the random first weights are
     forgotten quickly. `.model` is the averaged network, in eval mode, without gradients."""
 
-    def __init__(self, model: nn.Module, decay: float = 0.999) -> None:
+    def __init__(self, model: Network, decay: float = 0.999) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"decay must lie in [0, 1), got {decay}")
         self.decay, self.updates = decay, 0
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.model: Network = copy.deepcopy(model).eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:

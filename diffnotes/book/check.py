@@ -1,0 +1,169 @@
+"""Checks: every numbered equation of the book is verified in the cell under it, or the cell fails.
+
+    check.identity("4.3", lhs, rhs)                    proved by sympy: the two sides are equal for all values allowed
+    check.inequality("4.12", smaller, larger)          proved by sympy, or shown on all the numbers given
+    check.definition("4.4", code=..., formula=...)     the package computes what the equation says
+    check.numeric("4.14", code=..., formula=...)       two computations agree to rounding
+    check.monte_carlo("4.1", samples, expected)        a mean of random draws agrees within 5 standard errors
+    check.discrete("4.2", lhs, rhs)                    exact on a small chain with finitely many states
+
+A check that holds prints one quiet line; one that does not raises CheckFailed with both sides and their difference.
+"""
+
+import html
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from IPython.display import HTML, display
+
+from diffnotes.book import symbols
+
+
+class CheckFailed(AssertionError):
+    """An equation of the book, or the code that should compute it, is wrong. The message shows both sides."""
+
+
+def identity(tag: str, lhs: Any, rhs: Any, assuming: str = "") -> None:
+    """lhs = rhs for all values of the symbols that their assumptions allow: sympy reduces the difference to exactly 0.
+
+    Both sides may be lists or matrices of expressions. `assuming` adds words to the line that is shown."""
+    left, right = _entries(lhs), _entries(rhs)
+    if len(left) != len(right):
+        raise CheckFailed(f"({_tag(tag)}) the two sides have {len(left)} and {len(right)} entries")
+    for a, b in zip(left, right, strict=True):
+        rest = _reduced(a - b)
+        if rest != 0:
+            raise CheckFailed(
+                _report(tag, "could not be proved", sp.sstr(a), sp.sstr(b), f"reduces to {sp.sstr(rest)}")
+            )
+    known = ", ".join(filter(None, [symbols.assumptions(*left, *right), assuming]))
+    _say(tag, "proved by sympy" + (f", for {known}" if known else ""))
+
+
+def inequality(tag: str, smaller: Any, larger: Any, strict: bool = True) -> None:
+    """smaller < larger (<= unless strict): sympy shows that the difference is positive, or, for numbers, every entry is."""
+    if isinstance(smaller, sp.Basic) or isinstance(larger, sp.Basic):
+        rest = sp.factor(_reduced(larger - smaller))
+        if not (rest.is_positive if strict else rest.is_nonnegative):
+            raise CheckFailed(_report(tag, "could not be proved", sp.sstr(smaller), sp.sstr(larger), sp.sstr(rest)))
+        _say(tag, f"proved by sympy, for {symbols.assumptions(smaller, larger)}")
+        return
+    gap = _array(larger) - _array(smaller)
+    if gap.size == 0 or not bool(np.all(gap > 0 if strict else gap >= 0)):
+        raise CheckFailed(_report(tag, "does not hold", _short(smaller), _short(larger), f"smallest gap {_least(gap)}"))
+    _say(tag, f"holds in all {gap.size:,} cases tried, smallest gap {gap.min():.3g}")
+
+
+def definition(tag: str, code: Any, formula: Any, tol: float = 1e-12, of: Callable[..., Any] | None = None) -> None:
+    """What the package computes (code) is what the equation says (formula), to `tol` of the largest entry.
+
+    of: the function, method or class that implements the definition, named in the line that is shown."""
+    error, count = _agree(tag, code, formula, tol)
+    where = f" in <code>{html.escape(_name(of))}</code>" if of is not None else ""
+    _say(
+        tag,
+        f"is what the code computes{where}: {count:,} value{'s' * (count != 1)}, largest difference {error:.1g}",
+        escape=False,
+    )
+
+
+def numeric(tag: str, code: Any, formula: Any, tol: float = 1e-9) -> None:
+    """Two computations agree: no entry differs by more than `tol` times the largest entry of the formula. Not a proof."""
+    error, count = _agree(tag, code, formula, tol)
+    _say(tag, f"agrees in numbers: {count:,} value{'s' * (count != 1)}, largest difference {error:.1g}")
+
+
+def monte_carlo(tag: str, samples: Any, expected: Any, sigmas: float = 5.0) -> None:
+    """The mean over the first axis of `samples` lies within `sigmas` standard errors of `expected`, in every entry."""
+    samples = _array(samples)
+    if len(samples) < 100:
+        raise ValueError(f"samples must hold at least 100 draws along the first axis, got {len(samples)}")
+    mean, standard_error = samples.mean(0), samples.std(0, ddof=1) / np.sqrt(len(samples))
+    expected = np.broadcast_to(_array(expected), mean.shape)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        off = np.where(mean == expected, 0.0, np.abs(mean - expected) / standard_error)
+    if not bool(np.all(off <= sigmas)):
+        difference = f"{np.nanmax(off):.3g} standard errors, more than {sigmas:g}"
+        raise CheckFailed(_report(tag, "does not hold", _short(mean), _short(expected), difference))
+    _say(tag, f"holds in {len(samples):,} random draws, off by {off.max():.1f} standard errors at most")
+
+
+def discrete(tag: str, lhs: Any, rhs: Any) -> None:
+    """Two tables over the states of a finite chain are equal: exactly if they hold fractions, else to 1e-12."""
+    left, right = np.asarray(lhs, dtype=object), np.asarray(rhs, dtype=object)
+    if left.shape != right.shape:
+        raise CheckFailed(f"({_tag(tag)}) the two sides have shapes {left.shape} and {right.shape}")
+    exact = all(isinstance(v, Fraction | int | sp.Rational) for v in [*left.flat, *right.flat])
+    differences = np.array([abs(a - b) for a, b in zip(left.flat, right.flat, strict=True)], dtype=object)
+    worst = max(differences) if len(differences) else None
+    if worst is None or not worst <= (0 if exact else 1e-12):
+        raise CheckFailed(_report(tag, "does not hold", str(lhs), str(rhs), str(worst)))
+    _say(tag, f"exact on a chain of finitely many states, {left.size:,} value{'s' * (left.size != 1)}")
+
+
+# -- how it is done -----------------------------------------------------------------------------------------------------
+
+
+def _reduced(expression: Any) -> sp.Expr:
+    """The expression, as simple as sympy can make it, with numbers in (0, 1) written so that it knows they are."""
+    expression = sp.sympify(expression)
+    for rewrite in (lambda e: e, sp.expand, symbols.inside, sp.factor, sp.simplify, sp.radsimp, sp.simplify):
+        expression = rewrite(expression)
+        if expression == 0:
+            break
+    return expression
+
+
+def _entries(side: Any) -> list[sp.Expr]:
+    return [sp.sympify(e) for e in side] if isinstance(side, list | tuple | sp.MatrixBase) else [sp.sympify(side)]
+
+
+def _agree(tag: str, code: Any, formula: Any, tol: float) -> tuple[float, int]:
+    code, formula = _array(code), _array(formula)
+    if code.shape != formula.shape:
+        raise CheckFailed(f"({_tag(tag)}) the code gives shape {code.shape}, the formula {formula.shape}")
+    if code.size == 0:
+        raise ValueError(f"({tag}) there is nothing to compare: both sides are empty")
+    scale = max(float(np.abs(formula).max()), 1e-300)
+    error = float(np.abs(code - formula).max())
+    if not error <= tol * scale:  # NaN fails too
+        raise CheckFailed(_report(tag, "does not hold", _short(code), _short(formula), f"up to {error:.3g}"))
+    return error, code.size
+
+
+def _array(values: Any) -> np.ndarray:
+    if hasattr(values, "detach"):  # a torch tensor
+        values = values.detach().cpu().double().numpy()
+    return np.asarray(values, dtype=np.float64)
+
+
+def _report(tag: str, verdict: str, left: str, right: str, difference: str) -> str:
+    return f"({_tag(tag)}) {verdict}.\n  left:       {left}\n  right:      {right}\n  difference: {difference}"
+
+
+def _short(values: Any) -> str:
+    return np.array2string(_array(values), precision=6, threshold=8, edgeitems=3)
+
+
+def _least(values: np.ndarray) -> str:
+    return f"{values.min():.3g}" if values.size else "of nothing"
+
+
+def _name(of: Callable[..., Any]) -> str:
+    return f"{of.__module__.removeprefix('diffnotes.')}.{of.__qualname__}"
+
+
+def _tag(tag: str) -> str:
+    if not re.fullmatch(r"\d+\.\d+", tag):
+        raise ValueError(f'tag must be chapter.number, such as "4.3", got {tag!r}')
+    return tag
+
+
+def _say(tag: str, how: str, escape: bool = True) -> None:
+    words = html.escape(how) if escape else how
+    line = f'<span style="color:#009E73">✓</span> <a href="#eq-{_tag(tag)}">({tag})</a> · {words}'
+    display(HTML(f'<div style="font-size:90%;color:#555">{line}</div>'))

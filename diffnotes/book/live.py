@@ -1,0 +1,118 @@
+"""Pictures that follow a slider within a frame or two.
+
+A figure is drawn once; its axes, labels and grid become the background. After that only the curves are drawn again, and
+the picture travels as a PNG. Axes stay fixed, so choose limits that hold for every value a slider can take.
+"""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import ipywidgets as widgets
+import numpy as np
+from IPython.display import display
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from diffnotes.book import plots
+
+
+class LivePlot:
+    """A figure of which only `artists` change. After setting their data, call `refresh`; `image` is the widget to show
+    (a new one, or one that another plot has used before)."""
+
+    def __init__(self, figure: Figure, artists: Sequence[Artist], image: widgets.Image | None = None) -> None:
+        self.figure, self.artists = figure, list(artists)
+        for artist in self.artists:
+            artist.set_animated(True)
+        figure.canvas.draw()
+        figure.set_layout_engine("none")  # the places of the axes are settled now
+        figure.canvas.draw()
+        self.canvas = cast(
+            FigureCanvasAgg, figure.canvas
+        )  # Agg, as plots.subplots makes it: it can copy and restore its pixels
+        self.background: Any = self.canvas.copy_from_bbox(figure.bbox)
+        self.image = image or widgets.Image(format="png", width=int(figure.bbox.width), layout={"max_width": "100%"})
+
+    def refresh(self) -> None:
+        """Draw the artists on the background and send the picture."""
+        self.image.value = png(self.picture())
+
+    def picture(self) -> Image.Image:
+        """The figure as it stands, as a PIL image."""
+        self.canvas.restore_region(self.background)
+        for artist in self.artists:
+            axes: Any = artist.axes
+            if artist.get_visible():
+                axes.draw_artist(artist)
+        return Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3])
+
+
+class Explorer:
+    """Sliders, a live plot and one line of reading that says what the picture shows, with a Reset button.
+
+    `update(**values)` sets the plot's data from the controls' values and returns the reading as HTML."""
+
+    def __init__(
+        self, title: str, controls: Mapping[str, widgets.Widget], plot: LivePlot, update: Callable[..., str], alt: str
+    ) -> None:
+        self.controls, self.plot, self.update, self.alt = dict(controls), plot, update, alt
+        self.reading = widgets.HTML()
+        self.defaults = {name: control.value for name, control in self.controls.items()}
+        reset = widgets.Button(
+            description="Reset", tooltip=f"{title}: back to the first values", layout={"width": "80px"}
+        )
+        reset.on_click(lambda _button: self.reset())
+        for control in self.controls.values():
+            control.observe(self._changed, "value")
+        heading = widgets.HTML(f"<b>{title}</b>")
+        sliders = widgets.VBox([heading, *self.controls.values(), reset], layout={"margin": "0 12px 0 0"})
+        body = widgets.HBox([sliders, self.plot.image], layout={"flex_flow": "row wrap"})
+        self.widget = widgets.VBox([body, self.reading])
+        self._quiet = False
+        self._changed()
+
+    def values(self) -> dict[str, Any]:
+        """The controls' values by name."""
+        return {name: control.value for name, control in self.controls.items()}
+
+    def reset(self) -> None:
+        """Back to the values the explorer began with."""
+        self._quiet = True
+        for name, value in self.defaults.items():
+            self.controls[name].value = value
+        self._quiet = False
+        self._changed()
+
+    def show(self) -> None:
+        """Display it: live where a kernel runs, and a picture of its first state where none does."""
+        picture = plots.img_tag(self.plot.picture(), self.alt)
+        show_widget(self.widget, f"{picture}<div>{self.reading.value}</div>")
+
+    def _changed(self, _change: Any = None) -> None:
+        if not self._quiet:
+            self.reading.value = self.update(**self.values())
+            self.plot.refresh()
+
+
+def show_widget(widget: widgets.Widget, fallback: str, display_id: str | None = None, update: bool = False) -> None:
+    """Display a widget with HTML standing behind it for readers without a kernel."""
+    bundle = {
+        "text/plain": "An interactive figure: run the notebook to use it.",
+        "text/html": fallback,
+        "application/vnd.jupyter.widget-view+json": {
+            "version_major": 2,
+            "version_minor": 0,
+            "model_id": widget.model_id,
+        },
+    }
+    display(bundle, raw=True, display_id=display_id, update=update)
+
+
+def png(picture: Image.Image) -> bytes:
+    """The picture as PNG, packed for speed rather than size."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "png", compress_level=1)
+    return buffer.getvalue()

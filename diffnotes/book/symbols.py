@@ -1,0 +1,66 @@
+"""The book's symbols for sympy, with what is known about them, and a few words of its algebra.
+
+This module is the independent oracle: it knows nothing of the package's torch code, and must not.
+"""
+
+import sympy as sp
+from sympy import Expr, Symbol
+
+_IN_UNIT_INTERVAL: dict[Symbol, Symbol] = {}
+
+
+def unit(name: str) -> Symbol:
+    """A symbol for a number in (0, 1), such as alpha_t, beta_t or alpha-bar_t.
+
+    sympy can be told "positive" but not "below one". So a proof puts 1 / (1 + u), u > 0, in its place (see `inside`):
+    every number in (0, 1) is of that form, and then sympy can see that 1 - alpha is positive too."""
+    symbol = sp.Symbol(name, positive=True)
+    _IN_UNIT_INTERVAL.setdefault(symbol, sp.Symbol(f"u_{len(_IN_UNIT_INTERVAL)}", positive=True))
+    return symbol
+
+
+def inside(expression: Expr) -> Expr:
+    """The expression with every `unit` symbol a written as 1 / (1 + u), u > 0."""
+    expression = sp.sympify(expression)
+    return expression.subs({a: 1 / (1 + u) for a, u in _IN_UNIT_INTERVAL.items() if a in expression.free_symbols})
+
+
+def assumptions(*expressions: Expr) -> str:
+    """What is assumed of the free symbols, in words for the line under a proof."""
+    symbols = sorted(set().union(*(sp.sympify(e).free_symbols for e in expressions)), key=str)
+    units = [s for s in symbols if s in _IN_UNIT_INTERVAL]
+    positive = [s for s in symbols if s.is_positive and s not in _IN_UNIT_INTERVAL]
+    real = [s for s in symbols if s.is_real and not s.is_positive]
+    parts = [f"{_join(units)} in (0, 1)"] * bool(units)
+    parts += [f"{_join(positive)} > 0"] * bool(positive) + [f"{_join(real)} real"] * bool(real)
+    return ", ".join(parts)
+
+
+def _join(symbols: list[Symbol]) -> str:
+    return ", ".join(sp.pretty(s, use_unicode=True) for s in symbols)
+
+
+x_0, x_prev, x_t = sp.symbols("x_0 x_{t-1} x_t", real=True)
+eps, eps_1, eps_2 = sp.symbols("epsilon epsilon_1 epsilon_2", real=True)
+alpha, alpha_prev = unit("alpha_t"), unit("alpha_{t-1}")
+beta = 1 - alpha
+abar, abar_prev, abar_s = unit("abar_t"), unit("abar_{t-1}"), unit("abar_s")
+
+
+def normal(x: Expr, mean: Expr, variance: Expr) -> Expr:
+    """The density N(x; mean, variance); the second slot is the variance, always."""
+    return sp.exp(-((x - mean) ** 2) / (2 * variance)) / sp.sqrt(2 * sp.pi * variance)
+
+
+def mean_of(expression: Expr, *noises: Symbol) -> Expr:
+    """The mean of an expression that is linear in independent standard normal symbols: put zero for each of them."""
+    return sp.expand(expression).subs(dict.fromkeys(noises, 0))
+
+
+def variance_of(expression: Expr, *noises: Symbol) -> Expr:
+    """Its variance: the sum of the squared coefficients. ValueError if the expression is not linear in the noises."""
+    expression = sp.expand(expression)
+    coefficients = [sp.diff(expression, noise) for noise in noises]
+    if any(c.has(*noises) for c in coefficients):
+        raise ValueError(f"expression must be linear in {', '.join(map(str, noises))}, got {expression}")
+    return sp.Add(*(c**2 for c in coefficients))
