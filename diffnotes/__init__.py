@@ -5,6 +5,7 @@ from diffnotes.process.forward import q_posterior, q_sample, q_step
 from diffnotes.process.samplers import Frame, ddim_invert, ddim_sample, ddpm_sample, initial_noise
 from diffnotes.process.schedules import Schedule
 from diffnotes.training.data import DataUnavailable, Images, load_images
+from diffnotes.training.pretrained import load_pretrained
 from diffnotes.training.trainer import TrainConfig, Trainer, TrainState, load_model
 
 __version__ = "0.1.0"
@@ -23,6 +24,7 @@ __all__ = [
     "initial_noise",
     "load_images",
     "load_model",
+    "load_pretrained",
     "q_posterior",
     "q_sample",
     "q_step",

@@ -22,7 +22,7 @@ from diffnotes import (
     load_model,
 )
 from diffnotes.training.checkpoint import FILE_NAME
-from diffnotes.training.trainer import TrainingDiverged
+from diffnotes.training.trainer import TrainingDiverged, interrupt_later
 
 SCHEDULES = {
     "linear": Schedule.linear,
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, FileNotFoundError, RuntimeError, TrainingDiverged) as error:
+    except (ValueError, OSError, RuntimeError, TrainingDiverged) as error:
         print(f"diffnotes {options.command}: {error}", file=sys.stderr)
         return 1
     return 0
@@ -49,10 +49,10 @@ def train(options: argparse.Namespace) -> None:
         raise ValueError(
             f"--out {options.out} already holds a run: add --resume to go on with it, or name another folder"
         )
-    images = load_images(options.data, "train")
     if options.resume:
-        trainer = Trainer.load(options.out, images)
+        trainer = Trainer.load(options.out)
     else:
+        images = load_images(options.data, "train")
         torch.manual_seed(options.seed)  # the first weights
         model = UNet(
             channels=options.channels,
@@ -72,26 +72,27 @@ def train(options: argparse.Namespace) -> None:
             precision=options.precision,
         )
         trainer = Trainer(model, SCHEDULES[options.schedule](options.T), images, config)
-    main_process = trainer.accelerator.is_main_process
+    Path(options.out).mkdir(parents=True, exist_ok=True)  # where it cannot be made, say so before the training
+    main_process, processes = trainer.accelerator.is_main_process, trainer.accelerator.num_processes
     if main_process:
         parameters = sum(p.numel() for p in trainer.model.parameters())
-        print(
-            f"{images}\n{trainer.schedule}\nU-Net with {parameters:,} parameters, {trainer.accelerator.num_processes} process(es)"
-        )
+        print(f"{trainer.images}\n{trainer.schedule}\nU-Net with {parameters:,} parameters, {processes} process(es)")
 
-    budget = {"updates": options.updates} if options.updates else {"seconds": options.seconds}
+    in_updates = options.updates is not None
+    budget = {"updates": options.updates} if in_updates else {"seconds": options.seconds}
     saved = time.monotonic()
-    with tqdm(
-        total=options.updates or options.seconds, disable=not main_process, unit="update" if options.updates else "s"
-    ) as bar:
+    bar = tqdm(total=options.updates or options.seconds, disable=not main_process, unit="update" if in_updates else "s")
+    with bar, interrupt_later() as interrupts:  # Ctrl-C ends the loop, never a save
         for state in trainer.steps(**budget):
-            bar.n = state.update if options.updates else round(min(state.seconds, options.seconds))
+            bar.n = state.update if in_updates else round(min(state.seconds, options.seconds))
             bar.set_postfix(loss=f"{state.loss:.4f}", images=state.images, refresh=False)
             bar.refresh() if state.progress >= 1 else bar.update(0)
-            if trainer.accelerator.num_processes == 1 and time.monotonic() - saved > options.save_every:
+            if processes == 1 and time.monotonic() - saved > options.save_every:
                 trainer.save(options.out)
                 saved = time.monotonic()
-    path = trainer.save(options.out)
+            if interrupts and processes == 1:  # it came between two updates
+                break
+        path = trainer.save(options.out)
     if main_process:
         print(f"{trainer.update:,} updates, {trainer.seconds:.0f} s of training; saved to {path}")
 
@@ -100,6 +101,8 @@ def sample(options: argparse.Namespace) -> None:
     """Draw digits from a saved run into one picture."""
     from diffnotes.training.grid import grid_image
 
+    if options.number < 1:
+        raise ValueError(f"--number must be at least 1, got {options.number}")
     model, schedule = load_model(options.run_folder)
     y = None if options.label is None else torch.full((options.number,), options.label)
     x_T = initial_noise(options.seed, options.number)

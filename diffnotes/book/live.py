@@ -50,13 +50,34 @@ class LivePlot:
         return Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3])
 
 
-class Explorer:
-    """Sliders, a live plot and one line of reading that says what the picture shows, with a Reset button.
+class LivePicture:
+    """A picture that is replaced as a whole: set `current` to a PIL image, then `refresh`; `image` is the widget to show."""
 
-    `update(**values)` sets the plot's data from the controls' values and returns the reading as HTML."""
+    def __init__(self, width: int) -> None:
+        self.current = Image.new("L", (width, 8), 255)
+        self.image = widgets.Image(format="png", width=width, layout={"max_width": "100%"})
+
+    def refresh(self) -> None:
+        """Send the picture."""
+        self.image.value = png(self.current)
+
+    def picture(self) -> Image.Image:
+        """The picture as it stands."""
+        return self.current
+
+
+class Explorer:
+    """Sliders, a live picture and one line of reading that says what it shows, with a Reset button.
+
+    `update(**values)` sets the picture's data from the controls' values and returns the reading as HTML."""
 
     def __init__(
-        self, title: str, controls: Mapping[str, widgets.Widget], plot: LivePlot, update: Callable[..., str], alt: str
+        self,
+        title: str,
+        controls: Mapping[str, widgets.Widget],
+        plot: LivePlot | LivePicture,
+        update: Callable[..., str],
+        alt: str,
     ) -> None:
         self.controls, self.plot, self.update, self.alt = dict(controls), plot, update, alt
         self.reading = widgets.HTML()

@@ -6,12 +6,14 @@ and never used. load_images("auto") is for notebooks: it always returns images, 
 """
 
 import bz2
+import contextlib
 import gzip
 import hashlib
 import lzma
 import os
 import tempfile
 import warnings
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,11 +137,13 @@ def _search(folder: Path, name: str, problems: list[str], set_aside: bool) -> by
                     found = True
                     try:
                         return _verified(name, path.read_bytes(), unpack)
-                    except ValueError as error:
+                    except (OSError, ValueError) as error:
                         problems.append(f"{path}: {error}; not used")
-                        warnings.warn(f"{path} is damaged and not used: {error}", stacklevel=6)
+                        # the warning points to the line that called load_images
+                        warnings.warn(f"{path} is damaged and not used: {error}", stacklevel=5)
                         if set_aside:
-                            path.replace(path.with_name(path.name + ".damaged"))
+                            with contextlib.suppress(OSError):  # a cache that cannot be written is no reason to fail
+                                path.replace(path.with_name(path.name + ".damaged"))
     if not found:
         problems.append(f"{folder}: no {name}[.gz]" if folder.is_dir() else f"{folder}: there is no such folder")
     return None
@@ -148,7 +152,7 @@ def _search(folder: Path, name: str, problems: list[str], set_aside: bool) -> by
 def _verified(name: str, packed: bytes, unpack: Callable[[bytes], bytes]) -> bytes:
     try:
         content = unpack(packed)
-    except (OSError, EOFError, ValueError, lzma.LZMAError) as error:
+    except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
         raise ValueError(f"cannot be unpacked, cut off or no such packing ({error})") from error
     digest = hashlib.sha256(content).hexdigest()
     if digest != SHA256[name]:

@@ -35,7 +35,7 @@ class TrainConfig:
     seed            decides all randomness of the run
     batch_size      images per update, over all processes together
     learning_rate   of AdamW, at its highest: after `warmup` updates, from where it falls to 0 along a half cosine
-    warmup          updates over which the learning rate rises from 0
+    warmup          updates over which the learning rate rises from 0; 0 for none
     weight_decay    of AdamW
     gradient_clip   the gradient is shortened to this norm when it is longer
     ema_decay       of the moving average of the weights
@@ -53,10 +53,16 @@ class TrainConfig:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, got {self.seed}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.warmup < 0:
+            raise ValueError(f"warmup must be at least 0, got {self.warmup}")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"weight_decay must be at least 0, got {self.weight_decay}")
         if not self.gradient_clip > 0:
             raise ValueError(f"gradient_clip must be positive, got {self.gradient_clip}")
         if not 0 <= self.label_dropout <= 1:
@@ -132,7 +138,7 @@ class Trainer:
             if progress >= 1:
                 return
             started = time.perf_counter()
-            with _interrupt_later() as interrupts:
+            with interrupt_later() as interrupts:
                 loss, norm, rate = self._update(progress)
                 self.update += 1
                 self.seconds += time.perf_counter() - started
@@ -140,13 +146,14 @@ class Trainer:
                 images = self.update * self.config.batch_size
                 state = TrainState(self.update, images, self.seconds, loss, norm, rate, min(done, 1.0))
                 self.history.append(state)
-            self.interrupted = bool(interrupts)
+            self.interrupted = self._agree(float(bool(interrupts)), mean=True) > 0  # one process met it: all end here
             yield state
 
     def _update(self, progress: float) -> tuple[float, float, float]:
         """One line of algorithm 1 after the other. Nothing of the run has changed if it raises TrainingDiverged."""
         x0, y, t, eps = self.batch(self.update)
-        rate = self.config.learning_rate * min(1, (self.update + 1) / self.config.warmup) * _half_cosine(progress)
+        rise = min(1, (self.update + 1) / max(1, self.config.warmup))
+        rate = self.config.learning_rate * rise * _half_cosine(progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
@@ -297,7 +304,7 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 @contextlib.contextmanager
-def _interrupt_later() -> Iterator[list[int]]:
+def interrupt_later() -> Iterator[list[int]]:
     """Hold an interrupt (Ctrl-C, the notebook's stop button) back until the block is done, and note it in the list given."""
     interrupts: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # only the main thread receives interrupts
