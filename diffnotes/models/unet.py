@@ -48,7 +48,7 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Conv2d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
         self.attention = SelfAttention(channels_out) if attend else nn.Identity()
 
-    def forward(self, h: Images, embedding: Embedding) -> Images:
+    def forward(self, h: Images, embedding: Embedding) -> Float[Tensor, "batch channel_out height width"]:
         """(B, channels_in, H, W) to (B, channels_out, H, W)."""
         scale, shift = self.scale_shift(F.silu(embedding))[:, :, None, None].chunk(2, dim=1)
         f = self.conv_1(F.silu(self.norm_1(h)))
@@ -90,7 +90,7 @@ class Double(nn.Conv2d):
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, 3, padding=1)
 
-    def forward(self, h: Images) -> Images:
+    def forward(self, h: Images) -> Float[Tensor, "batch channel height_out width_out"]:
         """(B, C, H, W) to (B, C, 2H, 2W)."""
         return super().forward(F.interpolate(h, scale_factor=2.0, mode="nearest"))
 
@@ -209,6 +209,8 @@ class UNet(nn.Module):
             raise ValueError(f"t must hold one time for each image: got {len(t)} times for {len(x_t)} images")
         if y is not None and self.num_classes is None:
             raise ValueError("y was given, but this UNet was made without labels (num_classes=None)")
+        if y is not None and len(y) != len(x_t):
+            raise ValueError(f"y must hold one label for each image: got {len(y)} labels for {len(x_t)} images")
         if y is not None and y.numel() and not (0 <= int(y.min()) and int(y.max()) <= (self.num_classes or 0)):
             raise ValueError(
                 f"y must hold labels 0..{self.num_classes} ({self.num_classes} = no label), got {y.tolist()}"

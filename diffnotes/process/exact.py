@@ -100,7 +100,7 @@ class DatasetDenoiser:
         times = check_t(self.schedule, t).expand(len(x_t))
         answer = torch.empty_like(x_t)
         for label in y.unique():
-            theirs, ours = y == label, self.images[self.labels == label]
+            theirs, ours = y == label, self.images[self.labels.to(y.device) == label]
             if len(ours) == 0:
                 raise ValueError(f"y asks for label {int(label)}, which none of the {len(self.images)} images has")
             answer[theirs] = MixtureDenoiser(self.schedule, ours)(x_t[theirs], times[theirs.cpu()])

@@ -5,7 +5,7 @@ Losses are means over the coordinates of an image. The derivation's squared norm
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from diffnotes.process.forward import Images, q_sample
 from diffnotes.process.parameterize import target_of
-from diffnotes.process.schedules import Schedule
+from diffnotes.process.schedules import Schedule, check_t
 
 
+@runtime_checkable
 class Denoiser(Protocol):
     """Anything that answers model(x_t, t, y): a network, or a closed form of process/exact.py."""
 
@@ -58,11 +59,10 @@ def weighted_loss(
 def bound_weight(schedule: Schedule, t: Int[Tensor, "batch"]) -> Float[Tensor, "batch"]:
     """What the variational bound puts before ||eps - eps_hat||^2 when sigma_t^2 = beta_t (Ho et al. 2020, eq. 12):
     beta_t / (2 alpha_t (1 - alpha_bar_t)), float64. For a network with target "eps"."""
-    t = t.cpu()
+    t = check_t(schedule, t)
     return schedule.beta[t] / (2 * schedule.alpha[t] * (1 - schedule.alpha_bar[t]))
 
 
 def min_snr_weight(schedule: Schedule, t: Int[Tensor, "batch"], gamma: float = 5.0) -> Float[Tensor, "batch"]:
     """min(SNR(t), gamma) / SNR(t), for a network with target "eps" (Hang et al. 2023, section 3.4), float64."""
-    snr = schedule.snr[t.cpu()]
-    return torch.clamp(snr, max=gamma) / snr
+    return torch.clamp(gamma / schedule.snr[check_t(schedule, t)], max=1)  # the same, and 1 where SNR = 0

@@ -7,6 +7,7 @@ about progress bars, pictures and stopping. Times run over a sub-sequence 0 = ta
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -36,7 +37,7 @@ class Noise:
 
     def __init__(self, generator: torch.Generator | int | None, batch: int) -> None:
         if isinstance(generator, int):
-            self.streams = [torch.Generator().manual_seed(generator * 1_000_003 + i) for i in range(batch)]
+            self.streams = [_stream("steps", generator, i) for i in range(batch)]
         elif generator is None or isinstance(generator, torch.Generator):
             self.generator = generator
         else:
@@ -55,8 +56,17 @@ class Noise:
 
 
 def initial_noise(seed: int, batch: int, shape: tuple[int, ...] = (1, 28, 28)) -> Float[Tensor, "batch *dims"]:
-    """x_T ~ N(0, I), float32, (batch, *shape): image i depends on the seed and on i only, not on the batch."""
-    return Noise(seed, batch).like(torch.empty(batch, *shape))
+    """x_T ~ N(0, I), float32, (batch, *shape): image i depends on the seed and on i only, not on the batch. The noise of
+    the steps is other noise, also where a sampler is given the same seed."""
+    return torch.stack([torch.randn(shape, generator=_stream("start", seed, i)) for i in range(batch)])
+
+
+def _stream(purpose: str, seed: int, i: int) -> torch.Generator:
+    """The random numbers of image i, for one purpose and one seed: unrelated to those of any other."""
+    if seed < 0:
+        raise ValueError(f"seed must be an integer >= 0, got {seed}")
+    words = np.random.SeedSequence([*purpose.encode(), seed, i]).generate_state(2)
+    return torch.Generator().manual_seed(int(words[0]) << 32 | int(words[1]))
 
 
 # -- one step -----------------------------------------------------------------------------------------------------------
@@ -96,11 +106,12 @@ def ddim_sigma(schedule: Schedule, t: Times, s: Times | None = None, eta: float 
     if not eta >= 0:
         raise ValueError(f"eta must be >= 0, got {eta}")
     sigma = eta * ((1 - abar_s) / (1 - abar_t)).sqrt() * (1 - abar_t / abar_s).sqrt()
-    if bool((sigma**2 > (1 - abar_s) * (1 + 1e-12)).any()):
-        largest = ((1 - abar_t) / (1 - abar_t / abar_s)).sqrt().min().item()
-        raise ValueError(
-            f"eta must be at most {largest:.4f} for the step from t = {t.tolist()} to s = {s.tolist()}, got {eta}"
-        )
+    bound = ((1 - abar_t) / (1 - abar_t / abar_s)).sqrt().where(s > 0, torch.inf)  # the step to s = 0 admits every eta
+    if bool((eta > bound * (1 + 1e-12)).any()):
+        start, end, bound = (value.flatten() for value in torch.broadcast_tensors(*check_step(schedule, t, s), bound))
+        step = int(bound.argmin())
+        largest = f"{bound[step].item():.4f} for the step from t = {int(start[step])} to s = {int(end[step])}"
+        raise ValueError(f"eta must be at most {largest}, where sigma^2 reaches 1 - alpha_bar_s; got {eta}")
     return sigma
 
 

@@ -34,6 +34,8 @@ class Schedule:
     def linear(cls, T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> "Schedule":
         """beta_t rises in a straight line from beta_1 to beta_T (Ho et al. 2020, section 4; book, eq. 4.15)."""
         _check_length(T)
+        _check_beta("beta_1", beta_1)
+        _check_beta("beta_T", beta_T)
         return cls.from_betas(torch.linspace(beta_1, beta_T, T, dtype=torch.float64), name="linear")
 
     @classmethod
@@ -49,6 +51,8 @@ class Schedule:
     def sigmoid(cls, T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> "Schedule":
         """beta_t climbs from beta_1 to beta_T along the logistic curve between -6 and 6, rescaled to meet both ends."""
         _check_length(T)
+        _check_beta("beta_1", beta_1)
+        _check_beta("beta_T", beta_T)
         curve = torch.sigmoid(torch.linspace(-6, 6, T, dtype=torch.float64))
         climb = (curve - curve[0]) / (curve[-1] - curve[0]) if T > 1 else torch.zeros(1, dtype=torch.float64)
         return cls.from_betas(beta_1 + climb * (beta_T - beta_1), name="sigmoid")
