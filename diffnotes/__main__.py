@@ -1,6 +1,6 @@
 """The command line for long runs: python -m diffnotes train ..., python -m diffnotes sample ...
 
-On several processes: accelerate launch --cpu --num_processes 2 -m diffnotes train ..."""
+On several GPUs, or several processes on the CPU: torchrun --nproc_per_node 2 -m diffnotes train ..."""
 
 import argparse
 import sys
@@ -82,7 +82,7 @@ def train(options: argparse.Namespace) -> None:
     budget = {"updates": options.updates} if in_updates else {"seconds": options.seconds}
     saved = time.monotonic()
     bar = tqdm(total=options.updates or options.seconds, disable=not main_process, unit="update" if in_updates else "s")
-    with bar, interrupt_later() as interrupts:  # Ctrl-C ends the loop, never a save
+    with bar, interrupt_later():  # Ctrl-C ends the training after an update, and never a save
         for state in trainer.steps(**budget):
             bar.n = state.update if in_updates else round(min(state.seconds, options.seconds))
             bar.set_postfix(loss=f"{state.loss:.4f}", images=state.images, refresh=False)
@@ -90,8 +90,6 @@ def train(options: argparse.Namespace) -> None:
             if processes == 1 and time.monotonic() - saved > options.save_every:
                 trainer.save(options.out)
                 saved = time.monotonic()
-            if interrupts and processes == 1:  # it came between two updates
-                break
         path = trainer.save(options.out)
     if main_process:
         print(f"{trainer.update:,} updates, {trainer.seconds:.0f} s of training; saved to {path}")

@@ -30,31 +30,38 @@ class CheckFailed(AssertionError):
 def identity(tag: str, lhs: Any, rhs: Any, assuming: str = "") -> None:
     """lhs = rhs for all values of the symbols that their assumptions allow: sympy reduces the difference to exactly 0.
 
-    Both sides may be lists or matrices of expressions. `assuming` adds words to the line that is shown."""
+    Both sides may be lists or matrices of expressions. `assuming` adds words to the line that is shown, and no more.
+    Decimal numbers are refused: sympy rounds them, and a proof must not."""
     left, right = _entries(lhs), _entries(rhs)
     if len(left) != len(right):
         raise CheckFailed(f"({_tag(tag)}) the two sides have {len(left)} and {len(right)} entries")
+    if isinstance(lhs, sp.MatrixBase) and isinstance(rhs, sp.MatrixBase) and lhs.shape != rhs.shape:
+        raise CheckFailed(f"({_tag(tag)}) the two sides have shapes {lhs.shape} and {rhs.shape}")
+    if not left:
+        raise ValueError(f"({_tag(tag)}) there is nothing to compare: both sides are empty")
     for a, b in zip(left, right, strict=True):
         rest = _reduced(a - b)
         if rest != 0:
             raise CheckFailed(
                 _report(tag, "could not be proved", sp.sstr(a), sp.sstr(b), f"reduces to {sp.sstr(rest)}")
             )
-    known = ", ".join(filter(None, [symbols.assumptions(*left, *right), assuming]))
-    _say(tag, "proved by sympy" + (f", for {known}" if known else ""))
+    _say(tag, _proved(*left, *right, assuming=assuming))
 
 
 def inequality(tag: str, smaller: Any, larger: Any, strict: bool = True) -> None:
     """smaller < larger (<= unless strict): sympy shows that the difference is positive, or, for numbers, every entry is."""
     if isinstance(smaller, sp.Basic) or isinstance(larger, sp.Basic):
+        smaller, larger = _expression(smaller), _expression(larger)
         rest = sp.factor(_reduced(larger - smaller))
         if not (rest.is_positive if strict else rest.is_nonnegative):
             raise CheckFailed(_report(tag, "could not be proved", sp.sstr(smaller), sp.sstr(larger), sp.sstr(rest)))
-        _say(tag, f"proved by sympy, for {symbols.assumptions(smaller, larger)}")
+        _say(tag, _proved(smaller, larger))
         return
-    gap = _array(larger) - _array(smaller)
-    if gap.size == 0 or not bool(np.all(gap > 0 if strict else gap >= 0)):
-        raise CheckFailed(_report(tag, "does not hold", _short(smaller), _short(larger), f"smallest gap {_least(gap)}"))
+    smaller, larger = _arrays(tag, smaller, larger, scalars=True)
+    gap = larger - smaller
+    if not bool(np.all(gap > 0 if strict else gap >= 0)):
+        difference = f"smallest gap {gap.min():.3g}"
+        raise CheckFailed(_report(tag, "does not hold", _short(smaller), _short(larger), difference))
     _say(tag, f"holds in all {gap.size:,} cases tried, smallest gap {gap.min():.3g}")
 
 
@@ -80,16 +87,18 @@ def numeric(tag: str, code: Any, formula: Any, tol: float = 1e-9) -> None:
 def monte_carlo(tag: str, samples: Any, expected: Any, sigmas: float = 5.0) -> None:
     """The mean over the first axis of `samples` lies within `sigmas` standard errors of `expected`, in every entry."""
     samples = _array(samples)
-    if len(samples) < 100:
-        raise ValueError(f"samples must hold at least 100 draws along the first axis, got {len(samples)}")
-    mean, standard_error = samples.mean(0), samples.std(0, ddof=1) / np.sqrt(len(samples))
-    expected = np.broadcast_to(_array(expected), mean.shape)
+    draws = len(samples) if samples.ndim else 1
+    if draws < 100:
+        raise ValueError(f"samples must hold at least 100 draws along the first axis, got {draws}")
+    mean, standard_error = samples.mean(0), samples.std(0, ddof=1) / np.sqrt(draws)
+    mean, expected = _arrays(tag, mean, expected, scalars=True)
+    rounding = 1e-12 * np.abs(expected)  # draws that are all alike have no error but this one
     with np.errstate(divide="ignore", invalid="ignore"):
-        off = np.where(mean == expected, 0.0, np.abs(mean - expected) / standard_error)
+        off = np.where(np.abs(mean - expected) <= rounding, 0.0, np.abs(mean - expected) / standard_error)
     if not bool(np.all(off <= sigmas)):
-        difference = f"{np.nanmax(off):.3g} standard errors, more than {sigmas:g}"
+        difference = f"{off.max():.3g} standard errors, more than {sigmas:g}"
         raise CheckFailed(_report(tag, "does not hold", _short(mean), _short(expected), difference))
-    _say(tag, f"holds in {len(samples):,} random draws, off by {off.max():.1f} standard errors at most")
+    _say(tag, f"holds in {draws:,} random draws, off by {off.max():.1f} standard errors at most")
 
 
 def discrete(tag: str, lhs: Any, rhs: Any) -> None:
@@ -97,11 +106,13 @@ def discrete(tag: str, lhs: Any, rhs: Any) -> None:
     left, right = np.asarray(lhs, dtype=object), np.asarray(rhs, dtype=object)
     if left.shape != right.shape:
         raise CheckFailed(f"({_tag(tag)}) the two sides have shapes {left.shape} and {right.shape}")
+    if left.size == 0:
+        raise ValueError(f"({_tag(tag)}) there is nothing to compare: both sides are empty")
     exact = all(isinstance(v, Fraction | int | sp.Rational) for v in [*left.flat, *right.flat])
-    differences = np.array([abs(a - b) for a, b in zip(left.flat, right.flat, strict=True)], dtype=object)
-    worst = max(differences) if len(differences) else None
-    if worst is None or not worst <= (0 if exact else 1e-12):
-        raise CheckFailed(_report(tag, "does not hold", str(lhs), str(rhs), str(worst)))
+    differences = [abs(a - b) for a, b in zip(left.flat, right.flat, strict=True)]
+    too_large = [d for d in differences if not d <= (0 if exact else 1e-12)]  # NaN is one too
+    if too_large:
+        raise CheckFailed(_report(tag, "does not hold", str(lhs), str(rhs), str(max(too_large))))
     _say(tag, f"exact on a chain of finitely many states, {left.size:,} value{'s' * (left.size != 1)}")
 
 
@@ -119,26 +130,49 @@ def _reduced(expression: Any) -> sp.Expr:
 
 
 def _entries(side: Any) -> list[sp.Expr]:
-    return [sp.sympify(e) for e in side] if isinstance(side, list | tuple | sp.MatrixBase) else [sp.sympify(side)]
+    return [_expression(e) for e in (side if isinstance(side, list | tuple | sp.MatrixBase) else [side])]
+
+
+def _expression(value: Any) -> sp.Expr:
+    expression = sp.sympify(value)
+    if expression.has(sp.Float):
+        raise ValueError(f"a proof needs exact numbers, such as Rational(1, 2) for 0.5, got {sp.sstr(expression)}")
+    return expression
+
+
+def _proved(*expressions: sp.Expr, assuming: str = "") -> str:
+    known = ", ".join(filter(None, [symbols.assumptions(*expressions), assuming]))
+    return "proved by sympy" + (f", for {known}" if known else "")
 
 
 def _agree(tag: str, code: Any, formula: Any, tol: float) -> tuple[float, int]:
-    code, formula = _array(code), _array(formula)
-    if code.shape != formula.shape:
-        raise CheckFailed(f"({_tag(tag)}) the code gives shape {code.shape}, the formula {formula.shape}")
-    if code.size == 0:
-        raise ValueError(f"({tag}) there is nothing to compare: both sides are empty")
+    code, formula = _arrays(tag, code, formula)
     scale = max(float(np.abs(formula).max()), 1e-300)
     error = float(np.abs(code - formula).max())
-    if not error <= tol * scale:  # NaN fails too
+    if not error <= tol * scale:
         raise CheckFailed(_report(tag, "does not hold", _short(code), _short(formula), f"up to {error:.3g}"))
     return error, code.size
 
 
 def _array(values: Any) -> np.ndarray:
     if hasattr(values, "detach"):  # a torch tensor
-        values = values.detach().cpu().double().numpy()
+        values = values.detach().cpu()
+        values = (values if values.is_complex() else values.double()).numpy()
+    if np.iscomplexobj(values):
+        raise ValueError("values must be real, got complex numbers")
     return np.asarray(values, dtype=np.float64)
+
+
+def _arrays(tag: str, left: Any, right: Any, scalars: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Both sides as finite arrays of one shape; with `scalars`, one side may be a single number."""
+    left, right = _array(left), _array(right)
+    if left.shape != right.shape and not (scalars and () in (left.shape, right.shape)):
+        raise CheckFailed(f"({_tag(tag)}) the two sides have shapes {left.shape} and {right.shape}")
+    if left.size == 0 or right.size == 0:
+        raise ValueError(f"({_tag(tag)}) there is nothing to compare: a side is empty")
+    if not (np.isfinite(left).all() and np.isfinite(right).all()):
+        raise CheckFailed(_report(tag, "has entries that are not finite", _short(left), _short(right), "not finite"))
+    return left, right
 
 
 def _report(tag: str, verdict: str, left: str, right: str, difference: str) -> str:
@@ -147,10 +181,6 @@ def _report(tag: str, verdict: str, left: str, right: str, difference: str) -> s
 
 def _short(values: Any) -> str:
     return np.array2string(_array(values), precision=6, threshold=8, edgeitems=3)
-
-
-def _least(values: np.ndarray) -> str:
-    return f"{values.min():.3g}" if values.size else "of nothing"
 
 
 def _name(of: Callable[..., Any]) -> str:

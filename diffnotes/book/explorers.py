@@ -14,11 +14,11 @@ from diffnotes.book import plots
 from diffnotes.book.live import Explorer, LivePicture, LivePlot
 from diffnotes.process.forward import q_sample
 from diffnotes.process.losses import Denoiser
-from diffnotes.process.samplers import Frame, ddim_sample
+from diffnotes.process.samplers import Frame, ddim_sample, initial_noise
 from diffnotes.process.schedules import Schedule
 from diffnotes.training.grid import grey, grid_image
 
-WIDE = {"width": "330px"}
+WIDE = {"width": "300px"}
 WORDS = {"description_width": "60px"}
 
 
@@ -53,7 +53,9 @@ def build_schedule(image: Tensor, seed: int = 0) -> Explorer:
     markers = [ax.axvline(0.2, color=plots.RED, lw=1.2) for ax in (beta_ax, abar_ax, snr_ax)]
     plot = LivePlot(figure, [beta, beta_tilde, abar, snr, digit, *markers])
 
-    def log_slider(value: float, low: float, high: float, name: str) -> widgets.FloatLogSlider:
+    def log_slider(value: float, below: int, above: int, name: str) -> widgets.FloatLogSlider:
+        """`below` and `above` count the steps on either side of value, which so lies on a step: or the page would move it."""
+        low, high = math.log10(value) - 0.05 * below, math.log10(value) + 0.05 * above
         return widgets.FloatLogSlider(
             value, min=low, max=high, step=0.05, description=name, readout_format=".2g", layout=WIDE, style=WORDS
         )
@@ -62,8 +64,8 @@ def build_schedule(image: Tensor, seed: int = 0) -> Explorer:
     controls: dict[str, widgets.Widget] = {
         "kind": widgets.Dropdown(options=kinds, description="kind", layout=WIDE, style=WORDS),
         "T": widgets.IntSlider(1000, 10, 2000, 10, description="T", layout=WIDE, style=WORDS),
-        "beta_1": log_slider(1e-4, -5, -2, "β_1"),
-        "beta_T": log_slider(0.02, -3, -0.3, "β_T"),
+        "beta_1": log_slider(1e-4, 20, 40, "β_1"),
+        "beta_T": log_slider(0.02, 26, 28, "β_T"),
         "s": widgets.FloatSlider(
             0.008, min=0, max=0.1, step=0.002, description="s", readout_format=".3f", layout=WIDE, style=WORDS
         ),
@@ -182,3 +184,28 @@ def build_ddim(model: Denoiser, schedule: Schedule, x_T: Tensor, steps: int = 20
 
     alt = f"{len(x_T)} digits drawn by DDIM in {steps} steps with eta = 0."
     return Explorer("Steps and noise, from the same x_T", controls, live, update, alt)
+
+
+def draw(model: Denoiser, schedule: Schedule, number: int = 8, steps: int = 20) -> None:
+    """Ask a class-conditional model for digits: which one, and from which noise."""
+    build_draw(model, schedule, number, steps).show()
+
+
+def build_draw(model: Denoiser, schedule: Schedule, number: int = 8, steps: int = 20) -> Explorer:
+    """The explorer of `draw`, not yet shown."""
+    live = LivePicture(grid_image(torch.zeros(number, 1, 28, 28), number, scale=3).width)
+    choices = [("any", None), *((str(digit), digit) for digit in range(10))]
+    controls: dict[str, widgets.Widget] = {
+        "label": widgets.Dropdown(options=choices, value=3, description="digit", layout=WIDE, style=WORDS),
+        "seed": widgets.IntSlider(0, 0, 99, 1, description="noise", layout=WIDE, style=WORDS, continuous_update=False),
+    }
+
+    def update(label: int | None, seed: int) -> str:
+        y = None if label is None else torch.full((number,), label)
+        *_, last = ddim_sample(model, schedule, initial_noise(seed, number), steps=steps, y=y)
+        live.current = grid_image(last.x_t, number, scale=3)
+        wish = "whatever the noise suggests" if label is None else f"the digit {label}"
+        return f"{number} drawings of {wish}, from noise number {seed}, in {steps} steps."
+
+    alt = f"{number} drawings of the digit 3, each in another handwriting."
+    return Explorer("Draw me a digit", controls, live, update, alt)

@@ -18,6 +18,14 @@ from PIL import Image
 
 from diffnotes.book import plots
 
+# ipywidgets gives the handle of a slider no name, and a screen reader would say no more than "slider". An HTML widget may
+# carry a script: this one gives every slider in the same output its description for a name, once they are there.
+NAME_THE_SLIDERS = """<img hidden alt="" src="data:," onerror="(function name(self, tries) {
+  self.closest('.jp-OutputArea')?.querySelectorAll('.widget-slider').forEach(slider =>
+    slider.querySelector('.noUi-handle')?.setAttribute('aria-label', slider.querySelector('label').textContent));
+  if (tries) setTimeout(name, 250, self, tries - 1);
+})(this, 40)">"""
+
 
 class LivePlot:
     """A figure of which only `artists` change. After setting their data, call `refresh`; `image` is the widget to show
@@ -34,7 +42,7 @@ class LivePlot:
             FigureCanvasAgg, figure.canvas
         )  # Agg, as plots.subplots makes it: it can copy and restore its pixels
         self.background: Any = self.canvas.copy_from_bbox(figure.bbox)
-        self.image = image or widgets.Image(format="png", width=int(figure.bbox.width), layout={"max_width": "100%"})
+        self.image = image or image_widget(int(figure.bbox.width))
 
     def refresh(self) -> None:
         """Draw the artists on the background and send the picture."""
@@ -55,7 +63,7 @@ class LivePicture:
 
     def __init__(self, width: int) -> None:
         self.current = Image.new("L", (width, 8), 255)
-        self.image = widgets.Image(format="png", width=width, layout={"max_width": "100%"})
+        self.image = image_widget(width)
 
     def refresh(self) -> None:
         """Send the picture."""
@@ -88,9 +96,9 @@ class Explorer:
         reset.on_click(lambda _button: self.reset())
         for control in self.controls.values():
             control.observe(self._changed, "value")
-        heading = widgets.HTML(f"<b>{title}</b>")
+        heading = widgets.HTML(f"<b>{title}</b>{NAME_THE_SLIDERS}")
         sliders = widgets.VBox([heading, *self.controls.values(), reset], layout={"margin": "0 12px 0 0"})
-        body = widgets.HBox([sliders, self.plot.image], layout={"flex_flow": "row wrap"})
+        body = widgets.HBox([sliders, self.plot.image], layout={"flex_flow": "row wrap", "align_items": "flex-start"})
         self.widget = widgets.VBox([body, self.reading])
         self._quiet = False
         self._changed()
@@ -118,6 +126,12 @@ class Explorer:
             self.plot.refresh()
 
 
+def image_widget(width: int) -> widgets.Image:
+    """A picture for a row of widgets, `width` pixels wide; down to three quarters of that where it saves a line break."""
+    layout = {"flex": f"1 1 {width * 3 // 4}px", "max_width": f"min({width}px, 100%)", "height": "auto"}
+    return widgets.Image(format="png", width=width, layout=layout)
+
+
 def show_widget(widget: widgets.Widget, fallback: str, display_id: str | None = None, update: bool = False) -> None:
     """Display a widget with HTML standing behind it for readers without a kernel."""
     bundle = {
@@ -137,3 +151,14 @@ def png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "png", compress_level=1)
     return buffer.getvalue()
+
+
+def slider(description: str, value: int, low: int, high: int) -> widgets.IntSlider:
+    """Show a slider for a whole number that later cells read as `.value`, and return it."""
+    wide = {"description_width": "80px"}
+    chosen = widgets.IntSlider(value, low, high, 1, description=description, style=wide, layout={"width": "500px"})
+    show_widget(
+        widgets.VBox([chosen, widgets.HTML(NAME_THE_SLIDERS, layout={"display": "none"})]),
+        f"{description}: {value} (a slider from {low} to {high} when the notebook runs)",
+    )
+    return chosen

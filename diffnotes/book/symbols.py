@@ -15,7 +15,7 @@ def unit(name: str) -> Symbol:
     sympy can be told "positive" but not "below one". So a proof puts 1 / (1 + u), u > 0, in its place (see `inside`):
     every number in (0, 1) is of that form, and then sympy can see that 1 - alpha is positive too."""
     symbol = sp.Symbol(name, positive=True)
-    _IN_UNIT_INTERVAL.setdefault(symbol, sp.Symbol(f"u_{len(_IN_UNIT_INTERVAL)}", positive=True))
+    _IN_UNIT_INTERVAL.setdefault(symbol, sp.Dummy(f"u_{len(_IN_UNIT_INTERVAL)}", positive=True))  # no one else's u_0
     return symbol
 
 
@@ -27,17 +27,19 @@ def inside(expression: Expr) -> Expr:
 
 def assumptions(*expressions: Expr) -> str:
     """What is assumed of the free symbols, in words for the line under a proof."""
-    symbols = sorted(set().union(*(sp.sympify(e).free_symbols for e in expressions)), key=str)
-    units = [s for s in symbols if s in _IN_UNIT_INTERVAL]
-    positive = [s for s in symbols if s.is_positive and s not in _IN_UNIT_INTERVAL]
-    real = [s for s in symbols if s.is_real and not s.is_positive]
-    parts = [f"{_join(units)} in (0, 1)"] * bool(units)
-    parts += [f"{_join(positive)} > 0"] * bool(positive) + [f"{_join(real)} real"] * bool(real)
-    return ", ".join(parts)
+    groups: dict[str, list[str]] = {"in (0, 1)": [], "> 0": [], "real": []}  # in this order, and others after them
+    for symbol in sorted(set().union(*(sp.sympify(e).free_symbols for e in expressions)), key=str):
+        groups.setdefault(_known(symbol), []).append(sp.pretty(symbol, use_unicode=True))
+    return ", ".join(f"{', '.join(names)} {known}" for known, names in groups.items() if names and known)
 
 
-def _join(symbols: list[Symbol]) -> str:
-    return ", ".join(sp.pretty(s, use_unicode=True) for s in symbols)
+def _known(symbol: Symbol) -> str:
+    if symbol in _IN_UNIT_INTERVAL:
+        return "in (0, 1)"
+    signs = {"positive": "> 0", "negative": "< 0", "nonnegative": "≥ 0", "nonpositive": "≤ 0", "nonzero": "≠ 0"}
+    sign = next((words for name, words in signs.items() if symbol.assumptions0.get(name)), "")
+    field = "integer" if symbol.is_integer else "real" if symbol.is_real and not sign else ""
+    return " ".join(filter(None, [field, sign]))
 
 
 x_0, x_prev, x_t = sp.symbols("x_0 x_{t-1} x_t", real=True)
@@ -54,13 +56,18 @@ def normal(x: Expr, mean: Expr, variance: Expr) -> Expr:
 
 def mean_of(expression: Expr, *noises: Symbol) -> Expr:
     """The mean of an expression that is linear in independent standard normal symbols: put zero for each of them."""
+    _coefficients(expression, noises)
     return sp.expand(expression).subs(dict.fromkeys(noises, 0))
 
 
 def variance_of(expression: Expr, *noises: Symbol) -> Expr:
     """Its variance: the sum of the squared coefficients. ValueError if the expression is not linear in the noises."""
+    return sp.Add(*(c**2 for c in _coefficients(expression, noises)))
+
+
+def _coefficients(expression: Expr, noises: tuple[Symbol, ...]) -> list[Expr]:
     expression = sp.expand(expression)
-    coefficients = [sp.diff(expression, noise) for noise in noises]
+    coefficients = [sp.diff(expression, noise) for noise in dict.fromkeys(noises)]
     if any(c.has(*noises) for c in coefficients):
         raise ValueError(f"expression must be linear in {', '.join(map(str, noises))}, got {expression}")
-    return sp.Add(*(c**2 for c in coefficients))
+    return coefficients

@@ -22,18 +22,19 @@ class CheckpointError(ValueError):
 
 
 def write(folder: str | Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> Path:
-    """Write tensors and metadata (anything JSON can hold) to folder/checkpoint.safetensors; returns that path.
+    """Write tensors and metadata (anything JSON can hold) to folder/checkpoint.safetensors, or to the file itself if a
+    .safetensors file is named; returns the path.
 
     They go to a temporary file first, which is flushed to the disk and then renamed: whoever looks, even after a power
     cut, finds either the old checkpoint or the new one."""
     from safetensors.torch import save
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    path = _path(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(metadata, sort_keys=True, allow_nan=False)
     header = {"format": FORMAT, "metadata": text, "sha256": _digest(tensors, text)}
-    path, temporary = folder / FILE_NAME, folder / f"{FILE_NAME}.{os.getpid()}.tmp"
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(save(tensors, metadata=header))
@@ -42,8 +43,8 @@ def write(folder: str | Path, tensors: dict[str, Tensor], metadata: dict[str, An
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(folder)
-    for stale in folder.glob(f"{FILE_NAME}.*.tmp"):  # left behind by a process that was killed while writing
+    _sync_folder(path.parent)
+    for stale in path.parent.glob(f"{path.name}.*.tmp"):  # left behind by a process that was killed while writing
         stale.unlink(missing_ok=True)
     return path
 
@@ -54,9 +55,7 @@ def read(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     FileNotFoundError if there is none, CheckpointError naming the file if it is damaged or not ours."""
     from safetensors import SafetensorError, safe_open
 
-    path = Path(folder)
-    if path.is_dir() or path.suffix != ".safetensors":
-        path = path / FILE_NAME
+    path = _path(folder)
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint at {path}")
     try:
@@ -72,6 +71,11 @@ def read(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if header.get("sha256") != _digest(tensors, header.get("metadata", "")):
         raise CheckpointError(f"{path} is damaged and was not loaded: its content does not match its checksum")
     return tensors, json.loads(header["metadata"])
+
+
+def _path(folder: str | Path) -> Path:
+    path = Path(folder)
+    return path if path.suffix == ".safetensors" and not path.is_dir() else path / FILE_NAME
 
 
 def _digest(tensors: dict[str, Tensor], text: str) -> str:

@@ -1,11 +1,12 @@
 """A trained network that comes with the package, so that every chapter has one from the first minute."""
 
+import sys
 from pathlib import Path
 
 from diffnotes.models.unet import UNet
 from diffnotes.process.schedules import Schedule
 from diffnotes.training import checkpoint
-from diffnotes.training.trainer import Trainer, load_model
+from diffnotes.training.trainer import load_model
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -21,12 +22,15 @@ def load_pretrained(name: str = "mnist") -> tuple[UNet, Schedule]:
     return load_model(WEIGHTS / f"{name}.safetensors")
 
 
-def export(trainer: Trainer, path: Path) -> Path:
-    """Write what sampling needs of a run - averaged weights in half precision, schedule, settings - to `path`."""
-    tensors = {f"ema.{name}": tensor.half() for name, tensor in trainer.ema.model.state_dict().items()}
-    tensors |= {"schedule.beta": trainer.schedule.beta, "schedule.alpha_bar": trainer.schedule.alpha_bar}
-    metadata = {"model": trainer.model.settings, "schedule": trainer.schedule.name, "update": trainer.update}
-    written = checkpoint.write(path.parent / f"{path.stem}.export", tensors, metadata)
-    written.replace(path)
-    written.parent.rmdir()
-    return path
+def export(run: str | Path, path: str | Path) -> Path:
+    """Write to `path` what sampling needs of the run saved in folder `run`: averaged weights in half precision, schedule,
+    settings, and how long it was trained."""
+    tensors, metadata = checkpoint.read(run)
+    kept = {
+        n: t.half() if n.startswith("ema.") else t for n, t in tensors.items() if n.startswith(("ema.", "schedule."))
+    }
+    return checkpoint.write(path, kept, metadata)
+
+
+if __name__ == "__main__":  # make weights: python -m diffnotes.training.pretrained RUN
+    print(export(sys.argv[1], WEIGHTS / "mnist.safetensors"))

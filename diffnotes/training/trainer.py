@@ -8,6 +8,7 @@ share of a batch together do what one process would have done.
 import contextlib
 import hashlib
 import math
+import os
 import signal
 import threading
 import time
@@ -98,7 +99,9 @@ class Trainer:
         from accelerate import Accelerator
 
         self.schedule, self.images, self.config = schedule, images, config or TrainConfig()
-        self.accelerator = Accelerator(mixed_precision="no")  # the precision is ours to choose, in _update
+        # The precision is ours to choose, in _update. Of several processes without GPUs, Accelerate only knows when told.
+        several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+        self.accelerator = Accelerator(mixed_precision="no", cpu=several and not torch.cuda.is_available())
         if self.config.batch_size > len(images):
             raise ValueError(
                 f"batch_size must be at most the number of images, {len(images)}, got {self.config.batch_size}"
@@ -303,14 +306,24 @@ def _has_bfloat16(device: torch.device) -> bool:
     return False
 
 
+class Interrupts(list[int]):
+    """A signal handler that only notes what came."""
+
+    def __call__(self, number: int, _frame: object) -> None:
+        """Called by Python with the signal's number."""
+        self.append(number)
+
+
 @contextlib.contextmanager
-def interrupt_later() -> Iterator[list[int]]:
-    """Hold an interrupt (Ctrl-C, the notebook's stop button) back until the block is done, and note it in the list given."""
-    interrupts: list[int] = []
+def interrupt_later() -> Iterator[Interrupts]:
+    """Hold an interrupt (Ctrl-C, the notebook's stop button) back until the block is done, and note it in the list given.
+    A block within such a block notes in the outer one's list."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread receives interrupts
-        yield interrupts
+        yield Interrupts()
         return
-    before = signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
+    before = signal.getsignal(signal.SIGINT)
+    interrupts = before if isinstance(before, Interrupts) else Interrupts()
+    signal.signal(signal.SIGINT, interrupts)
     try:
         yield interrupts
     finally:

@@ -1,0 +1,82 @@
+# diffnotes: one command to read the book (make lab), one to test everything (make test). All are safe to repeat.
+#
+#   make lab TORCH=cpu      on Linux without an NVIDIA card: PyTorch's CPU build, more than 1.3 GB less to download
+#   make lab PYTHON=python3.12      choose the Python that makes the virtual environment
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH ?=
+TORCH_PIN = $(shell grep -m1 '^torch==' constraints.txt)
+LAB_FLAGS = $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
+
+export DIFFNOTES_BUDGET ?= $(if $(filter test notebooks browser unit,$(MAKECMDGOALS)),ci,full)
+
+.PHONY: help lab test lint format unit notebooks browser book weights clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make lab    set up and open the book in JupyterLab'
+	@echo 'make test   set up and run everything CI runs: lint, unit tests, all notebooks, browser tests'
+	@echo 'make book   run all notebooks at the full budget (real MNIST needed) and store their outputs'
+	@echo 'make weights  train the weights that come with the package, from scratch (hours on two cores)'
+	@echo 'make lint | unit | notebooks | browser   the parts of make test;   make clean   remove what they made'
+
+lab: $(VENV)/.reader
+	$(BIN)/jupyter lab $(LAB_FLAGS) notebooks/00_start_here.ipynb
+
+test: $(VENV)/.tester
+	$(MAKE) lint
+	$(MAKE) unit
+	$(MAKE) notebooks
+	$(MAKE) browser
+
+lint: $(VENV)/.tester
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.tester
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+unit: $(VENV)/.tester
+	$(BIN)/python -m pytest tests --ignore=tests/browser --durations=8
+
+# every notebook from top to bottom; cells marked NBVAL_CHECK_OUTPUT must give their stored output again
+notebooks: $(VENV)/.tester
+	runs=$$(mktemp -d) && DIFFNOTES_RUNS=$$runs $(BIN)/python -m pytest -p no:cacheprovider --nbval-lax --nbval-current-env \
+		--nbval-cell-timeout=600 --durations=8 notebooks; status=$$?; rm -rf "$$runs"; exit $$status
+
+browser: $(VENV)/.tester
+	$(BIN)/python -m pytest tests/browser
+
+book: $(VENV)/.reader
+	$(BIN)/python -m diffnotes.book.build notebooks/*.ipynb
+
+weights: $(VENV)/.reader
+	$(BIN)/python -m diffnotes train --out runs/weights --data mnist --labels --batch-size 64 --ema-decay 0.999 \
+		--warmup 200 --seconds $(or $(SECONDS_OF_TRAINING),4200)
+	$(BIN)/python -m diffnotes.training.pretrained runs/weights
+
+clean:
+	rm -rf $(VENV) .artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# -- setting up ----------------------------------------------------------------------------------------------------------
+
+$(VENV)/.reader: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(if $(filter cpu,$(TORCH)),$(BIN)/python -m pip install -q --index-url https://download.pytorch.org/whl/cpu '$(TORCH_PIN)')
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.tester: $(VENV)/.reader
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	@touch $@
+
+$(VENV)/bin/python:
+	@if [ -z "$(PYTHON)" ]; then echo 'diffnotes needs Python 3.11 or newer, and none was found on the PATH.'; \
+		echo 'Install one (python.org, or your package manager), or name it: make lab PYTHON=/path/to/python3'; exit 1; fi
+	@echo 'Setting up $(VENV) with $(PYTHON); the first time this downloads PyTorch and takes some minutes.'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo 'The virtual environment could not be made. On Debian and Ubuntu: sudo apt install python3-venv'; exit 1; }

@@ -1,0 +1,75 @@
+"""Run notebooks at the full budget and store their outputs, as readers without a kernel will see them: make book.
+
+Each notebook runs in a folder of its own, so that it finds no runs of an earlier chapter: what is stored comes from the
+model that ships with the package. Real MNIST is needed. A widget's view is taken out where a picture stands behind it,
+and the notebook's metadata record what it was run with.
+"""
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jupyterlab
+import nbformat
+import torch
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from diffnotes.training.data import load_images
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def build(path: Path) -> float:
+    """Execute one notebook in place; returns the seconds it took. An error in a cell leaves the file as it was."""
+    notebook = nbformat.read(path, as_version=4)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(path, folder)
+        NotebookClient(
+            notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": folder}}
+        ).execute()
+    seconds = time.monotonic() - started
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            _without_widget(output)
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook.metadata["diffnotes"] = {
+        "budget": "full",
+        "data": load_images("mnist", "test").source.split(", test")[0],
+        "seconds": round(seconds, 1),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "jupyterlab": jupyterlab.__version__,
+        },
+    }
+    nbformat.write(notebook, path)
+    return seconds
+
+
+def _without_widget(output: NotebookNode) -> None:
+    """Take the widget's view out of an output that also has a picture or text in HTML."""
+    data = output.get("data", {})
+    if WIDGET_VIEW in data and "text/html" in data:
+        del data[WIDGET_VIEW]
+
+
+def main(paths: list[str]) -> None:
+    """Build all the notebooks named."""
+    if os.environ.get("DIFFNOTES_BUDGET", "full") != "full":
+        raise SystemExit("the stored outputs come from the full budget: unset DIFFNOTES_BUDGET")
+    os.environ.pop("DIFFNOTES_RUNS", None)
+    print(load_images("mnist", "test"))  # DataUnavailable if MNIST cannot be had: nothing is stored from other images
+    for path in paths:
+        print(f"{path}: {build(Path(path)):.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
