@@ -57,7 +57,7 @@ book: $(VENV)/.reader
 
 weights: $(VENV)/.reader
 	$(BIN)/python -m diffnotes train --out runs/weights --data mnist --labels --batch-size 64 --ema-decay 0.999 \
-		--warmup 200 --seconds $(or $(SECONDS_OF_TRAINING),4200)
+		--warmup 200 --seconds $(or $(SECONDS_OF_TRAINING),3400)
 	$(BIN)/python -m diffnotes.training.pretrained runs/weights
 
 clean:

@@ -18,13 +18,16 @@ from PIL import Image
 
 from diffnotes.book import plots
 
-# ipywidgets gives the handle of a slider no name, and a screen reader would say no more than "slider". An HTML widget may
-# carry a script: this one gives every slider in the same output its description for a name, once they are there.
-NAME_THE_SLIDERS = """<img hidden alt="" src="data:," onerror="(function name(self, tries) {
-  self.closest('.jp-OutputArea')?.querySelectorAll('.widget-slider').forEach(slider =>
+# For those who use a keyboard or a screen reader, ipywidgets leaves out two things. A slider's handle has no name: it gets
+# the description. And the keys pressed on a drop-down list go to JupyterLab, where an arrow means the next cell: it shall
+# not hear them. An HTML widget may carry a script, as the event of an element; this one is for the widgets of its output.
+FOR_THE_KEYBOARD = """<style onload="(function help(self, tries) {
+  const output = self.closest('.jp-OutputArea');
+  output?.querySelectorAll('.widget-slider').forEach(slider =>
     slider.querySelector('.noUi-handle')?.setAttribute('aria-label', slider.querySelector('label').textContent));
-  if (tries) setTimeout(name, 250, self, tries - 1);
-})(this, 40)">"""
+  output?.querySelectorAll('select, button').forEach(part => part.setAttribute('data-lm-suppress-shortcuts', 'true'));
+  if (tries) setTimeout(help, 250, self, tries - 1);  // some may not be there yet
+})(this, 20)">/* nothing */</style>"""
 
 
 class LivePlot:
@@ -96,7 +99,7 @@ class Explorer:
         reset.on_click(lambda _button: self.reset())
         for control in self.controls.values():
             control.observe(self._changed, "value")
-        heading = widgets.HTML(f"<b>{title}</b>{NAME_THE_SLIDERS}")
+        heading = widgets.HTML(f"<b>{title}</b>{FOR_THE_KEYBOARD}")
         sliders = widgets.VBox([heading, *self.controls.values(), reset], layout={"margin": "0 12px 0 0"})
         body = widgets.HBox([sliders, self.plot.image], layout={"flex_flow": "row wrap", "align_items": "flex-start"})
         self.widget = widgets.VBox([body, self.reading])
@@ -158,7 +161,7 @@ def slider(description: str, value: int, low: int, high: int) -> widgets.IntSlid
     wide = {"description_width": "80px"}
     chosen = widgets.IntSlider(value, low, high, 1, description=description, style=wide, layout={"width": "500px"})
     show_widget(
-        widgets.VBox([chosen, widgets.HTML(NAME_THE_SLIDERS, layout={"display": "none"})]),
+        widgets.VBox([chosen, widgets.HTML(FOR_THE_KEYBOARD, layout={"display": "none"})]),
         f"{description}: {value} (a slider from {low} to {high} when the notebook runs)",
     )
     return chosen

@@ -1,0 +1,312 @@
+import base64
+import io
+import re
+
+import ipywidgets as widgets
+import numpy as np
+import pytest
+import torch
+from matplotlib import colors
+from PIL import Image
+
+from diffnotes.book import explorers, live, plots
+from diffnotes.book.budget import budget
+from diffnotes.process.exact import GaussianDenoiser
+from diffnotes.process.samplers import Frame, ddim_sample, initial_noise
+from diffnotes.process.schedules import Schedule
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The HTML that is displayed, for readers without a kernel too."""
+    lines: list[str] = []
+
+    def display(what, **_):
+        lines.append(what["text/html"] if isinstance(what, dict) else what.data)
+
+    monkeypatch.setattr(plots, "display", display)
+    monkeypatch.setattr(live, "display", display)
+    return lines
+
+
+def picture_in(html: str) -> Image.Image:
+    data = re.search(r"data:image/png;base64,([^\"]+)", html)
+    assert data is not None
+    return Image.open(io.BytesIO(base64.b64decode(data[1])))
+
+
+def sent(image: widgets.Image) -> np.ndarray:
+    """The pixels that an image widget shows."""
+    return np.asarray(Image.open(io.BytesIO(image.value)).convert("L"))
+
+
+# -- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_figure_is_shown_with_its_alt_text_and_at_its_own_width(shown):
+    figure, ax = plots.subplots(size=(5, 2))
+    ax.plot([0, 1], [0, 1])
+    plots.show(figure, "A line that rises.")
+    assert 'alt="A line that rises."' in shown[0] and 'width="500"' in shown[0]
+    assert picture_in(shown[0]).size == (800, 320)
+
+
+def test_a_picture_can_be_shown_at_another_width(shown):
+    plots.show(Image.new("L", (40, 20)), "Grey.", width=300)
+    assert 'width="300"' in shown[0] and picture_in(shown[0]).size == (40, 20)
+
+
+@pytest.mark.parametrize("alt", ["", "  ", "\n"])
+def test_a_picture_without_words_is_refused(alt):
+    with pytest.raises(ValueError, match="alt must say in a sentence what the picture shows"):
+        plots.show(Image.new("L", (4, 4)), alt)
+
+
+def test_alt_texts_are_escaped():
+    assert 'alt="a &lt; b &quot;c&quot;"' in plots.img_tag(Image.new("L", (4, 4)), 'a < b "c"')
+
+
+def test_grey_pictures_keep_every_pixel():
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert (np.asarray(picture_in(plots.img_tag(Image.fromarray(pixels), "Greys."))) == pixels).all()
+
+
+def test_figures_have_the_colours_of_the_book():
+    _, ax = plots.subplots()
+    lines = [ax.plot([0, 1])[0] for _ in range(3)]
+    assert [colors.to_hex(line.get_color()).upper() for line in lines] == [plots.BLUE, plots.ORANGE, plots.GREEN]
+
+
+def test_images_stand_in_a_grid(shown):
+    plots.images(torch.zeros(6, 1, 28, 28), "Six grey squares.", columns=3)
+    assert picture_in(shown[0]).size == (2 * (3 * 30 - 2), 2 * (2 * 30 - 2))
+
+
+# -- film strips ------------------------------------------------------------------------------------------------------
+
+
+def frames(number: int = 5) -> list[Frame]:
+    x = initial_noise(seed=0, batch=4)
+    return [Frame(t=t, x_t=x * t / number, x0_hat=x, eps_hat=x) for t in range(number, -1, -1)]
+
+
+def test_a_film_strip_says_what_it_shows(shown):
+    plots.filmstrip(frames(), rows=2)
+    assert "Film strip of 2 images from t = 5 to t = 0" in shown[0]
+
+
+def test_a_film_strip_takes_the_words_given(shown):
+    plots.filmstrip(frames(), alt="Noise, then digits.")
+    assert 'alt="Noise, then digits."' in shown[0]
+
+
+def test_a_film_strip_of_both_is_twice_as_high(shown):
+    plots.filmstrip(frames(), rows=2)
+    plots.filmstrip(frames(), rows=2, which="both")
+    once, twice = (picture_in(html).height for html in shown)
+    assert 1.7 < twice / once < 2.1
+
+
+def test_a_film_strip_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="frames must hold at least one Frame, got none"):
+        plots.filmstrip([])
+
+
+def test_a_film_strip_of_something_else_is_refused():
+    with pytest.raises(ValueError, match='which must be "x_t", "x0_hat" or "both", got \'eps\''):
+        plots.filmstrip(frames(), which="eps")
+
+
+# -- live pictures ----------------------------------------------------------------------------------------------------
+
+
+def test_a_live_plot_is_the_same_picture_as_one_drawn_afresh():
+    def make(values):
+        figure, ax = plots.subplots(size=(3, 2))
+        (line,) = ax.plot([0, 1, 2], values)
+        ax.set(xlim=(0, 2), ylim=(0, 3))
+        return live.LivePlot(figure, [line]), line
+
+    plot, line = make([0, 0, 0])
+    line.set_data([0, 1, 2], [1, 3, 2])
+    plot.refresh()
+    fresh, _ = make([1, 3, 2])
+    assert (np.asarray(plot.picture()) == np.asarray(fresh.picture())).all()
+
+
+def test_a_live_plot_draws_no_hidden_curve():
+    figure, ax = plots.subplots(size=(3, 2))
+    (line,) = ax.plot([0, 1], [0, 1])
+    plot = live.LivePlot(figure, [line])
+    with_it = np.asarray(plot.picture())
+    line.set_visible(False)
+    assert (np.asarray(plot.picture()) != with_it).any()
+
+
+def test_png_keeps_every_pixel():
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 30), dtype=np.uint8)
+    assert (np.asarray(Image.open(io.BytesIO(live.png(Image.fromarray(pixels))))) == pixels).all()
+
+
+# -- the schedule explorer ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def digit() -> torch.Tensor:
+    """A white stroke on black."""
+    image = torch.full((1, 28, 28), -1.0)
+    image[0, 6:22, 12:16] = 1.0
+    return image
+
+
+@pytest.fixture
+def explorer(digit) -> live.Explorer:
+    return explorers.build_schedule(digit)
+
+
+def test_it_begins_with_the_linear_schedule_of_a_thousand_steps(explorer):
+    assert explorer.values() | {"s": 0} == {
+        "kind": "linear",
+        "T": 1000,
+        "beta_1": pytest.approx(1e-4),
+        "beta_T": pytest.approx(0.02),
+        "s": 0,
+        "t": 200,
+    }
+
+
+def test_its_reading_gives_the_numbers_of_the_schedule(explorer):
+    schedule = Schedule.linear(T=1000)
+    assert "ᾱ_T = 4e-05" in explorer.reading.value
+    assert f"at t = 200: ᾱ_t = {schedule.alpha_bar[200]:.3g}" in explorer.reading.value
+    assert f"weight {schedule.alpha_bar[200].sqrt():.3f}" in explorer.reading.value
+
+
+def test_it_warns_when_the_chain_does_not_end_in_noise(explorer):
+    assert "The prior is missed" not in explorer.reading.value
+    explorer.controls["T"].value = 200
+    assert "ᾱ_T = 0.13" in explorer.reading.value and "The prior is missed" in explorer.reading.value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("kind", "sigmoid"), ("T", 300), ("beta_1", 1e-3), ("beta_T", 0.1), ("t", 700)]
+)
+def test_every_control_moves_the_picture(explorer, name, value):
+    before = sent(explorer.plot.image)
+    explorer.controls[name].value = value
+    assert (sent(explorer.plot.image) != before).any()
+
+
+def test_the_offset_moves_the_cosine_schedule(explorer):
+    explorer.controls["kind"].value = "cosine"
+    before = sent(explorer.plot.image)
+    explorer.controls["s"].value = 0.1
+    assert (sent(explorer.plot.image) != before).any()
+
+
+def test_controls_without_a_meaning_are_switched_off(explorer):
+    assert explorer.controls["s"].disabled
+    explorer.controls["kind"].value = "cosine"
+    assert explorer.controls["beta_1"].disabled and explorer.controls["beta_T"].disabled
+    assert not explorer.controls["s"].disabled
+
+
+def test_t_stays_within_a_chain_that_is_made_shorter(explorer):
+    explorer.controls["t"].value = 900
+    explorer.controls["T"].value = 50
+    assert explorer.controls["t"].value == 50 and "at t = 50:" in explorer.reading.value
+
+
+@pytest.mark.parametrize("kind", ["linear", "quadratic", "sigmoid", "cosine"])
+@pytest.mark.parametrize("end", ["min", "max"])
+def test_every_kind_works_at_both_ends_of_the_sliders(explorer, kind, end):
+    explorer.controls["kind"].value = kind
+    for name in ("T", "beta_1", "beta_T", "s", "t"):
+        control = explorer.controls[name]
+        limit = getattr(control, end)
+        control.value = 10**limit if isinstance(control, widgets.FloatLogSlider) else limit
+        assert "nan" not in explorer.reading.value
+
+
+def test_reset_goes_back_to_the_first_picture(explorer):
+    first, reading = sent(explorer.plot.image), explorer.reading.value
+    explorer.controls["kind"].value, explorer.controls["T"].value, explorer.controls["t"].value = "cosine", 100, 3
+    explorer.reset()
+    assert (sent(explorer.plot.image) == first).all() and explorer.reading.value == reading
+
+
+def test_every_control_has_a_name(explorer):
+    assert all(control.description for control in explorer.controls.values())
+
+
+def test_a_picture_stands_behind_the_explorer(digit, shown):
+    explorers.schedule(digit)
+    assert 'alt="Four panels for the linear schedule' in shown[0] and "ᾱ_T" in shown[0]
+    assert picture_in(shown[0]).size == (640, 480)
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (3, 28, 28), (2, 1, 28, 28)])
+def test_it_takes_one_grey_image(shape):
+    with pytest.raises(ValueError, match=r"image must be one grey image \(1, H, W\), got shape"):
+        explorers.build_schedule(torch.zeros(shape))
+
+
+# -- films and DDIM -----------------------------------------------------------------------------------------------------
+
+
+def test_a_slider_over_pictures_shows_the_one_that_it_points_at():
+    choices = [(f"number {i}", Image.new("L", (10, 10), i)) for i in (0, 100, 200)]
+    explorer = explorers.build_pictures("Greys", "grey", choices, "A grey square.", 1)
+    assert explorer.reading.value == "number 100"
+    explorer.controls["number"].value = 2
+    assert explorer.reading.value == "number 200" and (sent(explorer.plot.image) == 200).all()
+
+
+def test_a_slider_over_no_pictures_is_refused():
+    with pytest.raises(ValueError, match=r"choices must hold at least one \(reading, picture\) pair, got none"):
+        explorers.pictures("Greys", "grey", [], "A grey square.")
+
+
+def test_a_film_begins_in_the_middle(shown):
+    explorers.film(frames())
+    assert "t = 2: on the left x_t" in shown[0] and "Two grids of 4 pictures" in shown[0]
+
+
+@pytest.fixture(scope="module")
+def ddim() -> live.Explorer:
+    schedule = Schedule.cosine(T=100)
+    return explorers.build_ddim(GaussianDenoiser(schedule), schedule, initial_noise(seed=1, batch=4), steps=5)
+
+
+def test_the_ddim_explorer_shows_what_the_sampler_draws(ddim):
+    schedule = Schedule.cosine(T=100)
+    *_, last = ddim_sample(GaussianDenoiser(schedule), schedule, initial_noise(seed=1, batch=4), steps=5)
+    expected = np.asarray(explorers.grid_image(last.x_t, columns=8))
+    assert (sent(ddim.plot.image) == expected).all()
+
+
+def test_the_ddim_explorer_tells_the_kinds_apart(ddim):
+    ddim.controls["eta"].value = 1.0
+    assert "DDPM's own noise" in ddim.reading.value
+    ddim.reset()
+    assert "5 network calls per image" in ddim.reading.value and "deterministic" in ddim.reading.value
+
+
+# -- budget -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "value"), [("full", 180), ("ci", 6)])
+def test_the_budget_chooses(monkeypatch, name, value):
+    monkeypatch.setenv("DIFFNOTES_BUDGET", name)
+    assert budget(full=180, ci=6) == value
+
+
+def test_a_reader_has_the_full_budget(monkeypatch):
+    monkeypatch.delenv("DIFFNOTES_BUDGET", raising=False)
+    assert budget(full=180, ci=6) == 180
+
+
+def test_another_budget_is_refused(monkeypatch):
+    monkeypatch.setenv("DIFFNOTES_BUDGET", "fast")
+    with pytest.raises(ValueError, match='DIFFNOTES_BUDGET must be "full" or "ci", got \'fast\''):
+        budget(full=180, ci=6)

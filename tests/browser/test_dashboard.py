@@ -1,0 +1,170 @@
+"""The training dashboard of chapter 9: it shows the run, Stop stops it, Resume goes on; and the kernel's own interrupt."""
+
+import re
+from collections.abc import Callable
+
+import nbformat
+import pytest
+from lab import LONG, PATIENCE, PIXELS, Notebook, Server, digest, wait_for_new_picture
+from playwright.sync_api import Locator, expect
+
+pytestmark = pytest.mark.browser
+
+
+class Dashboard:
+    """The dashboard on the page."""
+
+    def __init__(self, notebook: Notebook) -> None:
+        self.notebook = notebook
+        self.cell = notebook.cell("dashboard = Dashboard(")
+        self.waiting = notebook.cell("await dashboard.finished()")
+        box = self.cell.locator(".jp-OutputArea-output .widget-vbox").first
+        self.button = box.get_by_role("button")
+        self.status = box.locator(".widget-html-content")
+        self.loss_picture, self.digits = box.locator("img.widget-image").all() if box.count() else (None, None)
+
+    def wait_for_button(self, name: str | re.Pattern[str]) -> None:
+        expect(self.button).to_have_text(name, timeout=LONG)
+
+    def press(self, key: str) -> None:
+        self.button.focus()
+        self.notebook.page.keyboard.press(key)
+
+    @property
+    def update(self) -> int:
+        """The number of updates that the status line gives."""
+        found = re.search(r"update ([\d,]+) · [\d,]+ images seen · loss \d\.\d+ · ", self.status.inner_text())
+        return int(found[1].replace(",", "")) if found else 0
+
+    def wait_for_update(self, least: int) -> None:
+        """Wait until the status line tells of update `least`, or a later one."""
+        self.notebook.page.wait_for_function(
+            "([line, least]) => Number(line.textContent.match(/update ([\\d,]+)/)?.[1].replaceAll(',', '')) >= least",
+            arg=[self.status.element_handle(), least],
+            timeout=LONG,
+        )
+
+    def updates_of_a_second(self) -> int:
+        """How many updates the trainer makes while the kernel looks on for a second."""
+        look = "import time\nbefore = trainer.update\ntime.sleep(1)\ntrainer.update - before"
+        return int(self.notebook.run_code(look))
+
+
+def start_dashboard(notebook: Notebook, seconds_key: str = "") -> Dashboard:
+    """Run the chapter down to the slider, press a key on it if one is given, then run the next two cells."""
+    notebook.wait_for_kernel()
+    notebook.select(notebook.cell("dashboard = Dashboard("))
+    notebook.command("notebook:run-all-above")
+    notebook.panel.get_by_role("slider").first.wait_for(timeout=LONG)
+    notebook.wait_for_kernel()
+    if seconds_key:
+        notebook.panel.get_by_role("slider").first.focus()
+        notebook.page.keyboard.press(seconds_key)
+        notebook.wait_for_kernel()
+    notebook.select(notebook.cell("dashboard = Dashboard("))
+    for _ in range(2):
+        notebook.command("notebook:run-cell-and-select-next")
+        notebook.command("notebook:move-cursor-down")  # over the text between the two
+    notebook.cell("dashboard = Dashboard(").locator("img.widget-image").nth(1).wait_for(state="attached", timeout=LONG)
+    return Dashboard(notebook)
+
+
+def shades(image: Locator) -> int:
+    """How many shades of grey the picture has."""
+    return image.evaluate(PIXELS)["shades"]
+
+
+def test_a_run_to_its_end_and_a_minute_more(server: Server, open_notebook: Callable[[str], Notebook]) -> None:
+    notebook = open_notebook("09_training.ipynb")
+    dashboard = start_dashboard(notebook)
+    dashboard.wait_for_update(1)
+    update, status, picture = dashboard.update, dashboard.status.inner_text(), digest(dashboard.loss_picture)
+    dashboard.wait_for_update(update + 1)
+    assert dashboard.status.inner_text() != status
+    wait_for_new_picture(dashboard.loss_picture, picture)
+
+    notebook.wait_for_cell(dashboard.waiting)
+    dashboard.wait_for_button(re.compile(r"Train \d+ s more"))
+    expect(dashboard.status).to_contain_text("Done; saved to", timeout=PATIENCE)
+    assert (server.runs / "mine" / "checkpoint.safetensors").stat().st_size > 1_000_000
+    assert shades(dashboard.loss_picture) > 20 and shades(dashboard.digits) > 100
+    notebook.screenshots("09_training-dashboard-at-its-end")
+
+    update = dashboard.update
+    dashboard.press("Enter")
+    dashboard.wait_for_button("Stop")
+    dashboard.wait_for_update(update + 1)
+    dashboard.button.click()
+    dashboard.wait_for_button("Resume")
+    assert notebook.trouble() == []
+
+
+def test_stop_and_resume(server: Server, open_notebook: Callable[[str], Notebook]) -> None:
+    notebook = open_notebook("09_training.ipynb")
+    dashboard = start_dashboard(notebook, seconds_key="End")
+    expect(dashboard.waiting.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\*\]"), timeout=PATIENCE)
+    dashboard.wait_for_update(2)
+
+    dashboard.press("Space")
+    notebook.wait_for_cell(dashboard.waiting)
+    dashboard.wait_for_button("Resume")
+    expect(dashboard.status).to_contain_text("Stopped; saved to", timeout=PATIENCE)
+    stopped_at = int(notebook.run_code("trainer.update"))
+    assert stopped_at == dashboard.update
+    assert dashboard.updates_of_a_second() == 0
+
+    dashboard.press("Enter")
+    dashboard.wait_for_button("Stop")
+    dashboard.wait_for_update(stopped_at + 1)
+    dashboard.button.click()
+    dashboard.wait_for_button("Resume")
+    expect(dashboard.status).to_contain_text("Stopped; saved to", timeout=PATIENCE)
+    assert dashboard.updates_of_a_second() == 0
+    counted = "[state.update for state in trainer.history] == list(range(1, trainer.update + 1))"
+    assert notebook.run_code(counted) == "True"
+    assert (
+        int(notebook.run_code("Trainer.load(runs_folder() / 'mine', images).update")) == dashboard.update > stopped_at
+    )
+    notebook.screenshots("09_training-dashboard-stopped")
+    assert notebook.trouble() == []
+
+
+SCRATCH = [
+    """
+import threading, time
+import ipywidgets
+from diffnotes import Schedule, Trainer, UNet, load_images
+
+model = UNet(channels=8, multipliers=(1, 2), blocks=1, patch=2, target="eps")
+trainer = Trainer(model, Schedule.linear(T=100), load_images("digits"))
+watch = ipywidgets.Label("update 0")
+
+def look():
+    while True:
+        watch.value = f"update {trainer.update}"
+        time.sleep(0.05)
+
+threading.Thread(target=look, daemon=True).start()
+watch
+""",
+    "for state in trainer.steps(updates=10**6):\n    pass",
+]
+
+
+def test_the_interrupt_button_ends_a_plain_loop_and_keeps_its_state(
+    server: Server, open_notebook: Callable[[str], Notebook]
+) -> None:
+    cells = [nbformat.v4.new_code_cell(source.strip()) for source in SCRATCH]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), server.root / "scratch.ipynb")
+    notebook = open_notebook("scratch.ipynb")
+    notebook.menu_run_all()
+    label = notebook.panel.locator(".jp-OutputArea-output .widget-label")
+    expect(label).to_have_text(re.compile(r"update [1-9]"), timeout=LONG)
+
+    notebook.panel.locator('[data-jp-item-name="interrupt"]').click()
+    notebook.wait_for_cell(notebook.cell("for state in trainer.steps("))
+    reached = int(notebook.run_code("trainer.update"))
+    assert reached > 0 and notebook.run_code("trainer.interrupted, len(trainer.history)") == f"(True, {reached})"
+    more = f"for state in trainer.steps(updates={reached + 3}):\n    pass\ntrainer.update"
+    assert int(notebook.run_code(more)) == reached + 3
+    assert notebook.trouble() == []

@@ -1,0 +1,271 @@
+"""The rules that every notebook of the book keeps: how it is stored, how long its cells are, equations, links, pictures."""
+
+import ast
+import os
+import re
+import statistics
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from book_files import FOLDER, NOTEBOOKS, ROOT, check_calls, code_cells, markdown_cells, read, tags
+
+from diffnotes.training.data import cache_folder
+
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+HIDING = ("clearly", "obviously", "it is easy to see", "simply put", "after some maths?")
+NUMBERED = re.compile(r'<a id="eq-(\d+\.\d+)"></a>\s*\$\$(?:(?!\$\$).)*?\\tag\{\1\}', re.DOTALL)
+
+
+def outputs(path: Path) -> Iterator[tuple[int, dict]]:
+    """Every stored output, with its cell."""
+    for i, cell in code_cells(path):
+        for output in cell.outputs:
+            yield i, output
+
+
+def output_texts(path: Path) -> Iterator[tuple[int, str]]:
+    """Every text that is stored as output, without the data of pictures."""
+    for i, output in outputs(path):
+        for text in [*output.get("data", {}).values(), output.get("text", ""), *output.get("traceback", [])]:
+            yield i, re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]*", "", str(text))
+
+
+def prose(path: Path) -> str:
+    """The words of the markdown cells: no equations of their own, code blocks or HTML tags; $x$ in a line is one word."""
+    text = "\n\n".join(cell.source for _, cell in markdown_cells(path))
+    for pattern, instead in ((r"```.*?```", ""), (r"\$\$.*?\$\$", ""), (r"\$[^$]*\$", "x"), (r"<[^>]*>", "")):
+        text = re.sub(pattern, instead, text, flags=re.DOTALL)
+    return text
+
+
+def lines_of_code(source: str) -> int:
+    return sum(bool(line.strip()) for line in source.splitlines())
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
+
+
+# -- how it is stored -----------------------------------------------------------------------------------------------------
+
+
+@every_notebook
+def test_no_widget_state_in_the_metadata(path: Path):
+    assert "widgets" not in read(path).metadata
+
+
+@every_notebook
+def test_no_widget_views_in_the_outputs(path: Path):
+    views = "application/vnd.jupyter.widget-view+json"
+    assert [i for i, output in outputs(path) if views in output.get("data", {})] == []
+
+
+@every_notebook
+def test_file_is_at_most_600_kB(path: Path):
+    assert path.stat().st_size <= 600_000
+
+
+@every_notebook
+def test_kernel_is_python3(path: Path):
+    assert read(path).metadata.kernelspec.name == "python3"
+
+
+@every_notebook
+def test_metadata_record_real_mnist_at_the_full_budget(path: Path):
+    record = read(path).metadata.get("diffnotes", {})
+    assert record.get("budget") == "full"
+    assert record.get("data", "").startswith("MNIST")
+    assert record.get("seconds", 0) > 0
+    assert record.get("versions")
+
+
+@every_notebook
+def test_cells_were_executed_in_order(path: Path):
+    counts = [cell.execution_count for _, cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@every_notebook
+def test_no_errors_are_stored(path: Path):
+    assert [i for i, output in outputs(path) if output.output_type == "error"] == []
+
+
+@every_notebook
+def test_cells_to_be_compared_have_outputs(path: Path):
+    marked = [(i, cell) for i, cell in code_cells(path) if "NBVAL_CHECK_OUTPUT" in cell.source]
+    assert [i for i, cell in marked if not cell.outputs] == []
+
+
+@every_notebook
+def test_no_absolute_paths(path: Path):
+    absolute = re.compile(r"(?<![\w.~])/(home|root|tmp|usr|Users|var|opt|mnt)/|\b[A-Z]:\\(Users|Program|Windows)")
+    sources = ((i, cell.source) for i, cell in enumerate(read(path).cells))
+    assert [(i, text[:80]) for i, text in (*sources, *output_texts(path)) if absolute.search(text)] == []
+
+
+@every_notebook
+def test_no_folder_of_this_machine_in_the_outputs(path: Path):
+    folders = {str(ROOT), str(Path.home()), str(cache_folder()), os.environ.get("DIFFNOTES_DATA", "")}
+    names = {*(f for f in folders if len(f) > 1), "site-packages", "ipykernel_", ".cache/", "AppData"}
+    assert [(i, name) for i, text in output_texts(path) for name in names if name in text] == []
+
+
+# -- how it reads -----------------------------------------------------------------------------------------------------------
+
+
+@every_notebook
+def test_code_cells_have_at_most_25_lines(path: Path):
+    assert {i: n for i, cell in code_cells(path) if (n := len(cell.source.splitlines())) > 25} == {}
+
+
+@every_notebook
+def test_median_code_cell_has_at_most_6_lines(path: Path):
+    assert statistics.median(lines_of_code(cell.source) for _, cell in code_cells(path)) <= 6
+
+
+@every_notebook
+def test_at_least_8_words_of_prose_for_a_line_of_code(path: Path):
+    words = len(re.findall(r"[^\W\d_][\w'’-]*", prose(path)))
+    assert words / sum(lines_of_code(cell.source) for _, cell in code_cells(path)) >= 8
+
+
+@every_notebook
+def test_opens_with_its_one_title(path: Path):
+    number = int(path.stem.split("_")[0])
+    first = read(path).cells[0]
+    assert first.cell_type == "markdown" and first.source.startswith(f"# {number} · ")
+    text = re.sub(r"```.*?```", "", "\n\n".join(cell.source for _, cell in markdown_cells(path)), flags=re.DOTALL)
+    assert len(re.findall(r"^# ", text, re.MULTILINE)) == 1
+
+
+@every_notebook
+def test_closes_with_what_you_take_with_you(path: Path):
+    headings = [h for _, cell in markdown_cells(path) for h in re.findall(r"^## (.*)$", cell.source, re.MULTILINE)]
+    assert headings[-1] == "What you take with you"
+
+
+@every_notebook
+def test_links_to_a_next_chapter(path: Path):
+    *_, last = markdown_cells(path)
+    following = last[1].source.partition("**Next:**")[2]
+    linked = re.findall(r"\]\(([\w-]+\.ipynb)", following)
+    assert linked and path.name not in linked
+
+
+@every_notebook
+def test_no_words_that_hide_a_step(path: Path):
+    found = re.finditer(rf".{{0,40}}\b({'|'.join(HIDING)})\b.{{0,20}}", prose(path), re.IGNORECASE)
+    assert [match.group() for match in found] == []
+
+
+@every_notebook
+def test_nothing_is_left_to_do(path: Path):
+    assert [i for i, cell in enumerate(read(path).cells) if re.search(r"\b(TODO|FIXME|XXX)\b", cell.source)] == []
+
+
+# -- pictures -----------------------------------------------------------------------------------------------------------------
+
+
+class Images(HTMLParser):
+    """Collects the alt texts of the <img> in some HTML."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.alts: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "img":
+            self.alts.append(dict(attrs).get("alt") or "")
+
+
+@every_notebook
+def test_every_picture_has_an_alt_text(path: Path):
+    stored = [(i, output.get("data", {}).get("text/html", "")) for i, output in outputs(path)]
+    written = [(i, re.sub(r"!\[(.*?)\]\(", r'<img alt="\1">', cell.source)) for i, cell in markdown_cells(path)]
+    assert [i for i, html in stored + written if not all(alt.strip() for alt in Images(html).alts)] == []
+
+
+@every_notebook
+def test_pictures_are_shown_as_html(path: Path):
+    kinds = [(i, kind) for i, output in outputs(path) for kind in output.get("data", {})]
+    assert [(i, kind) for i, kind in kinds if kind.startswith("image/")] == []
+
+
+# -- equations ----------------------------------------------------------------------------------------------------------------
+
+
+@every_notebook
+def test_equations_are_numbered_without_gaps(path: Path):
+    number = int(path.stem.split("_")[0])
+    found = [tag for _, tag in tags(path)]
+    assert found == [f"{number}.{k}" for k in range(1, len(found) + 1)]
+
+
+@every_notebook
+def test_equations_stand_right_after_their_anchors(path: Path):
+    anchored = [tag for _, cell in markdown_cells(path) for tag in NUMBERED.findall(cell.source)]
+    assert anchored == [tag for _, tag in tags(path)]
+
+
+def checked_tags(path: Path) -> list[tuple[int, str]]:
+    """The equations that are checked: (cell, number)."""
+    return [(i, ast.literal_eval(call.args[0])) for i, cell in code_cells(path) for call in check_calls(cell.source)]
+
+
+@every_notebook
+def test_every_equation_is_checked_below_it(path: Path):
+    checked = checked_tags(path)
+    assert [tag for i, tag in tags(path) if not any(name == tag and j > i for j, name in checked)] == []
+
+
+@every_notebook
+def test_every_check_has_its_equation(path: Path):
+    known = {tag for _, tag in tags(path)}
+    assert [(i, tag) for i, tag in checked_tags(path) if tag not in known] == []
+
+
+# -- links --------------------------------------------------------------------------------------------------------------------
+
+
+def anchors(path: Path) -> set[str]:
+    """What a link into a notebook may point at: <a id="..."> and headings."""
+    found: set[str] = set()
+    for _, cell in markdown_cells(path):
+        found |= set(re.findall(r'id="([^"]+)"', cell.source))
+        found |= {heading.strip().replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", cell.source, re.MULTILINE)}
+    return found
+
+
+def links(path: Path) -> list[tuple[int, str]]:
+    written = [(i, cell.source) for i, cell in markdown_cells(path)]
+    stored = [(i, str(output.get("data", {}).get("text/html", ""))) for i, output in outputs(path)]
+    pattern = re.compile(r'\]\(([^)\s]+)\)|href="([^"]+)"')
+    found = [(i, a or b) for i, text in written + stored for a, b in pattern.findall(text)]
+    return [(i, link) for i, link in found if not re.match(r"https?://|mailto:", link)]
+
+
+@every_notebook
+def test_links_inside_the_book_resolve(path: Path):
+    broken = []
+    for i, link in links(path):
+        name, _, anchor = link.partition("#")
+        target = FOLDER / name if name else path
+        if not target.exists() or (anchor and target.suffix == ".ipynb" and anchor not in anchors(target)):
+            broken.append((i, link))
+    assert broken == []
+
+
+CITED = [
+    (source.relative_to(ROOT).as_posix(), tag)
+    for source in sorted((ROOT / "diffnotes" / "process").glob("*.py"))
+    for phrase in re.findall(r"\bbook, eqs?\. ([\d., and]*\d)", source.read_text(encoding="utf-8"))
+    for tag in re.findall(r"\d+\.\d+", phrase)
+]
+
+
+@pytest.mark.parametrize(("source", "tag"), sorted(set(CITED)))
+def test_equations_that_the_package_cites_are_in_the_book(source: str, tag: str):
+    assert tag in {tag for path in NOTEBOOKS for _, tag in tags(path)}
