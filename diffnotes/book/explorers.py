@@ -19,7 +19,7 @@ from diffnotes.process.schedules import Schedule
 from diffnotes.training.grid import grey, grid_image
 
 WIDE = {"width": "300px"}
-WORDS = {"description_width": "60px"}
+WORDS = {"description_width": "45px"}
 
 
 def schedule(image: Tensor, seed: int = 0) -> None:
@@ -37,7 +37,7 @@ def build_schedule(image: Tensor, seed: int = 0) -> Explorer:
         raise ValueError(f"image must be one grey image (1, H, W), got shape {tuple(image.shape)}")
     eps = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed), dtype=image.dtype)
 
-    figure, axes = plots.subplots(2, 2, size=(6.4, 4.8))
+    figure, axes = plots.subplots(2, 2, size=(6.0, 4.7))
     beta_ax, abar_ax, snr_ax, digit_ax = axes.flat
     (beta,) = beta_ax.plot([], [], color=plots.BLUE, label="β_t")
     (beta_tilde,) = beta_ax.plot([], [], color=plots.ORANGE, ls="--", label="β̃_t")

@@ -131,7 +131,12 @@ class Explorer:
 
 def image_widget(width: int) -> widgets.Image:
     """A picture for a row of widgets, `width` pixels wide; down to three quarters of that where it saves a line break."""
-    layout = {"flex": f"1 1 {width * 3 // 4}px", "max_width": f"min({width}px, 100%)", "height": "auto"}
+    layout = {
+        "flex": f"1 1 {width * 3 // 4}px",
+        "min_width": "0px",
+        "max_width": f"min({width}px, 100%)",
+        "height": "auto",
+    }
     return widgets.Image(format="png", width=width, layout=layout)
 
 
