@@ -62,7 +62,7 @@ def inequality(tag: str, smaller: Any, larger: Any, strict: bool = True) -> None
     if not bool(np.all(gap > 0 if strict else gap >= 0)):
         difference = f"smallest gap {gap.min():.3g}"
         raise CheckFailed(_report(tag, "does not hold", _short(smaller), _short(larger), difference))
-    _say(tag, f"holds in all {gap.size:,} cases tried, smallest gap {gap.min():.3g}")
+    _say(tag, f"holds in {_cases(gap.size)}, smallest gap {gap.min():.3g}")
 
 
 def definition(tag: str, code: Any, formula: Any, tol: float = 1e-12, of: Callable[..., Any] | None = None) -> None:
@@ -173,6 +173,10 @@ def _arrays(tag: str, left: Any, right: Any, scalars: bool = False) -> tuple[np.
     if not (np.isfinite(left).all() and np.isfinite(right).all()):
         raise CheckFailed(_report(tag, "has entries that are not finite", _short(left), _short(right), "not finite"))
     return left, right
+
+
+def _cases(number: int) -> str:
+    return "the one case tried" if number == 1 else f"all {number:,} cases tried"
 
 
 def _report(tag: str, verdict: str, left: str, right: str, difference: str) -> str:

@@ -3,6 +3,8 @@
 This module is the independent oracle: it knows nothing of the package's torch code, and must not.
 """
 
+import re
+
 import sympy as sp
 from sympy import Expr, Symbol
 
@@ -10,7 +12,7 @@ _IN_UNIT_INTERVAL: dict[Symbol, Symbol] = {}
 
 
 def unit(name: str) -> Symbol:
-    """A symbol for a number in (0, 1), such as alpha_t, beta_t or alpha-bar_t.
+    """A symbol for a number in (0, 1), such as alpha_t, beta_t or alpha-bar_t; its name is its LaTeX.
 
     sympy can be told "positive" but not "below one". So a proof puts 1 / (1 + u), u > 0, in its place (see `inside`):
     every number in (0, 1) is of that form, and then sympy can see that 1 - alpha is positive too."""
@@ -29,7 +31,7 @@ def assumptions(*expressions: Expr) -> str:
     """What is assumed of the free symbols, in words for the line under a proof."""
     groups: dict[str, list[str]] = {"in (0, 1)": [], "> 0": [], "real": []}  # in this order, and others after them
     for symbol in sorted(set().union(*(sp.sympify(e).free_symbols for e in expressions)), key=str):
-        groups.setdefault(_known(symbol), []).append(sp.pretty(symbol, use_unicode=True))
+        groups.setdefault(_known(symbol), []).append(plain(symbol))
     return ", ".join(f"{', '.join(names)} {known}" for known, names in groups.items() if names and known)
 
 
@@ -42,11 +44,20 @@ def _known(symbol: Symbol) -> str:
     return " ".join(filter(None, [field, sign]))
 
 
-x_0, x_prev, x_t = sp.symbols("x_0 x_{t-1} x_t", real=True)
-eps, eps_1, eps_2 = sp.symbols("epsilon epsilon_1 epsilon_2", real=True)
-alpha, alpha_prev = unit("alpha_t"), unit("alpha_{t-1}")
+def plain(symbol: Symbol) -> str:
+    """The symbol's name as text: its LaTeX with the Greek letters themselves, such as "ᾱ_{t-1}" or "x_t"."""
+    name = str(symbol).replace(r"\bar{\alpha}", "ᾱ")
+    name = re.sub(r"\\(\w+?)(?=_|\W|$)", lambda m: GREEK.get(m[1], m[1]), name)
+    return re.sub(r"_\{(.)\}", r"_\1", name)
+
+
+GREEK = {"alpha": "α", "beta": "β", "epsilon": "ε", "theta": "θ", "varsigma": "ς"}
+
+x_0, x_prev, x_t = sp.symbols("x_{0} x_{t-1} x_{t}", real=True)
+eps, eps_1, eps_2 = sp.symbols(r"\epsilon \epsilon_{1} \epsilon_{2}", real=True)
+alpha, alpha_prev = unit(r"\alpha_{t}"), unit(r"\alpha_{t-1}")
 beta = 1 - alpha
-abar, abar_prev, abar_s = unit("abar_t"), unit("abar_{t-1}"), unit("abar_s")
+abar, abar_prev, abar_s = unit(r"\bar{\alpha}_{t}"), unit(r"\bar{\alpha}_{t-1}"), unit(r"\bar{\alpha}_{s}")
 
 
 def normal(x: Expr, mean: Expr, variance: Expr) -> Expr:
@@ -69,5 +80,5 @@ def _coefficients(expression: Expr, noises: tuple[Symbol, ...]) -> list[Expr]:
     expression = sp.expand(expression)
     coefficients = [sp.diff(expression, noise) for noise in dict.fromkeys(noises)]
     if any(c.has(*noises) for c in coefficients):
-        raise ValueError(f"expression must be linear in {', '.join(map(str, noises))}, got {expression}")
+        raise ValueError(f"expression must be linear in {', '.join(map(plain, noises))}, got {expression}")
     return coefficients

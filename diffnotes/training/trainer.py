@@ -120,13 +120,15 @@ class Trainer:
         self.update, self.seconds, self.interrupted = 0, 0.0, False
         self.history: list[TrainState] = []
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+        self._turn, self._newest_loop = threading.Lock(), object()
 
     # -- training ---------------------------------------------------------------------------------------------------------
 
     def steps(self, *, updates: int | None = None, seconds: float | None = None) -> Iterator[TrainState]:
         """Train, yielding a TrainState after every update, until the run has had `updates` updates or `seconds` of
         training in all - counted from its very beginning, so that a run resumed with the same budget ends where it would
-        have ended. The learning rate falls to 0 over the budget. An interrupt ends the loop after the update it met."""
+        have ended. The learning rate falls to 0 over the budget. An interrupt ends the loop after the update it met, and
+        so does another loop over the same trainer that begins."""
         if (updates is None) == (seconds is None):
             raise ValueError(f"give a budget either in updates or in seconds, got updates={updates}, seconds={seconds}")
         if not (updates or seconds or 0) > 0:
@@ -135,13 +137,14 @@ class Trainer:
 
     def _steps(self, updates: int | None, seconds: float | None) -> Iterator[TrainState]:
         self.interrupted = False
-        while not self.interrupted:
+        this_loop = self._newest_loop = object()
+        while not self.interrupted and self._newest_loop is this_loop:
             spent = self._agree(self.seconds)
             progress = self.update / updates if updates is not None else spent / (seconds or math.inf)
             if progress >= 1:
                 return
             started = time.perf_counter()
-            with interrupt_later() as interrupts:
+            with self._turn, interrupt_later() as interrupts:
                 loss, norm, rate = self._update(progress)
                 self.update += 1
                 self.seconds += time.perf_counter() - started

@@ -93,5 +93,5 @@ def test_variance_does_not_depend_on_what_is_given():
     "expression", [eps**2, eps_1 * eps, sp.Abs(eps), sp.exp(eps), 1 / eps, sqrt(eps**2), sp.sign(eps)]
 )
 def test_only_what_is_linear_in_the_noises_is_taken(function, expression):
-    with pytest.raises(ValueError, match="expression must be linear in epsilon"):
+    with pytest.raises(ValueError, match="expression must be linear in ε"):
         function(expression, eps, eps_1)

@@ -15,7 +15,17 @@ NO_CHROMIUM = (
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def chromium() -> str:
+    """The path of a Chromium. Without one the browser tests are skipped, but on CI they fail."""
+    with sync_playwright() as playwright:
+        path = find_chromium(playwright)
+    if path is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(NO_CHROMIUM)
+    return path
+
+
+@pytest.fixture(scope="session")
+def server(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """JupyterLab on a copy of the notebooks."""
     with jupyter_lab(tmp_path_factory.mktemp("lab")) as running:
         yield running
@@ -23,15 +33,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 # For a file and not for the session: while Playwright runs, an asyncio loop runs too, and other tests want their own.
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A headless Chromium. Without one the tests are skipped, but on CI they fail."""
+def browser(chromium: str) -> Iterator[Browser]:
+    """A headless Chromium."""
     with sync_playwright() as playwright:
-        path = find_chromium(playwright)
-        if path is None:
-            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(NO_CHROMIUM)
-        chromium = playwright.chromium.launch(executable_path=path, headless=True, args=CHROMIUM_FLAGS)
-        yield chromium
-        chromium.close()
+        running = playwright.chromium.launch(executable_path=chromium, headless=True, args=CHROMIUM_FLAGS)
+        yield running
+        running.close()
 
 
 @pytest.fixture(scope="module")

@@ -161,7 +161,10 @@ def _wait_for(server: Server, process: subprocess.Popen[bytes], log: Path) -> No
 # -- a notebook on the page -------------------------------------------------------------------------------------------
 
 PANEL = ".jp-NotebookPanel:not(.lm-mod-hidden)"
-WIDGET_TROUBLE = re.compile(r"Error (displaying|creating) widget|Click to show javascript error|Loading widget")
+WIDGET_TROUBLE = re.compile(
+    "Error (displaying|creating) widget|Click to show javascript error|Loading widget"
+    "|An interactive figure: run the notebook"  # the last resort, where neither the widget nor its picture is shown
+)
 
 KERNEL_IS_IDLE = """() => {
     const panel = window.jupyterapp?.shell.currentWidget, kernel = panel?.sessionContext?.session?.kernel;
@@ -179,10 +182,9 @@ NO_TEX_IS_LEFT = """panel => ![...document.querySelectorAll(panel + ' .jp-Render
     copy.querySelectorAll('code, pre, mjx-container').forEach(part => part.remove());
     return /\\$\\$|\\\\(mathbf|bar|sqrt|tag|mathcal)\\b/.test(copy.textContent);
 })"""
-MATH_ERRORS = """panel => [...document.querySelectorAll(
-    ['mjx-merror', '[data-mjx-error]', 'mjx-container [style*="color: red"]', '.MathJax_Error']
-        .map(kind => panel + ' ' + kind).join(','))
-].map(error => (error.closest('mjx-container') ?? error).outerHTML.slice(0, 400))"""
+MATH_ERRORS = """panel => [...document.querySelectorAll(panel + ' mjx-merror, ' + panel + ' mjx-container [style*="color: red"]')]
+    .map(error => (error.dataset.mjxError ?? 'an unknown macro') + ' in ' + error.closest('.jp-Cell').innerText.slice(0, 300))
+"""
 PICTURES = """panel => [...document.querySelectorAll(panel + ' .jp-OutputArea img')].map(image => ({
     alt: image.alt, live: image.classList.contains('widget-image'), loaded: image.complete && image.naturalWidth > 0,
     visible: image.checkVisibility() && image.getBoundingClientRect().height > 0,
@@ -293,7 +295,7 @@ class Notebook:
         for i, picture in enumerate(self.page.evaluate(PICTURES, PANEL)):
             if not (picture["loaded"] and picture["visible"]):
                 failed.append(f"picture {i} is not to be seen: {picture}")
-            if not picture["live"] and not picture["alt"].strip():
+            if not picture["live"] and picture["alt"].strip() in ("", "Image"):  # JupyterLab's own word for no text
                 failed.append(f"picture {i} has no alt text")
             if picture["overflow"]:
                 failed.append(f"picture {i} is wider than the page")

@@ -55,10 +55,11 @@ def start_dashboard(notebook: Notebook, seconds_key: str = "") -> Dashboard:
     notebook.wait_for_kernel()
     notebook.select(notebook.cell("dashboard = Dashboard("))
     notebook.command("notebook:run-all-above")
-    notebook.panel.get_by_role("slider").first.wait_for(timeout=LONG)
+    slider = notebook.panel.get_by_role("slider", name="seconds", exact=True)
+    slider.wait_for(timeout=LONG)
     notebook.wait_for_kernel()
     if seconds_key:
-        notebook.panel.get_by_role("slider").first.focus()
+        slider.focus()
         notebook.page.keyboard.press(seconds_key)
         notebook.wait_for_kernel()
     notebook.select(notebook.cell("dashboard = Dashboard("))
