@@ -55,7 +55,7 @@ def test_no_one_imports_the_command_line(path: Path):
 
 def test_the_oracle_knows_nothing_of_the_code_that_it_checks():
     named = {name.split(".")[0] for name in imports(ROOT / "diffnotes" / "book" / "symbols.py")}
-    assert named == {"sympy"}
+    assert named <= {"sympy", "re"}
 
 
 def test_import_diffnotes_stays_quick():

@@ -43,7 +43,9 @@ def identity(tag: str, lhs: Any, rhs: Any, assuming: str = "") -> None:
         rest = _reduced(a - b)
         if rest != 0:
             raise CheckFailed(
-                _report(tag, "could not be proved", sp.sstr(a), sp.sstr(b), f"reduces to {sp.sstr(rest)}")
+                _report(
+                    tag, "could not be proved", symbols.plain(a), symbols.plain(b), f"reduces to {symbols.plain(rest)}"
+                )
             )
     _say(tag, _proved(*left, *right, assuming=assuming))
 
@@ -54,7 +56,9 @@ def inequality(tag: str, smaller: Any, larger: Any, strict: bool = True) -> None
         smaller, larger = _expression(smaller), _expression(larger)
         rest = sp.factor(_reduced(larger - smaller))
         if not (rest.is_positive if strict else rest.is_nonnegative):
-            raise CheckFailed(_report(tag, "could not be proved", sp.sstr(smaller), sp.sstr(larger), sp.sstr(rest)))
+            raise CheckFailed(
+                _report(tag, "could not be proved", symbols.plain(smaller), symbols.plain(larger), symbols.plain(rest))
+            )
         _say(tag, _proved(smaller, larger))
         return
     smaller, larger = _arrays(tag, smaller, larger, scalars=True)
@@ -136,7 +140,9 @@ def _entries(side: Any) -> list[sp.Expr]:
 def _expression(value: Any) -> sp.Expr:
     expression = sp.sympify(value)
     if expression.has(sp.Float):
-        raise ValueError(f"a proof needs exact numbers, such as Rational(1, 2) for 0.5, got {sp.sstr(expression)}")
+        raise ValueError(
+            f"a proof needs exact numbers, such as Rational(1, 2) for 0.5, got {symbols.plain(expression)}"
+        )
     return expression
 
 

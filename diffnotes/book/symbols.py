@@ -44,9 +44,9 @@ def _known(symbol: Symbol) -> str:
     return " ".join(filter(None, [field, sign]))
 
 
-def plain(symbol: Symbol) -> str:
-    """The symbol's name as text: its LaTeX with the Greek letters themselves, such as "ᾱ_{t-1}" or "x_t"."""
-    name = str(symbol).replace(r"\bar{\alpha}", "ᾱ")
+def plain(expression: Expr) -> str:
+    """A symbol or an expression as text: its LaTeX with the Greek letters themselves, such as "ᾱ_{t-1}" or "2*x_t"."""
+    name = sp.sstr(expression).replace(r"\bar{\alpha}", "ᾱ")
     name = re.sub(r"\\(\w+?)(?=_|\W|$)", lambda m: GREEK.get(m[1], m[1]), name)
     return re.sub(r"_\{(.)\}", r"_\1", name)
 

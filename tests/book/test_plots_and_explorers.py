@@ -242,7 +242,7 @@ def test_every_control_has_a_name(explorer):
 def test_a_picture_stands_behind_the_explorer(digit, shown):
     explorers.schedule(digit)
     assert 'alt="Four panels for the linear schedule' in shown[0] and "ᾱ_T" in shown[0]
-    assert picture_in(shown[0]).size == (640, 480)
+    assert picture_in(shown[0]).size == (600, 470)
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (3, 28, 28), (2, 1, 28, 28)])

@@ -21,7 +21,7 @@ from diffnotes.book.symbols import (
 
 
 def test_unit_gives_the_same_symbol_for_the_same_name():
-    assert unit("alpha_t") == alpha
+    assert unit(r"\alpha_{t}") == alpha
 
 
 def test_inside_knows_that_the_symbol_lies_in_the_unit_interval():
@@ -45,8 +45,8 @@ def test_no_symbol_of_a_reader_is_taken_for_a_hidden_one(number):
 @pytest.mark.parametrize(
     ("expression", "words"),
     [
-        (alpha * abar, "a̅ₜ, αₜ in (0, 1)"),
-        (alpha * x_0 * x_t, "αₜ in (0, 1), x₀, xₜ real"),
+        (alpha * abar, "α_t, ᾱ_t in (0, 1)"),
+        (alpha * x_0 * x_t, "α_t in (0, 1), x_0, x_t real"),
         (sp.Symbol("p", positive=True), "p > 0"),
         (sp.Symbol("w", negative=True), "w < 0"),
         (sp.Symbol("q", nonnegative=True), "q ≥ 0"),
