@@ -228,4 +228,4 @@ def test_the_picture_follows_a_slider_about_as_fast_as_anything_can(
                 f"  {name:>5}: median {row['median']:.0f}, half of them {low:.0f} to {high:.0f}, of {len(row['all'])}"
             )
     for name, row in table.items():
-        assert row["median"] < 6 * table["floor"]["median"], name
+        assert row["median"] < 3 * table["floor"]["median"], name
