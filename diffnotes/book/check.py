@@ -8,11 +8,15 @@
     check.discrete("4.2", lhs, rhs)                    exact on a small chain with finitely many states
 
 A check that holds prints one quiet line; one that does not raises CheckFailed with both sides and their difference.
+
+    with check.refuses("A22"):                         a slip of the errata clinic: the check inside has to fail
+        check.discrete("5.1", lhs, wrong)
 """
 
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
@@ -21,10 +25,17 @@ import sympy as sp
 from IPython.display import HTML, display
 
 from diffnotes.book import symbols
+from diffnotes.book.chapters import address
+
+_HERE: list[int] = []  # the chapter whose notebook this is, where it cites equations of others
 
 
 class CheckFailed(AssertionError):
     """An equation of the book, or the code that should compute it, is wrong. The message shows both sides."""
+
+
+class ShapesDiffer(CheckFailed):
+    """The two sides cannot be equal, for they have not the same number of entries: no verdict on the equation itself."""
 
 
 def identity(tag: str, lhs: Any, rhs: Any, assuming: str = "") -> None:
@@ -34,9 +45,9 @@ def identity(tag: str, lhs: Any, rhs: Any, assuming: str = "") -> None:
     Decimal numbers are refused: sympy rounds them, and a proof must not."""
     left, right = _entries(lhs), _entries(rhs)
     if len(left) != len(right):
-        raise CheckFailed(f"({_tag(tag)}) the two sides have {len(left)} and {len(right)} entries")
+        raise ShapesDiffer(f"({_tag(tag)}) the two sides have {len(left)} and {len(right)} entries")
     if isinstance(lhs, sp.MatrixBase) and isinstance(rhs, sp.MatrixBase) and lhs.shape != rhs.shape:
-        raise CheckFailed(f"({_tag(tag)}) the two sides have shapes {lhs.shape} and {rhs.shape}")
+        raise ShapesDiffer(f"({_tag(tag)}) the two sides have shapes {lhs.shape} and {rhs.shape}")
     if not left:
         raise ValueError(f"({_tag(tag)}) there is nothing to compare: both sides are empty")
     for a, b in zip(left, right, strict=True):
@@ -106,10 +117,16 @@ def monte_carlo(tag: str, samples: Any, expected: Any, sigmas: float = 5.0) -> N
 
 
 def discrete(tag: str, lhs: Any, rhs: Any) -> None:
-    """Two tables over the states of a finite chain are equal: exactly if they hold fractions, else to 1e-12."""
+    """Two tables over the states of a finite chain are equal: exactly if they hold fractions, else to 1e-12.
+
+    An axis of length 1 stands for a variable that the table does not depend on (see chain.Law)."""
     left, right = np.asarray(lhs, dtype=object), np.asarray(rhs, dtype=object)
+    if left.ndim == right.ndim and all(
+        1 in pair or pair[0] == pair[1] for pair in zip(left.shape, right.shape, strict=True)
+    ):
+        left, right = np.broadcast_arrays(left, right)
     if left.shape != right.shape:
-        raise CheckFailed(f"({_tag(tag)}) the two sides have shapes {left.shape} and {right.shape}")
+        raise ShapesDiffer(f"({_tag(tag)}) the two sides have shapes {left.shape} and {right.shape}")
     if left.size == 0:
         raise ValueError(f"({_tag(tag)}) there is nothing to compare: both sides are empty")
     exact = all(isinstance(v, Fraction | int | sp.Rational) for v in [*left.flat, *right.flat])
@@ -118,6 +135,33 @@ def discrete(tag: str, lhs: Any, rhs: Any) -> None:
     if too_large:
         raise CheckFailed(_report(tag, "does not hold", str(lhs), str(rhs), str(max(too_large))))
     _say(tag, f"exact on a chain of finitely many states, {left.size:,} value{'s' * (left.size != 1)}")
+
+
+def chapter(number: int) -> None:
+    """Say which chapter this notebook is, where it checks equations of others: then the links lead to their notebooks."""
+    _HERE[:] = [number]
+
+
+@contextmanager
+def refuses(slip: str, *errors: type[Exception]) -> Iterator[None]:
+    """The wrong form of a slip, run: the check inside has to fail, or, for code that breaks, to raise one of `errors`.
+
+    If nothing fails, CheckFailed says that the slip was accepted. Sides of different shapes are no refutation."""
+    if not re.fullmatch(r"[A-Z]\d\d", slip):
+        raise ValueError(f'slip must be a letter and two digits, such as "A22", got {slip!r}')
+    try:
+        yield
+    except Exception as refusal:
+        if isinstance(refusal, ShapesDiffer) or not isinstance(refusal, (CheckFailed, *errors)):
+            raise
+        if isinstance(refusal, CheckFailed):
+            words = html.escape(str(refusal)).replace("\n", "<br>")
+        else:
+            words = html.escape(f"{type(refusal).__name__}: {str(refusal).splitlines()[0]}")
+        line = f'<span style="color:#D55E00">✗</span> <a href="#{slip}">{slip}</a> · refused: {words}'
+        display(HTML(f'<div style="font-size:90%;color:#555">{line}</div>'))
+    else:
+        raise CheckFailed(f"{slip}: the wrong form was accepted")
 
 
 # -- how it is done -----------------------------------------------------------------------------------------------------
@@ -173,7 +217,7 @@ def _arrays(tag: str, left: Any, right: Any, scalars: bool = False) -> tuple[np.
     """Both sides as finite arrays of one shape; with `scalars`, one side may be a single number."""
     left, right = _array(left), _array(right)
     if left.shape != right.shape and not (scalars and () in (left.shape, right.shape)):
-        raise CheckFailed(f"({_tag(tag)}) the two sides have shapes {left.shape} and {right.shape}")
+        raise ShapesDiffer(f"({_tag(tag)}) the two sides have shapes {left.shape} and {right.shape}")
     if left.size == 0 or right.size == 0:
         raise ValueError(f"({_tag(tag)}) there is nothing to compare: a side is empty")
     if not (np.isfinite(left).all() and np.isfinite(right).all()):
@@ -205,5 +249,5 @@ def _tag(tag: str) -> str:
 
 def _say(tag: str, how: str, escape: bool = True) -> None:
     words = html.escape(how) if escape else how
-    line = f'<span style="color:#009E73">✓</span> <a href="#eq-{_tag(tag)}">({tag})</a> · {words}'
+    line = f'<span style="color:#009E73">✓</span> <a href="{address(_tag(tag), *_HERE)}">({tag})</a> · {words}'
     display(HTML(f'<div style="font-size:90%;color:#555">{line}</div>'))

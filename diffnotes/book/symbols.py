@@ -51,18 +51,51 @@ def plain(expression: Expr) -> str:
     return re.sub(r"_\{(.)\}", r"_\1", name)
 
 
-GREEK = {"alpha": "α", "beta": "β", "epsilon": "ε", "theta": "θ", "varsigma": "ς"}
+GREEK = {
+    "alpha": "α",
+    "beta": "β",
+    "epsilon": "ε",
+    "theta": "θ",
+    "varsigma": "ς",
+    "mu": "μ",
+    "sigma": "σ",
+    "rho": "ρ",
+    "phi": "φ",
+}
 
 x_0, x_prev, x_t = sp.symbols("x_{0} x_{t-1} x_{t}", real=True)
 eps, eps_1, eps_2 = sp.symbols(r"\epsilon \epsilon_{1} \epsilon_{2}", real=True)
 alpha, alpha_prev = unit(r"\alpha_{t}"), unit(r"\alpha_{t-1}")
 beta = 1 - alpha
+mu, mu_1, mu_2 = sp.symbols(r"\mu \mu_{1} \mu_{2}", real=True)
+sigma, sigma_1, sigma_2 = sp.symbols(r"\sigma \sigma_{1} \sigma_{2}", positive=True)
 abar, abar_prev, abar_s = unit(r"\bar{\alpha}_{t}"), unit(r"\bar{\alpha}_{t-1}"), unit(r"\bar{\alpha}_{s}")
 
 
 def normal(x: Expr, mean: Expr, variance: Expr) -> Expr:
     """The density N(x; mean, variance); the second slot is the variance, always."""
     return sp.exp(-((x - mean) ** 2) / (2 * variance)) / sp.sqrt(2 * sp.pi * variance)
+
+
+def exponent(x: Expr, mean: Expr, variance: Expr) -> Expr:
+    """-2 log N(x; mean, variance) without its constant: the parabola (x - mean)^2 / variance."""
+    return (x - mean) ** 2 / variance
+
+
+def complete_square(parabola: Expr, x: Symbol) -> tuple[Expr, Expr, Expr]:
+    """(mean, variance, rest) with parabola = (x - mean)^2 / variance + rest, where rest is free of x.
+
+    The parabola A x^2 - 2 B x + C has variance 1 / A, mean B / A and rest C - B^2 / A (book, eq. 1.6)."""
+    coefficients = sp.Poly(sp.expand(parabola), x).all_coeffs()
+    if len(coefficients) != 3:
+        raise ValueError(f"parabola must be of degree 2 in {plain(x)}, got degree {len(coefficients) - 1}")
+    A, minus_2B, C = coefficients
+    return -minus_2B / (2 * A), 1 / A, C - minus_2B**2 / (4 * A)
+
+
+def expectation(f: Expr, x: Symbol, mean: Expr, variance: Expr) -> Expr:
+    """E[f(x)] for x ~ N(mean, variance), by integrating over the real line; give the symbols their signs."""
+    return sp.integrate(f * normal(x, mean, variance), (x, -sp.oo, sp.oo))
 
 
 def mean_of(expression: Expr, *noises: Symbol) -> Expr:

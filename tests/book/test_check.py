@@ -401,3 +401,51 @@ def test_tables_of_nothing_are_refused():
 def test_a_unit_symbol_of_a_reader_is_below_one():
     check.inequality("4.12", unit("my_share"), 1)
     check.identity("4.12", sp.Abs(1 - unit("my_share")) * eps, (1 - unit("my_share")) * eps)
+
+
+# -- slips ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_slip_shows_both_sides(shown):
+    with check.refuses("A22"):
+        check.numeric("4.3", code=[1.0], formula=[2.0])
+    assert "A22" in shown[0] and 'href="#A22"' in shown[0] and "left" in shown[0] and "✗" in shown[0]
+
+
+def test_an_accepted_slip_fails():
+    with pytest.raises(CheckFailed, match="A22: the wrong form was accepted"), check.refuses("A22"):
+        check.numeric("4.3", code=[1.0], formula=[1.0])
+
+
+def test_sides_of_different_shapes_refute_nothing():
+    with pytest.raises(CheckFailed, match="shapes"), check.refuses("A22"):
+        check.numeric("4.3", code=[1.0], formula=[1.0, 2.0])
+
+
+def test_code_that_breaks_in_another_way_is_no_refutation():
+    with pytest.raises(NameError), check.refuses("A42"):
+        undefined  # noqa: B018  # type: ignore[name-defined]
+
+
+def test_code_that_breaks_as_expected_is_one(shown):
+    with check.refuses("A42", IndexError):
+        torch.zeros(2)[2]
+    assert "IndexError: index 2 is out of bounds" in shown[0]
+
+
+def test_slips_have_a_letter_and_two_digits():
+    with pytest.raises(ValueError, match="slip must be a letter and two digits, such as \"A22\", got 'A2'"):
+        check.refuses("A2").__enter__()
+
+
+def test_tables_of_a_chain_may_leave_out_variables(shown):
+    check.discrete("5.1", np.ones((3, 1, 3)), np.ones((1, 3, 3)))
+    assert "27 values" in shown[0]
+    assert "difference" in refused(check.discrete, np.ones((3, 1)), np.array([[1.0, 1.0, 2.0]]))
+
+
+def test_in_another_chapter_the_link_leads_to_the_equations_notebook(shown, monkeypatch):
+    monkeypatch.setattr(check, "_HERE", [])
+    check.chapter(90)
+    check.identity("4.12", x_0, x_0)
+    assert 'href="04_forward_process.ipynb#eq-4.12"' in shown[0]

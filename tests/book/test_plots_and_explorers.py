@@ -14,6 +14,7 @@ from diffnotes.book.budget import budget
 from diffnotes.process.exact import GaussianDenoiser
 from diffnotes.process.samplers import Frame, ddim_sample, initial_noise
 from diffnotes.process.schedules import Schedule
+from diffnotes.training.grid import grid_image
 
 
 @pytest.fixture
@@ -281,7 +282,7 @@ def ddim() -> live.Explorer:
 def test_the_ddim_explorer_shows_what_the_sampler_draws(ddim):
     schedule = Schedule.cosine(T=100)
     *_, last = ddim_sample(GaussianDenoiser(schedule), schedule, initial_noise(seed=1, batch=4), steps=5)
-    expected = np.asarray(explorers.grid_image(last.x_t, columns=8))
+    expected = np.asarray(grid_image(last.x_t, columns=8))
     assert (sent(ddim.plot.image) == expected).all()
 
 

@@ -7,12 +7,17 @@ from diffnotes.book.symbols import (
     alpha,
     assumptions,
     beta,
+    complete_square,
     eps,
     eps_1,
     eps_2,
+    expectation,
+    exponent,
     inside,
     mean_of,
+    mu,
     normal,
+    sigma,
     unit,
     variance_of,
     x_0,
@@ -95,3 +100,19 @@ def test_variance_does_not_depend_on_what_is_given():
 def test_only_what_is_linear_in_the_noises_is_taken(function, expression):
     with pytest.raises(ValueError, match="expression must be linear in ε"):
         function(expression, eps, eps_1)
+
+
+def test_completing_the_square_finds_mean_variance_and_rest():
+    mean, variance, rest = complete_square(3 * exponent(x_0, mu, sigma**2) + 7, x_0)
+    assert sp.simplify(mean - mu) == 0
+    assert sp.simplify(variance - sigma**2 / 3) == 0
+    assert sp.simplify(rest - 7) == 0
+
+
+def test_only_a_parabola_has_a_square_to_complete():
+    with pytest.raises(ValueError, match="parabola must be of degree 2 in x_0, got degree 1"):
+        complete_square(x_0 + 1, x_0)
+
+
+def test_expectations_are_integrals_against_the_density():
+    assert sp.simplify(expectation(x_0**2, x_0, mu, sigma**2) - mu**2 - sigma**2) == 0

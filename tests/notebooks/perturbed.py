@@ -2,9 +2,9 @@
 
 False claims ("mutants") are made in two ways. From the value: the other sign, twice as much, its root, one more, its
 entries moved by one place, its last entry alone doubled. From the code of the claim: each square root and each square
-dropped, each + and - exchanged, each whole number raised by one; a name in it stands for what was assigned to it, where
-that still has the same value and is found at once. A mutant counts only if it changes what is claimed, which is found
-out without the checks: by numbers, at random points for sympy's expressions.
+dropped, each + and - exchanged, each whole number raised by one, also that of x0 in a chain's "x1 | x0"; a name in it
+stands for what was assigned to it, where that still has the same value and is found at once. A mutant counts only if it
+changes what is claimed, which is found out without the checks: by numbers, at random points for sympy's expressions.
 
 An inequality stays true under most of these, so there a mutant counts only if it is false in some of the numbers; and
 the two sides are exchanged, made equal, and moved past each other. A mean of random draws cannot tell claims apart that
@@ -18,6 +18,7 @@ import copy
 import inspect
 import io
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 import torch
-from book_files import CLAIM, check_calls, code_cells, is_check, parsed
+from book_files import CLAIM, check_calls, code_cells, is_check, parsed, slip_of
 
 from diffnotes.book import check, symbols
 
@@ -132,6 +133,9 @@ class _Instrument(ast.NodeTransformer):
         if isinstance(node.targets[0], ast.Name):
             self.assigned[node.targets[0].id] = node.value
         return node
+
+    def visit_With(self, node: ast.With) -> ast.AST:
+        return node if slip_of(node) else self.generic_visit(node)  # a wrong form fails as it stands
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         if not is_check(node):
@@ -259,6 +263,9 @@ def _changes(node: ast.AST) -> list[tuple[str, ast.expr]]:
             return [("no root", inner)]
         case ast.Call(ast.Attribute(inner, "sqrt"), []):
             return [("no root", inner)]
+        case ast.Constant(str(words)) if re.search(r"\bx\d\b", words):
+            moved = {n: re.sub(rf"\bx{n}\b", f"x{int(n) + 1}", words) for n in re.findall(r"\bx(\d)\b", words)}
+            return [(f"x{int(n) + 1} for x{n}", ast.Constant(other)) for n, other in moved.items()]
         case ast.Constant(int(k)) if not isinstance(k, bool):
             return [(f"{k + 1} for {k}", ast.Constant(k + 1))]
     return []
