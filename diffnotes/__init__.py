@@ -1,6 +1,7 @@
 """diffnotes: the mathematics, the U-Net, the trainer and the samplers of an interactive textbook on diffusion models."""
 
 from diffnotes.models.unet import UNet
+from diffnotes.process.elbo import ElboTerms, elbo_terms
 from diffnotes.process.forward import q_posterior, q_sample, q_step
 from diffnotes.process.samplers import Frame, ddim_invert, ddim_sample, ddpm_sample, initial_noise
 from diffnotes.process.schedules import Schedule
@@ -11,6 +12,7 @@ from diffnotes.training.trainer import TrainConfig, Trainer, TrainState, load_mo
 __version__ = "0.1.0"
 __all__ = [
     "DataUnavailable",
+    "ElboTerms",
     "Frame",
     "Images",
     "Schedule",
@@ -21,6 +23,7 @@ __all__ = [
     "ddim_invert",
     "ddim_sample",
     "ddpm_sample",
+    "elbo_terms",
     "initial_noise",
     "load_images",
     "load_model",

@@ -1,0 +1,213 @@
+"""The variational bound on -log p(x_0), term by term.
+
+    L_VLB = D_KL(q(x_T | x_0) || p(x_T))                                           L_T      ("prior")
+          + sum over t = 2..T of E D_KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t))  L_{t-1}  ("denoising")
+          + E[-log p(x_0 | x_1)]                                                   L_0      ("reconstruction")
+                                                                                   (book, eq. 6.4)
+
+Here p(x_{t-1} | x_t) = N(mean, sigma_t^2 I), with the mean of q(x_{t-1} | x_t, x_0) in which the model's guess of the image
+stands for x_0. Everything is in nats and float64, for each image, summed over its coordinates; bits_per_dim() converts.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from diffnotes.process.forward import Images, q_posterior, q_sample
+from diffnotes.process.gaussian import discretized_log_likelihood, normal_kl, normal_log_density
+from diffnotes.process.losses import Denoiser
+from diffnotes.process.parameterize import x0_and_eps
+from diffnotes.process.samplers import VARIANCES
+from diffnotes.process.schedules import Schedule, Table, check_t, per_image
+
+PerImage = Float[Tensor, "batch"]
+PORTION = 128  # images shown to the model in one call
+
+
+@dataclass(frozen=True, eq=False)
+class ElboTerms:
+    """The bound of each image, in its three kinds of terms: nats, float64, summed over the `dims` coordinates.
+
+    prior (B,) is exact. denoising (times, B) is L_{t-1} at the t in `times` (times, B), with one draw of x_t each, and
+    reconstruction (B,) is L_0 with one draw of x_1. weights (times, B) are what the terms count in the sum over t: 1 where
+    every t is there, 1 / (draws p_t) where times were drawn, None where they were chosen by hand. `density` says that L_0
+    comes from a density on [-1, 1] and not from the probability of grey values."""
+
+    prior: PerImage
+    times: Int[Tensor, "times batch"]
+    denoising: Float[Tensor, "times batch"]
+    reconstruction: PerImage
+    weights: Float[Tensor, "times batch"] | None
+    dims: int
+    density: bool = False
+
+    def total(self) -> PerImage:
+        """L_VLB for each image, in nats: L_T + sum of the L_{t-1} + L_0 (book, eq. 6.4); an unbiased estimate where the
+        times were drawn (book, eq. 6.9). mean_and_error(terms.total()) gives its mean over images and how sure that is."""
+        if self.weights is None:
+            raise ValueError(
+                "total needs every t, or times drawn by a known law; these were chosen by hand. "
+                "Leave times out, or give the number of draws"
+            )
+        return self.prior + (self.weights * self.denoising).sum(0) + self.reconstruction
+
+    def bits_per_dim(self) -> PerImage:
+        """L_VLB / (d log 2), plus log2(127.5) where L_0 is that of a density: a grey value owns 1 / 127.5 of [-1, 1]'s
+        length 2 (book, eq. 6.8). Bits per coordinate of an image with 256 grey values."""
+        return self.total() / (self.dims * math.log(2)) + (math.log2(127.5) if self.density else 0.0)
+
+
+@torch.no_grad()
+def elbo_terms(
+    model: Denoiser,
+    schedule: Schedule,
+    x0: Images,
+    *,
+    times: int | Int[Tensor, "times"] | None = None,
+    law: Table | None = None,
+    variance: str = "beta_tilde",
+    clip: bool = False,
+    levels: int | None = 256,
+    y: Int[Tensor, "batch"] | None = None,
+    generator: torch.Generator | None = None,
+) -> ElboTerms:
+    """The bound's terms for images x0 (B, ...) under a network or closed-form denoiser (book, eq. 6.4), in nats.
+
+    times: None for every t = 2..T, one draw of x_t each; a number K of times drawn anew for each image from `law` (T + 1
+    probabilities, see importance_law; uniform on 2..T unless given); or the t themselves, for a curve. t = 1 is always
+    there. variance: sigma_t^2, see model_variance. clip: cut the guess of the image to [-1, 1], as samplers do.
+    levels: x0 holds this many evenly spaced grey values, and L_0 is minus the log-probability of them (book, eq. 6.7);
+    None for data that are not quantised: minus the log-density. y: labels, for -log p(x_0 | y)."""
+    if len(x0) == 0:
+        raise ValueError("x0 must hold at least one image, got none")
+    sigma2 = model_variance(schedule, variance)
+    t, weights = _choose_times(schedule, len(x0), times, law, generator)
+
+    def denoise(t: Tensor, image: Tensor) -> tuple[Images, Images, Images]:
+        """x_0, x_t, and what the model takes for x_0: float64, though the model itself works in x0's precision."""
+        clean = x0[image].double()
+        x_t = q_sample(schedule, clean, t, _normal_like(clean, generator))
+        output = model(x_t.to(x0.dtype), t.to(x0.device), None if y is None else y[image]).double()
+        x0_hat, _ = x0_and_eps(schedule, model.target, output, x_t, t)
+        return clean, x_t, x0_hat.clamp(-1, 1) if clip else x0_hat
+
+    denoising = [torch.empty(0, dtype=torch.float64, device=x0.device)]
+    for at, image in _portions(t):
+        clean, x_t, x0_hat = denoise(at, image)
+        denoising.append(denoising_kl(schedule, clean, x0_hat, x_t, at, sigma2))
+    reconstruction = []
+    for at, image in _portions(torch.ones(1, len(x0), dtype=torch.long)):
+        clean, _, x0_hat = denoise(at, image)  # at t = 1 the mean of p(x_0 | x_1) is the guess itself
+        if levels is None:
+            reconstruction.append(-normal_log_density(clean, x0_hat, sigma2[1]))
+        else:
+            reconstruction.append(-discretized_log_likelihood(clean, x0_hat, sigma2[1], levels))
+    return ElboTerms(
+        prior=schedule.prior_kl(x0),
+        times=t,
+        denoising=torch.cat(denoising).reshape(t.shape),
+        reconstruction=torch.cat(reconstruction),
+        weights=None if weights is None else weights.to(x0.device),
+        dims=x0[0].numel(),
+        density=levels is None,
+    )
+
+
+def model_variance(schedule: Schedule, variance: str = "beta_tilde") -> Table:
+    """sigma_t^2 of p(x_{t-1} | x_t) for t = 1..T, with entry 0 unused and 0: "beta_tilde", the posterior's own, or "beta"
+    (Ho et al. 2020, section 3.2).
+
+    beta-tilde_1 = 0 admits no decoder: at t = 1 "beta_tilde" takes beta-tilde_2 (Nichol and Dhariwal 2021, whose code does
+    so for "beta" as well), or beta_1 if T = 1. "beta" takes beta_1 there, as it says."""
+    if variance not in VARIANCES:
+        raise ValueError(f'variance must be "beta" or "beta_tilde", got {variance!r}')
+    if variance == "beta" or schedule.T == 1:
+        return schedule.beta
+    table = schedule.posterior_variance.clone()
+    table[1] = table[2]
+    return table
+
+
+def denoising_kl(
+    schedule: Schedule, x0: Images, x0_hat: Images, x_t: Images, t: Int[Tensor, "batch"], sigma2: Table
+) -> PerImage:
+    """D_KL(q(x_{t-1} | x_t, x_0) || N(mean, sigma_t^2 I)) in nats, the mean being that of q(x_{t-1} | x_t, x0_hat); t in
+    2..T, one for each image (book, eq. 6.4). Give float64: the means differ by far less than they are."""
+    t = check_t(schedule, t, lowest=2)
+    mean, beta_tilde = q_posterior(schedule, x0, x_t, t)
+    mean_hat, _ = q_posterior(schedule, x0_hat, x_t, t)
+    return normal_kl(mean, beta_tilde, mean_hat, per_image(sigma2[t], x_t))
+
+
+def importance_law(mean_squares: Float[Tensor, "T_minus_1"], uniform: float = 0.0) -> Table:
+    """p_t proportional to sqrt(E[L_{t-1}^2]), t = 2..T: the law of t under which one term, divided by its probability,
+    has the smallest variance (Nichol and Dhariwal 2021, section 3.3; book, eq. 6.9). T + 1 entries, 0 at t = 0 and 1.
+
+    mean_squares: E[L_{t-1}^2] for t = 2..T, as terms.denoising.square().mean(1) gives it. uniform: the share that is drawn
+    without regard to it, so that a term taken for too small can never count for more than (T - 1) / uniform times itself."""
+    if not 0 <= uniform <= 1:
+        raise ValueError(f"uniform must lie in 0..1, got {uniform}")
+    wrong = ~((mean_squares >= 0) & mean_squares.isfinite())
+    if mean_squares.ndim != 1 or len(mean_squares) == 0 or wrong.any():
+        raise ValueError("mean_squares must hold a finite number >= 0 for each t = 2..T")
+    root = mean_squares.double().cpu().sqrt()
+    if not root.sum() > 0:
+        raise ValueError("mean_squares must not all be 0")
+    p = (1 - uniform) * root / root.sum() + uniform / len(root)
+    return torch.cat([torch.zeros(2), p])
+
+
+def mean_and_error(values: Float[Tensor, "*rows batch"]) -> tuple[Float[Tensor, "*rows"], Float[Tensor, "*rows"]]:
+    """The mean over the last axis and its standard error, std / sqrt(B): how far the mean of other images, with other noise
+    and other times, would be from it. Works for terms.total(), terms.bits_per_dim() and, row by row, terms.denoising."""
+    if values.shape[-1] < 2:
+        raise ValueError(f"values must hold at least 2 images, got {values.shape[-1]}")
+    return values.mean(-1), values.std(-1) / math.sqrt(values.shape[-1])
+
+
+def _choose_times(
+    schedule: Schedule,
+    batch: int,
+    times: int | Tensor | None,
+    law: Tensor | None,
+    generator: torch.Generator | None,
+) -> tuple[Int[Tensor, "times batch"], Float[Tensor, "times batch"] | None]:
+    """The t of every image, and the weights of their terms in the sum over t = 2..T."""
+    T = schedule.T
+    if law is not None and not isinstance(times, int):
+        raise ValueError(f"law says how to draw times: give times as a number of draws, got times = {times}")
+    if times is None:
+        every = torch.arange(2, T + 1)[:, None].expand(-1, batch)
+        return every, torch.ones(every.shape, dtype=torch.float64)
+    if isinstance(times, Tensor):
+        if times.ndim != 1:
+            raise ValueError(f"times must be a number of draws or a 1-D tensor of t, got shape {tuple(times.shape)}")
+        return check_t(schedule, times, lowest=2)[:, None].expand(-1, batch), None
+    if times < 1 or T < 2:
+        raise ValueError(f"times must be at least 1 draw from 2..T, got {times} with T = {T}")
+    if law is None:
+        law = importance_law(torch.ones(T - 1))
+    law = law.cpu()
+    if law.shape != (T + 1,) or law[:2].any() or not (law[2:] > 0).all() or abs(law.sum().item() - 1) > 1e-6:
+        raise ValueError(
+            f"law must be T + 1 = {T + 1} probabilities with sum 1: 0 at t = 0 and 1, and above 0 at t = 2..T"
+        )
+    device = "cpu" if generator is None else generator.device
+    t = torch.multinomial(law.to(device), times * batch, replacement=True, generator=generator).cpu()
+    t = t.reshape(times, batch)
+    return t, 1 / (times * law[t])
+
+
+def _portions(t: Int[Tensor, "times batch"]) -> list[tuple[Tensor, Tensor]]:
+    """Pairs (t, image), a portion of them at a time, row after row of t."""
+    image = torch.arange(t.shape[1]).expand_as(t)
+    return list(zip(t.flatten().split(PORTION), image.flatten().split(PORTION), strict=True)) if t.numel() else []
+
+
+def _normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard normal noise of x's shape and precision, where x is."""
+    device = x.device if generator is None else generator.device
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)
