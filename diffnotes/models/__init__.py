@@ -1,1 +1,1 @@
-"""Networks: the U-Net."""
+"""Networks: the U-Net, and the small VAE of chapter 2."""

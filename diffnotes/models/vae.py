@@ -1,0 +1,125 @@
+"""A small variational autoencoder for black-and-white images of 28 x 28 pixels; its latent space is a plane.
+
+    x -> encoder -> mean and log variance of q(z|x) -> z = mean + sigma eps -> decoder -> a probability of ink per pixel
+
+The decoder is Bernoulli: each pixel is +1 (ink) or -1, independently of the others once z is known. So the likelihood is
+a probability, its logarithm is at most 0, and the ELBO is in nats per image. After Kingma and Welling 2013, appendix C.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SIDE = 28
+Images = Float[Tensor, "batch 1 height width"]
+Codes = Float[Tensor, "batch latent"]
+PerImage = Float[Tensor, "batch"]
+
+
+@dataclass(frozen=True)
+class VAETerms:
+    """The two terms of the ELBO, and the ELBO itself, in nats for each image: elbo = reconstruction - prior_kl
+    (book, eq. 2.6). Every one has shape (B,)."""
+
+    reconstruction: PerImage
+    prior_kl: PerImage
+
+    @property
+    def elbo(self) -> PerImage:
+        """reconstruction - prior_kl, nats, (B,): at most log p(x), if the reconstruction term is exact."""
+        return self.reconstruction - self.prior_kl
+
+
+def black_and_white(x: Images) -> Images:
+    """The images with every pixel +1 (above 0: ink) or -1: what a Bernoulli decoder can be asked for."""
+    return torch.where(x > 0, 1.0, -1.0).to(x.dtype)
+
+
+def reparameterize(
+    mean: Float[Tensor, "#batch latent"],
+    log_variance: Float[Tensor, "#batch latent"],
+    eps: Float[Tensor, "*draws #batch latent"],
+) -> Tensor:
+    """z = mean + sigma eps, sigma = exp(log_variance / 2) (book, eq. 2.8), of eps's shape.
+
+    With eps ~ N(0, I) it is a draw of N(mean, diag sigma^2), through which gradients reach mean and log_variance
+    (Kingma and Welling 2013, section 2.4)."""
+    return mean + (log_variance / 2).exp() * eps
+
+
+def prior_kl(mean: Codes, log_variance: Codes) -> PerImage:
+    """D_KL(N(mean, diag sigma^2) || N(0, I)) = 1/2 sum_j (mean_j^2 + sigma_j^2 - 1 - log sigma_j^2), in nats, (B,)
+    (book, eq. 2.9; Kingma and Welling 2013, appendix B)."""
+    return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1)
+
+
+class VAE(nn.Module):
+    """Encoder q(z|x) = N(mean(x), diag sigma^2(x)), prior p(z) = N(0, I), Bernoulli decoder p(x|z).
+
+    latent  coordinates of z; 2 makes it a plane that can be drawn
+    width   width of the larger hidden layer of encoder and decoder; the smaller has half of it
+
+    Images are black and white, every pixel +1 or -1, (B, 1, 28, 28); any other raises ValueError."""
+
+    def __init__(self, latent: int = 2, width: int = 256) -> None:
+        super().__init__()
+        if latent < 1:
+            raise ValueError(f"latent must be at least 1, got {latent}")
+        if width < 2:
+            raise ValueError(f"width must be at least 2, got {width}")
+        self.latent = latent
+        self.encoder = nn.Sequential(
+            nn.Flatten(), nn.Linear(SIDE**2, width), nn.SiLU(), nn.Linear(width, width // 2), nn.SiLU(),
+            nn.Linear(width // 2, 2 * latent),
+        )  # fmt: skip
+        self.decoder = nn.Sequential(
+            nn.Linear(latent, width // 2), nn.SiLU(), nn.Linear(width // 2, width), nn.SiLU(), nn.Linear(width, SIDE**2)
+        )
+
+    def encode(self, x: Images) -> tuple[Codes, Codes]:
+        """Mean and log variance of q(z|x) for black-and-white images x (B, 1, 28, 28), each (B, latent)."""
+        _check_images(x)
+        mean, log_variance = self.encoder(x).chunk(2, dim=1)
+        return mean, log_variance
+
+    def logits(self, z: Codes) -> Images:
+        """log P(ink) - log P(no ink) of every pixel, (B, 1, 28, 28), for codes z (B, latent)."""
+        if z.ndim != 2 or z.shape[1] != self.latent:
+            raise ValueError(
+                f"z must hold codes of {self.latent} numbers, shape (B, {self.latent}), got {tuple(z.shape)}"
+            )
+        return self.decoder(z).unflatten(1, (1, SIDE, SIDE))
+
+    def decode(self, z: Codes) -> Images:
+        """The mean image E[x|z] = P(ink) - P(no ink), in [-1, 1], (B, 1, 28, 28): what to look at."""
+        return torch.tanh(self.logits(z) / 2)
+
+    def log_likelihood(self, x: Images, z: Codes) -> PerImage:
+        """log p(x|z) = sum over pixels of log sigmoid(x_i logit_i), for x_i = +1 or -1; nats, (B,), never above 0."""
+        _check_images(x)
+        return F.logsigmoid(x * self.logits(z)).flatten(1).sum(1)
+
+    def elbo(self, x: Images, eps: Float[Tensor, "draws batch latent"]) -> VAETerms:
+        """The ELBO's terms (book, eq. 2.6) with the reconstruction term estimated from L draws z = mean + sigma eps:
+        its mean, 1/L sum_l log p(x|z_l) (book, eq. 2.11). eps: (L, B, latent), standard normal."""
+        if eps.ndim != 3 or not len(eps) or eps.shape[1:] != (len(x), self.latent):
+            raise ValueError(
+                f"eps must hold one or more draws for each image, shape (L, {len(x)}, {self.latent}), got {tuple(eps.shape)}"
+            )
+        mean, log_variance = self.encode(x)
+        z = reparameterize(mean, log_variance, eps)
+        log_likelihood = torch.stack([self.log_likelihood(x, z_l) for z_l in z])
+        return VAETerms(reconstruction=log_likelihood.mean(0), prior_kl=prior_kl(mean, log_variance))
+
+
+def _check_images(x: Tensor) -> None:
+    if x.shape[1:] != (1, SIDE, SIDE):
+        raise ValueError(f"x must be a batch of images (B, 1, {SIDE}, {SIDE}), got shape {tuple(x.shape)}")
+    if not bool((x.abs() == 1).all()):
+        raise ValueError(
+            "x must be black and white, every pixel +1 or -1: a Bernoulli decoder gives no other grey a probability; "
+            f"got a pixel of {x[x.abs() != 1][0].item():.3g}; use black_and_white(x)"
+        )
