@@ -53,11 +53,8 @@ def identity(tag: str, lhs: Any, rhs: Any, assuming: str = "") -> None:
     for a, b in zip(left, right, strict=True):
         rest = _reduced(a - b)
         if rest != 0:
-            raise CheckFailed(
-                _report(
-                    tag, "could not be proved", symbols.plain(a), symbols.plain(b), f"reduces to {symbols.plain(rest)}"
-                )
-            )
+            both, rest = (symbols.plain(a), symbols.plain(b)), symbols.plain(symbols.outside(rest))
+            raise CheckFailed(_report(tag, "could not be proved", *both, f"reduces to {rest}"))
     _say(tag, _proved(*left, *right, assuming=assuming))
 
 
@@ -67,9 +64,8 @@ def inequality(tag: str, smaller: Any, larger: Any, strict: bool = True) -> None
         smaller, larger = _expression(smaller), _expression(larger)
         rest = sp.factor(_reduced(larger - smaller))
         if not (rest.is_positive if strict else rest.is_nonnegative):
-            raise CheckFailed(
-                _report(tag, "could not be proved", symbols.plain(smaller), symbols.plain(larger), symbols.plain(rest))
-            )
+            both, rest = (symbols.plain(smaller), symbols.plain(larger)), symbols.plain(symbols.outside(rest))
+            raise CheckFailed(_report(tag, "could not be proved", *both, rest))
         _say(tag, _proved(smaller, larger))
         return
     smaller, larger = _arrays(tag, smaller, larger, scalars=True)
@@ -133,8 +129,11 @@ def discrete(tag: str, lhs: Any, rhs: Any) -> None:
     differences = [abs(a - b) for a, b in zip(left.flat, right.flat, strict=True)]
     too_large = [d for d in differences if not d <= (0 if exact else 1e-12)]  # NaN is one too
     if too_large:
-        raise CheckFailed(_report(tag, "does not hold", str(lhs), str(rhs), str(max(too_large))))
-    _say(tag, f"exact on a chain of finitely many states, {left.size:,} value{'s' * (left.size != 1)}")
+        largest = max(too_large)
+        difference = f"up to {largest if exact else format(largest, '.3g')}"
+        raise CheckFailed(_report(tag, "does not hold", _table(left), _table(right), difference))
+    how = "exact" if exact else "holds to rounding"
+    _say(tag, f"{how} on a chain of finitely many states, {left.size:,} value{'s' * (left.size != 1)}")
 
 
 def chapter(number: int) -> None:
@@ -235,6 +234,12 @@ def _report(tag: str, verdict: str, left: str, right: str, difference: str) -> s
 
 def _short(values: Any) -> str:
     return np.array2string(_array(values), precision=6, threshold=8, edgeitems=3)
+
+
+def _table(values: np.ndarray, most: int = 6) -> str:
+    """The first entries of a table, fractions as fractions."""
+    entries = [str(v) if isinstance(v, Fraction | int | sp.Basic) else f"{float(v):.6g}" for v in values.flat[:most]]
+    return ", ".join(entries) + (f", ... ({values.size} values)" if values.size > most else "")
 
 
 def _name(of: Callable[..., Any]) -> str:

@@ -27,6 +27,12 @@ def inside(expression: Expr) -> Expr:
     return expression.subs({a: 1 / (1 + u) for a, u in _IN_UNIT_INTERVAL.items() if a in expression.free_symbols})
 
 
+def outside(expression: Expr) -> Expr:
+    """The inverse of `inside`: every u written as 1 / a - 1 again, so that a reader knows the symbols."""
+    back = {u: 1 / a - 1 for a, u in _IN_UNIT_INTERVAL.items() if u in expression.free_symbols}
+    return sp.factor(sp.together(expression.subs(back))) if back else expression
+
+
 def assumptions(*expressions: Expr) -> str:
     """What is assumed of the free symbols, in words for the line under a proof."""
     groups: dict[str, list[str]] = {"in (0, 1)": [], "> 0": [], "real": []}  # in this order, and others after them
@@ -46,7 +52,7 @@ def _known(symbol: Symbol) -> str:
 
 def plain(expression: Expr) -> str:
     """A symbol or an expression as text: its LaTeX with the Greek letters themselves, such as "ᾱ_{t-1}" or "2*x_t"."""
-    name = sp.sstr(expression).replace(r"\bar{\alpha}", "ᾱ")
+    name = sp.sstr(expression).replace(r"\bar{\alpha}", "ᾱ").replace(r"\tilde{\beta}", "β̃").replace(r"\hat{x}", "x̂")
     name = re.sub(r"\\(\w+?)(?=_|\W|$)", lambda m: GREEK.get(m[1], m[1]), name)
     return re.sub(r"_\{(.)\}", r"_\1", name)
 
@@ -54,7 +60,11 @@ def plain(expression: Expr) -> str:
 GREEK = {
     "alpha": "α",
     "beta": "β",
+    "delta": "δ",
     "epsilon": "ε",
+    "nu": "ν",
+    "omega": "ω",
+    "varnothing": "∅",
     "theta": "θ",
     "varsigma": "ς",
     "mu": "μ",

@@ -85,7 +85,7 @@ def test_a_tag_is_chapter_dot_number(call, tag):
 )
 def test_the_message_has_both_sides_and_their_difference(call, left, right, difference):
     message = refused(call, left, right)
-    left, right = (str(side).strip("[]").replace("x_{0}", "x_0") for side in (left, right))
+    left, right = (str(side[0] if isinstance(side, list) else side).replace("x_{0}", "x_0") for side in (left, right))
     assert left in message.split("right:")[0] and right in message.split("right:")[1].split("difference:")[0]
     assert difference in message.split("difference:")[1]
 

@@ -1,24 +1,36 @@
 """The book's explorers: sliders that move a picture. Each is shown by calling it in a cell; `build_...` gives it unshown."""
 
-from diffnotes.book.explorers.films import (
-    build_ddim,
-    build_draw,
-    build_pictures,
-    ddim,
-    draw,
-    film,
-    pictures,
-)
+from diffnotes.book.explorers.bound import bound, build_bound
+from diffnotes.book.explorers.films import build_ddim, build_draw, build_pictures, ddim, draw, film, pictures
+from diffnotes.book.explorers.gaussians import build_kl, build_product, kl, product
+from diffnotes.book.explorers.guidance import build_guidance, guidance
+from diffnotes.book.explorers.latent import ElboCurves, build_latent_plane, latent_plane
+from diffnotes.book.explorers.posterior import build_posterior, build_reverse_step, posterior, reverse_step
 from diffnotes.book.explorers.schedule import build_schedule, schedule
 
 __all__ = [
+    "ElboCurves",
+    "bound",
+    "build_bound",
     "build_ddim",
     "build_draw",
+    "build_guidance",
+    "build_kl",
+    "build_latent_plane",
     "build_pictures",
+    "build_posterior",
+    "build_product",
+    "build_reverse_step",
     "build_schedule",
     "ddim",
     "draw",
     "film",
+    "guidance",
+    "kl",
+    "latent_plane",
     "pictures",
+    "posterior",
+    "product",
+    "reverse_step",
     "schedule",
 ]

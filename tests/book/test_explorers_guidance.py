@@ -1,0 +1,75 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from diffnotes.book.explorers.guidance import build_guidance, ink, spread
+from diffnotes.process.exact import DatasetDenoiser
+from diffnotes.process.guidance import Guided
+from diffnotes.process.samplers import ddim_sample, initial_noise
+from diffnotes.process.schedules import Schedule
+from diffnotes.training.grid import grid_image
+
+SCHEDULE = Schedule.cosine(T=100)
+DIGITS = torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
+MODEL = DatasetDenoiser(SCHEDULE, DIGITS, torch.arange(20) % 10)
+
+
+def sent(image) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(image.value)).convert("L"))
+
+
+@pytest.fixture
+def explorer():
+    return build_guidance(MODEL, SCHEDULE, digit=3, scale=2.0, number=4, steps=5)
+
+
+def drawn(digit: int, scale: float, seed: int) -> torch.Tensor:
+    y = torch.full((4,), digit)
+    *_, last = ddim_sample(Guided(MODEL, scale), SCHEDULE, initial_noise(seed, 4), steps=5, y=y)
+    return last.x_t
+
+
+def test_it_shows_what_the_guided_sampler_draws_for_every_slider(explorer):
+    assert (sent(explorer.plot.image) == np.asarray(grid_image(drawn(3, 2.0, 0), 4, scale=3))).all()
+    for name, value in (("digit", 7), ("scale", 4.5), ("seed", 11)):
+        explorer.controls[name].value = value
+    assert (sent(explorer.plot.image) == np.asarray(grid_image(drawn(7, 4.5, 11), 4, scale=3))).all()
+
+
+def test_the_reading_tells_the_cases_apart_and_counts_the_calls(explorer):
+    assert "more of a 3 than the data ask for · 10 network calls" in explorer.reading.value
+    for scale, words in (
+        (0.0, "the label is not asked"),
+        (0.5, "half-heartedly"),
+        (1.0, "as the label alone gives it"),
+    ):
+        explorer.controls["scale"].value = scale
+        assert words in explorer.reading.value
+    assert "5 network calls" in explorer.reading.value
+
+
+def test_the_reading_gives_spread_and_ink_of_what_is_shown(explorer):
+    x = drawn(3, 2.0, 0)
+    assert f"{spread(x):.2f}" in explorer.reading.value and f"{100 * ink(x):.0f} %" in explorer.reading.value
+
+
+def test_spread_and_ink_by_hand():
+    two = torch.stack([torch.full((1, 2, 2), 0.5), torch.full((1, 2, 2), -0.5)])
+    assert spread(two) == pytest.approx(0.5**0.5)  # variance 0.5 with n - 1
+    assert ink(two) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"digit": 10}, r"digit must lie in 0\.\.9, got 10"),
+        ({"scale": -0.5}, r"scale must lie in 0\.\.10, got -0\.5"),
+        ({"number": 1}, "number must be at least 2, for two drawings to be compared, got 1"),
+    ],
+)
+def test_bad_first_values_are_refused(given, words):
+    with pytest.raises(ValueError, match=words):
+        build_guidance(MODEL, SCHEDULE, **given)

@@ -1,0 +1,90 @@
+import pytest
+
+from diffnotes.book import index, scan
+from diffnotes.book.chapters import CHAPTERS, address
+from diffnotes.book.scan import Equation
+
+BAYES = Equation(
+    tag="5.2",
+    notebook="05_bayes_posterior.ipynb",
+    section="5.2 Bayes, with the start given",
+    latex=r"q(x_{t-1}|x_t,x_0)=\frac{q(x_t|x_{t-1})}{\|x\|},",
+    kinds=["discrete", "definition"],
+    shown=[
+        "exact on a chain of finitely many states, 27 values",
+        "is what the code computes in <code>f</code>: 3 values",
+    ],
+    code=["process.forward.q_posterior"],
+    slips=["A12"],
+)
+
+
+def test_an_equation_is_described_by_its_checks():
+    assert index.kind(BAYES) == "identity"
+    assert index.how(BAYES) == ["exact on a chain", "code"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "proved by sympy, for x_0 real",
+        "exact on a chain of finitely many states, 1 value",
+        "holds to rounding on a chain of finitely many states, 1 value",
+        "is what the code computes: 1 value, largest difference 0",
+        "agrees in numbers: 1 value, largest difference 0",
+        "holds in 100 random draws, off by 1.0 standard errors at most",
+        "holds in all 3 cases tried, smallest gap 1",
+        "holds in the one case tried, smallest gap 1",
+    ],
+)
+def test_every_line_that_a_check_shows_has_its_words(line):
+    assert len(index.how(Equation("1.1", "", "", "", shown=[line]))) == 1
+
+
+def test_bars_in_a_formula_do_not_split_the_table(monkeypatch):
+    monkeypatch.setattr(index, "read", lambda _: type("N", (), {"cells": [type("C", (), {"source": "# 5 · Bayes"})]}))
+    row = index.table(5, [BAYES]).splitlines()[-1]
+    assert row.count("|") == 8
+    assert r"q(x_{t-1}\vert x_t,x_0)" in row and r"\Vert x\Vert }" in row
+    assert "[(5.2)](05_bayes_posterior.ipynb#eq-5.2)" in row and "[A12](90_errata_clinic.ipynb#A12)" in row
+
+
+def test_the_search_finds_by_number_section_formula_and_code():
+    for wanted in ("5.2", "bayes start", "frac", "q_posterior", "chain identity"):
+        assert "(5.2)</a>" in index.matches([BAYES], wanted), wanted
+    assert "No equation has" in index.matches([BAYES], "guidance")
+    assert index.matches([BAYES], " ") == "1 equations."
+
+
+def test_the_search_shows_only_the_first_ones():
+    assert "and 3 more" in index.matches([BAYES] * 15, "bayes")
+
+
+def test_the_field_searches_while_one_types():
+    field, results = index.build_search()
+    field.value = "4.6"
+    assert "04_forward_process.ipynb#eq-4.6" in results.value
+
+
+def test_addresses_lead_to_other_notebooks_only_from_elsewhere():
+    assert address("4.6") == address("4.6", 4) == "#eq-4.6"
+    assert address("4.6", 90) == f"{CHAPTERS[4]}.ipynb#eq-4.6"
+
+
+def test_the_scan_finds_checks_lines_and_code():
+    (found,) = (e for e in scan.equations() if e.tag == "4.6")
+    assert found.notebook == "04_forward_process.ipynb" and found.section.startswith("4.4 ")
+    assert len(found.kinds) >= 2 and len(found.shown) >= len(found.kinds)
+    assert "process.forward.q_sample" in found.code and "process.forward" not in found.code
+
+
+def test_wrong_forms_are_not_counted_as_checks():
+    source = 'with check.refuses("A22"):\n    check.numeric("5.1", a, b)\ncheck.numeric("5.1", a, c)'
+    assert len(scan.check_calls(source)) == 1
+    assert [slip for slip, _ in scan.refusals(source)] == ["A22"]
+
+
+def test_citations_are_found_in_docstrings_of_functions_and_methods():
+    cited = scan.citations()
+    assert ("process.forward.q_sample", "4.6") in cited
+    assert ("process.schedules.Schedule.snr", "4.12") in cited
