@@ -41,16 +41,19 @@ format: $(VENV)/.tester
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# two tests at a time, with one thread each
 unit: $(VENV)/.tester
-	$(BIN)/python -m pytest tests --ignore=tests/browser --durations=8
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore=tests/browser -n 2 --durations=8
 
 # every notebook from top to bottom; cells marked NBVAL_CHECK_OUTPUT must give their stored output again
 notebooks: $(VENV)/.tester
-	runs=$$(mktemp -d) && DIFFNOTES_RUNS=$$runs $(BIN)/python -m pytest -p no:cacheprovider --nbval-lax --nbval-current-env \
-		--nbval-cell-timeout=600 --durations=8 notebooks; status=$$?; rm -rf "$$runs"; exit $$status
+	runs=$$(mktemp -d) && OMP_NUM_THREADS=1 DIFFNOTES_RUNS=$$runs $(BIN)/python -m pytest -p no:cacheprovider -n 2 --dist loadfile \
+		--nbval-lax --nbval-current-env --nbval-cell-timeout=600 --durations=8 notebooks; status=$$?; rm -rf "$$runs"; exit $$status
 
+# the notebooks two at a time; what is measured in milliseconds afterwards, alone
 browser: $(VENV)/.tester
-	$(BIN)/python -m pytest tests/browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser/test_every_notebook.py -n 2 --durations=8
+	$(BIN)/python -m pytest tests/browser --ignore=tests/browser/test_every_notebook.py
 
 book: $(VENV)/.reader
 	$(BIN)/python -m diffnotes.book.build notebooks/*.ipynb

@@ -3,7 +3,9 @@
 This module is the independent oracle: it knows nothing of the package's torch code, and must not.
 """
 
+import random
 import re
+from typing import Any
 
 import sympy as sp
 from sympy import Expr, Symbol
@@ -31,6 +33,21 @@ def outside(expression: Expr) -> Expr:
     """The inverse of `inside`: every u written as 1 / a - 1 again, so that a reader knows the symbols."""
     back = {u: 1 / a - 1 for a, u in _IN_UNIT_INTERVAL.items() if u in expression.free_symbols}
     return sp.factor(sp.together(expression.subs(back))) if back else expression
+
+
+def points(*expressions: Expr, number: int = 5) -> list[dict[Symbol, Any]]:
+    """A few choices of numbers for the free symbols, each within what is assumed of it; always the same ones."""
+    dice = random.Random(0)
+    free = sorted(set().union(*(sp.sympify(e).free_symbols for e in expressions)), key=str)
+
+    def value(symbol: Symbol) -> Any:
+        if symbol in _IN_UNIT_INTERVAL:
+            return dice.uniform(0.05, 0.95)
+        if symbol.is_integer:
+            return dice.randint(1, 9)
+        return dice.uniform(0.1, 3) if symbol.is_positive else dice.uniform(-2, 2)
+
+    return [{symbol: value(symbol) for symbol in free} for _ in range(number if free else 1)]
 
 
 def assumptions(*expressions: Expr) -> str:

@@ -24,7 +24,8 @@ Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
 def time_embedding(t: Int[Tensor, "batch"], dim: int) -> Float[Tensor, "batch dim"]:
-    """[cos(omega_i t), sin(omega_i t)], omega_i = 10000^(-2i/dim), i = 0..dim/2-1 (Vaswani et al. 2017, section 3.5).
+    """[cos(omega_i t), sin(omega_i t)], omega_i = 10000^(-2i/dim), i = 0..dim/2-1
+    (book, eq. 8.1; Vaswani et al. 2017, section 3.5).
 
     Times become points on circles that turn at different speeds: near times are near, far ones are told apart."""
     if dim % 2:

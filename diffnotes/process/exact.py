@@ -17,7 +17,7 @@ Images = Float[Tensor, "batch *dims"]
 
 @dataclass(frozen=True)
 class GaussianDenoiser:
-    """E[x_0 | x_t] for data N(mean, variance I):
+    """E[x_0 | x_t] for data N(mean, variance I) (book, eq. 5.16 and 7.13):
 
     mean + sqrt(alpha_bar_t) variance / (alpha_bar_t variance + 1 - alpha_bar_t) * (x_t - sqrt(alpha_bar_t) mean)."""
 
@@ -83,8 +83,9 @@ class MixtureDenoiser:
 class DatasetDenoiser:
     """E[x_0 | x_t] when the data are exactly these N images, each equally likely: a softmax-weighted mean of them all.
 
-    It is the minimiser of the training loss on this data set, and shows why that is not the goal: started from noise it
-    can only give training images back. With labels (N,), a call with y uses the images of that class alone."""
+    It is the minimiser of the training loss on this data set (book, eq. 7.8 and 7.9), and shows why that is not the goal:
+    started from noise it can only give training images back. With labels (N,), a call with y uses the images of that
+    class alone."""
 
     schedule: Schedule
     images: Float[Tensor, "N *dims"]

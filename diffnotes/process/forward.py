@@ -36,9 +36,9 @@ def q_sample(schedule: Schedule, x0: Images, t: Times, eps: Images) -> Images:
 
 
 def q_posterior(schedule: Schedule, x0: Images, x_t: Images, t: Times, s: Times | None = None) -> tuple[Images, Tensor]:
-    """Mean and variance of q(x_s | x_t, x_0), s < t; s = t - 1 unless given (Ho et al. 2020, eq. 6-7).
+    """Mean and variance of q(x_s | x_t, x_0), s < t; s = t - 1 unless given (book, eq. 5.7; Ho et al. 2020, eq. 6-7).
 
-    With alpha' = alpha_bar_t / alpha_bar_s and beta' = 1 - alpha':
+    With alpha' = alpha_bar_t / alpha_bar_s and beta' = 1 - alpha' (book, eq. 5.11; for s = t - 1, eq. 5.4 and 5.5):
 
         mean     = sqrt(alpha') (1 - alpha_bar_s) / (1 - alpha_bar_t) x_t  +  sqrt(alpha_bar_s) beta' / (1 - alpha_bar_t) x_0
         variance = (1 - alpha_bar_s) / (1 - alpha_bar_t) beta'

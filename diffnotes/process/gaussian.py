@@ -14,7 +14,8 @@ PerImage = Float[Tensor, "batch"]
 
 
 def normal_log_density(x: Images, mean: Tensor, variance: Tensor) -> PerImage:
-    """log N(x; mean, variance I) = sum over coordinates of  -1/2 [log(2 pi variance) + (x - mean)^2 / variance].
+    """log N(x; mean, variance I) = sum over coordinates of  -1/2 [log(2 pi variance) + (x - mean)^2 / variance]
+    (book, eq. 1.1 and 1.2).
 
     mean and variance broadcast against x; a variance that is not positive raises ValueError."""
     _check_variance("variance", variance)
@@ -26,7 +27,7 @@ def normal_kl(mean_1: Images, variance_1: Tensor, mean_2: Tensor, variance_2: Te
     """D_KL(N(mean_1, variance_1) || N(mean_2, variance_2)), diagonal covariances:
     sum over coordinates of  1/2 [log(variance_2 / variance_1) + (variance_1 + (mean_1 - mean_2)^2) / variance_2 - 1].
 
-    Not symmetric: the first law is the one the expectation is taken under."""
+    (book, eq. 1.13 and 1.14). Not symmetric: the first law is the one the expectation is taken under."""
     _check_variance("variance_1", variance_1)
     _check_variance("variance_2", variance_2)
     log_ratio = variance_2.log() - variance_1.log()
@@ -36,7 +37,8 @@ def normal_kl(mean_1: Images, variance_1: Tensor, mean_2: Tensor, variance_2: Te
 
 def discretized_log_likelihood(x0: Images, mean: Tensor, variance: Tensor, levels: int = 256) -> PerImage:
     """log-probability of an image with `levels` grey values in [-1, 1] under N(mean, variance), each grey value owning
-    the interval of half-width 1 / (levels - 1) around it, the first and last reaching to infinity (Ho et al. 2020, eq. 13).
+    the interval of half-width 1 / (levels - 1) around it, the first and last reaching to infinity
+    (book, eq. 6.7; Ho et al. 2020, eq. 13).
 
     x0 must hold grey values -1 + 2 k / (levels - 1); anything else raises ValueError."""
     _check_variance("variance", variance)

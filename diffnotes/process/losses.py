@@ -36,7 +36,7 @@ def simple_loss(
     eps: Images,
     y: Int[Tensor, "batch"] | None = None,
 ) -> Float[Tensor, "batch"]:
-    """Mean squared error of the prediction for each image, with no weight in t (Ho et al. 2020, eq. 14):
+    """Mean squared error of the prediction for each image, with no weight in t (book, eq. 7.11 and 9.1; Ho et al. 2020, eq. 14):
     || target - model(sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, t) ||^2 / d.   Shape (B,)."""
     x_t = q_sample(schedule, x0, t, eps)
     prediction = model(x_t, t.to(x_t.device), y)
@@ -57,7 +57,8 @@ def weighted_loss(
 
 
 def bound_weight(schedule: Schedule, t: Int[Tensor, "batch"]) -> Float[Tensor, "batch"]:
-    """What the variational bound puts before ||eps - eps_hat||^2 when sigma_t^2 = beta_t (Ho et al. 2020, eq. 12):
+    """What the variational bound puts before ||eps - eps_hat||^2 when sigma_t^2 = beta_t
+    (book, eq. 7.12; Ho et al. 2020, eq. 12):
     beta_t / (2 alpha_t (1 - alpha_bar_t)), float64. For a network with target "eps"."""
     t = check_t(schedule, t)
     return schedule.beta[t] / (2 * schedule.alpha[t] * (1 - schedule.alpha_bar[t]))

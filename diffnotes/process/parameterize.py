@@ -4,8 +4,8 @@ All follow from  x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps  (book,
 
     x_0   = (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t)                  (book, eq. 4.9)
     eps   = (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t)                  (book, eq. 4.9)
-    v     = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0                      (Salimans and Ho 2022, appendix D)
-    score = -eps / sqrt(1 - alpha_bar_t)                                           (Song et al. 2021, section 3)
+    v     = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0                      (book, eq. 7.7; Salimans and Ho 2022, app. D)
+    score = -eps / sqrt(1 - alpha_bar_t)                                           (book, eq. 7.6; Song et al. 2021, sec. 3)
 """
 
 from jaxtyping import Float
@@ -43,31 +43,32 @@ def x0_from_eps(schedule: Schedule, eps: Images, x_t: Images, t: Times) -> Image
 
 
 def v_from(schedule: Schedule, x0: Images, eps: Images, t: Times) -> Images:
-    """v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0 (Salimans and Ho 2022, appendix D)."""
+    """v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0 (book, eq. 7.7; Salimans and Ho 2022, appendix D)."""
     a, b = _roots(schedule, t, x0)
     return a * eps - b * x0
 
 
 def x0_from_v(schedule: Schedule, v: Images, x_t: Images, t: Times) -> Images:
-    """x_0 = sqrt(alpha_bar_t) x_t - sqrt(1 - alpha_bar_t) v: (x_t, v) is (x_0, eps) rotated."""
+    """x_0 = sqrt(alpha_bar_t) x_t - sqrt(1 - alpha_bar_t) v: (x_t, v) is (x_0, eps) rotated (book, eq. 7.7)."""
     a, b = _roots(schedule, t, x_t)
     return a * x_t - b * v
 
 
 def eps_from_v(schedule: Schedule, v: Images, x_t: Images, t: Times) -> Images:
-    """eps = sqrt(1 - alpha_bar_t) x_t + sqrt(alpha_bar_t) v."""
+    """eps = sqrt(1 - alpha_bar_t) x_t + sqrt(alpha_bar_t) v (book, eq. 7.7)."""
     a, b = _roots(schedule, t, x_t)
     return b * x_t + a * v
 
 
 def score_from_eps(schedule: Schedule, eps: Images, t: Times) -> Images:
-    """score = -eps / sqrt(1 - alpha_bar_t): the gradient of log q(x_t | x_0), or of log q(x_t) if eps = E[eps | x_t]."""
+    """score = -eps / sqrt(1 - alpha_bar_t): the gradient of log q(x_t | x_0), or of log q(x_t) if eps = E[eps | x_t]
+    (book, eq. 7.6 and 7.10)."""
     _, b = _roots(schedule, t, eps)
     return -eps / b
 
 
 def eps_from_score(schedule: Schedule, score: Images, t: Times) -> Images:
-    """eps = -sqrt(1 - alpha_bar_t) score."""
+    """eps = -sqrt(1 - alpha_bar_t) score (book, eq. 7.10)."""
     _, b = _roots(schedule, t, score)
     return -b * score
 

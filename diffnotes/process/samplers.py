@@ -2,6 +2,9 @@
 
 A loop is a generator. It yields a Frame for every time it visits, from t = T down to t = 0, and whoever calls decides
 about progress bars, pictures and stopping. Times run over a sub-sequence 0 = tau_0 < ... < tau_S = T of the schedule's.
+
+    DDPM   a draw from the model's own Gaussian, its mean the posterior's at the guessed image    (book, eq. 10.1 and 10.6)
+    DDIM   the guessed image, the noise that is already there, and as much fresh noise as eta says  (book, eq. 11.7)
 """
 
 from collections.abc import Iterator
@@ -83,8 +86,10 @@ def ddpm_step(
 ) -> Images:
     """Ancestral step from t to s (s = t - 1 if None): a draw from N(posterior mean at x0_hat, sigma^2 I).
 
-    sigma^2 is beta' = 1 - alpha_bar_t / alpha_bar_s ("beta") or the posterior's own variance ("beta_tilde"); see
-    Ho et al. 2020, section 3.2. The step that ends at s = 0 adds no noise (their algorithm 2, line 3)."""
+    For s = t - 1 it is x_{t-1} = (x_t - beta_t / sqrt(1 - alpha_bar_t) eps_hat) / sqrt(alpha_t) + sigma_t noise
+    (book, eq. 10.1; Ho et al. 2020, algorithm 2); for a longer stride, alpha' and beta' stand in the place of alpha_t
+    and beta_t (book, eq. 10.6). sigma^2 is beta' = 1 - alpha_bar_t / alpha_bar_s ("beta") or the posterior's own
+    variance ("beta_tilde") (book, eq. 10.2; Ho et al. 2020, section 3.2). The step that ends at s = 0 adds no noise."""
     if variance not in VARIANCES:
         raise ValueError(f'variance must be "beta" or "beta_tilde", got {variance!r}')
     mean, beta_tilde = q_posterior(schedule, x0_hat, x_t, t, s)
@@ -97,10 +102,10 @@ def ddpm_step(
 
 def ddim_sigma(schedule: Schedule, t: Times, s: Times | None = None, eta: float = 1.0) -> Tensor:
     """sigma(eta) = eta sqrt((1 - alpha_bar_s) / (1 - alpha_bar_t)) sqrt(1 - alpha_bar_t / alpha_bar_s)
-    (Song, Meng and Ermon 2021, eq. 16, whose alpha is our alpha_bar), float64, for the step from t to s.
+    (book, eq. 11.7; Song, Meng and Ermon 2021, eq. 16, whose alpha is our alpha_bar), float64, for the step from t to s.
 
-    eta = 0 is deterministic, eta = 1 gives DDPM with beta-tilde. ValueError if eta is so large that
-    sigma^2 > 1 - alpha_bar_s: no such process exists."""
+    eta = 0 is deterministic, eta = 1 gives DDPM with beta-tilde (book, eq. 11.8). ValueError if eta is so large that
+    sigma^2 > 1 - alpha_bar_s: no such process exists (book, eq. 11.9)."""
     t, s = check_step(schedule, t, s)
     abar_t, abar_s = schedule.alpha_bar[t], schedule.alpha_bar[s]
     if not eta >= 0:
@@ -119,7 +124,7 @@ def ddim_step(
     schedule: Schedule, x0_hat: Images, eps_hat: Images, t: Times, s: Times | None, noise: Images, eta: float = 0.0
 ) -> Images:
     """x_s = sqrt(alpha_bar_s) x0_hat + sqrt(1 - alpha_bar_s - sigma^2) eps_hat + sigma noise,  sigma = sigma(eta)
-    (Song, Meng and Ermon 2021, eq. 12)."""
+    (book, eq. 11.7; Song, Meng and Ermon 2021, eq. 12)."""
     sigma = ddim_sigma(schedule, t, s, eta)
     t, s = check_step(schedule, t, s)
     abar_s = schedule.alpha_bar[s]
@@ -137,9 +142,10 @@ def ddim_step(
 def predict(
     model: Denoiser, schedule: Schedule, x_t: Images, t: int, y: Labels | None = None, clip: bool = False
 ) -> tuple[Images, Images]:
-    """(x0_hat, eps_hat) of a model at one time t for the whole batch.
+    """(x0_hat, eps_hat) of a model at one time t for the whole batch (book, eq. 10.5).
 
-    With clip, x0_hat is cut to [-1, 1] and eps_hat is computed anew from it, so that the two still make up x_t."""
+    With clip, x0_hat is cut to [-1, 1] and eps_hat is computed anew from it, so that the two still make up x_t
+    (book, eq. 10.7)."""
     times = torch.full((len(x_t),), t, device=x_t.device)
     output = model(x_t, times, y).to(x_t.dtype)
     x0_hat, eps_hat = x0_and_eps(schedule, model.target, output, x_t, t)
@@ -161,7 +167,8 @@ def ddpm_sample(
     y: Labels | None = None,
     generator: torch.Generator | int | None = None,
 ) -> Iterator[Frame]:
-    """Ancestral sampling from x_T in `steps` steps (all T if None): yields steps + 1 Frames, the last one at t = 0.
+    """Ancestral sampling from x_T in `steps` steps (all T if None): yields steps + 1 Frames, the last one at t = 0
+    (book, eq. 10.1; with fewer than T steps, eq. 10.6).
 
     variance: "beta" or "beta_tilde" (see ddpm_step); spacing: see Schedule.subsequence; generator: see Noise."""
     if variance not in VARIANCES:
@@ -187,7 +194,8 @@ def ddim_sample(
     y: Labels | None = None,
     generator: torch.Generator | int | None = None,
 ) -> Iterator[Frame]:
-    """DDIM sampling from x_T in `steps` steps (all T if None): yields steps + 1 Frames, the last one at t = 0.
+    """DDIM sampling from x_T in `steps` steps (all T if None): yields steps + 1 Frames, the last one at t = 0
+    (book, eq. 11.7).
 
     eta = 0: x_T alone decides the image. eta = 1: DDPM with beta-tilde. Larger eta while it is admissible (ddim_sigma)."""
     tau = schedule.subsequence(schedule.T if steps is None else steps, spacing).tolist()
@@ -222,6 +230,8 @@ def ddim_invert(
     y: Labels | None = None,
 ) -> Iterator[Frame]:
     """DDIM run backwards: from an image x_0 up to the x_T that (almost) leads to it. Yields Frames from t = 0 to t = T.
+
+    One step is x_t / sqrt(alpha_bar_t) = x_s / sqrt(alpha_bar_s) + (change of the noise level) eps_hat (book, eq. 11.11).
 
     A downward step from t uses eps_hat at (x_t, t), which the way up does not know yet. So the step up uses the eps_hat
     of where it stands; then `refine` times it looks again from where it arrived (a fixed-point iteration for the exact

@@ -134,7 +134,7 @@ class Schedule:
     @property
     def posterior_variance(self) -> Table:
         """beta-tilde_t = (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) * beta_t, the variance of q(x_{t-1} | x_t, x_0)
-        (Ho et al. 2020, eq. 7). Zero at t = 1: there x_{t-1} is x_0 itself. Entry 0 has no meaning and is 0."""
+        (book, eq. 5.4; Ho et al. 2020, eq. 7). Zero at t = 1: there x_{t-1} is x_0 itself. Entry 0 has no meaning and is 0."""
         abar = self.alpha_bar
         return torch.cat([torch.zeros(1), (1 - abar[:-1]) / (1 - abar[1:]) * self.beta[1:]])
 
@@ -148,8 +148,8 @@ class Schedule:
     def subsequence(self, steps: int, spacing: str = "linear") -> Int[Tensor, "steps_plus_1"]:
         """Times tau_0 = 0 < tau_1 < ... < tau_S = T for sampling in S = `steps` steps.
 
-        "linear": tau_i = round(i T / S). "quadratic": tau_i = round(i^2 T / S^2), dense near the data (Song, Meng and
-        Ermon 2021, appendix D.2), pushed up where rounding would repeat a time. Both always end at T."""
+        "linear": tau_i = round(i T / S). "quadratic": tau_i = round(i^2 T / S^2), dense near the data, pushed up where
+        rounding would repeat a time (book, eq. 11.14; Song, Meng and Ermon 2021, appendix D.2). Both always end at T."""
         if not _is_int(steps) or not 1 <= steps <= self.T:
             raise ValueError(f"steps must be an integer from 1 to T = {self.T}, got {steps!r}")
         S, T = steps, self.T

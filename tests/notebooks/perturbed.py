@@ -17,7 +17,6 @@ import contextlib
 import copy
 import inspect
 import io
-import random
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -301,7 +300,7 @@ def _differ(left: Any, right: Any) -> bool:
     if len(left) != len(right):
         return True
     if any(isinstance(v, sp.Basic) for v in [*left, *right]):
-        return any(not _close(*pair) for values in _points([*left, *right]) for pair in _at(left, right, values))
+        return any(not _close(*pair) for values in symbols.points(*left, *right) for pair in _at(left, right, values))
     scale = max((abs(float(v)) for v in right), default=0)
     return any(not abs(float(a) - float(b)) <= 1e-12 * scale and a != b for a, b in zip(left, right, strict=True))
 
@@ -312,7 +311,7 @@ def _false_in_numbers(smaller: Any, larger: Any, strict: bool) -> bool:
     if not {len(left), len(right)} <= {1, length}:
         return False
     for a, b in zip(left * (length // len(left)), right * (length // len(right)), strict=True):
-        for values in _points([a, b]):
+        for values in symbols.points(a, b):
             gap = complex(sp.N((sp.sympify(b) - sp.sympify(a)).subs(values)))
             if gap.imag or gap.real < 0 or (strict and gap.real == 0):
                 return True
@@ -327,21 +326,6 @@ def _flat(value: Any) -> list[Any]:
     if isinstance(value, list | tuple | sp.MatrixBase):
         return [entry for part in value for entry in _flat(part)]
     return [value]
-
-
-def _points(expressions: list[Any]) -> list[dict[sp.Symbol, Any]]:
-    """A few choices of numbers for the free symbols, each within what is assumed of it."""
-    dice = random.Random(0)
-    free = sorted(set().union(*(sp.sympify(e).free_symbols for e in expressions)), key=str)
-
-    def number(symbol: sp.Symbol) -> Any:
-        if symbol in symbols._IN_UNIT_INTERVAL:
-            return dice.uniform(0.05, 0.95)
-        if symbol.is_integer:
-            return dice.randint(1, 9)
-        return dice.uniform(0.1, 3) if symbol.is_positive else dice.uniform(-2, 2)
-
-    return [{symbol: number(symbol) for symbol in free} for _ in range(5 if free else 1)]
 
 
 def _at(left: list[Any], right: list[Any], values: dict[sp.Symbol, Any]) -> Iterator[tuple[complex, complex]]:

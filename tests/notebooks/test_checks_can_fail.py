@@ -1,37 +1,28 @@
 """A check that cannot fail is a defect: every check of the book must refuse what the equation does not say."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
 from book_files import NOTEBOOKS, check_calls, code_cells
-from perturbed import Probe, probe_notebook
+from perturbed import probe_notebook
 
-from diffnotes.book import symbols
+from diffnotes.book import check, symbols
 
 WITH_CHECKS = [path for path in NOTEBOOKS if any(check_calls(cell.source) for _, cell in code_cells(path))]
 
 
-@pytest.fixture(scope="module", params=WITH_CHECKS, ids=lambda path: path.stem)
-def probes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Probe]]:
-    path: Path = request.param
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DIFFNOTES_BUDGET", "ci")
-        patch.setenv("DIFFNOTES_OFFLINE", "1")
-        patch.setenv("DIFFNOTES_RUNS", str(tmp_path_factory.mktemp("runs")))
-        patch.chdir(path.parent)
-        patch.setattr(
-            symbols, "_IN_UNIT_INTERVAL", dict(symbols._IN_UNIT_INTERVAL)
-        )  # a notebook's own symbols end with it
-        yield probe_notebook(path)
-
-
-def test_every_check_refuses_a_perturbed_equation(probes: list[Probe]):
+@pytest.mark.parametrize("path", WITH_CHECKS, ids=lambda path: path.stem)
+def test_every_check_refuses_a_perturbed_equation(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFFNOTES_BUDGET", "ci")
+    monkeypatch.setenv("DIFFNOTES_OFFLINE", "1")
+    monkeypatch.setenv("DIFFNOTES_RUNS", str(tmp_path))
+    monkeypatch.chdir(path.parent)
+    own = dict(symbols._IN_UNIT_INTERVAL)  # a notebook's own symbols end with it
+    monkeypatch.setattr(symbols, "_IN_UNIT_INTERVAL", own)
+    monkeypatch.setattr(check, "_HERE", [])
+    probes = probe_notebook(path)
     assert [f"{probe.where} let pass {false}" for probe in probes for false in probe.passed.items()] == []
-
-
-def test_every_check_was_given_at_least_two_false_claims(probes: list[Probe]):
     assert [f"{probe.where} met {sorted(probe.refused)}" for probe in probes if len(probe.refused) < 2] == []
 
 

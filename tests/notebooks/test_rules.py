@@ -9,10 +9,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from book_files import FOLDER, NOTEBOOKS, ROOT, check_calls, code_cells, markdown_cells, read, tags
+from book_files import FOLDER, NOTEBOOKS, ROOT, checked_tags, code_cells, is_check, markdown_cells, read, refusals, tags
 
+from diffnotes.book import index, scan
+from diffnotes.book.chapters import CHAPTERS
 from diffnotes.training.data import cache_folder
 
+CLINIC = FOLDER / "90_errata_clinic.ipynb"
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 HIDING = ("clearly", "obviously", "it is easy to see", "simply put", "after some maths?")
 NUMBERED = re.compile(r'<a id="eq-(\d+\.\d+)"></a>\s*\$\$(?:(?!\$\$).)*?\\tag\{\1\}', re.DOTALL)
@@ -210,21 +213,16 @@ def test_equations_stand_right_after_their_anchors(path: Path):
     assert anchored == [tag for _, tag in tags(path)]
 
 
-def checked_tags(path: Path) -> list[tuple[int, str]]:
-    """The equations that are checked: (cell, number)."""
-    return [(i, ast.literal_eval(call.args[0])) for i, cell in code_cells(path) for call in check_calls(cell.source)]
-
-
 @every_notebook
 def test_every_equation_is_checked_below_it(path: Path):
     checked = checked_tags(path)
-    assert [tag for i, tag in tags(path) if not any(name == tag and j > i for j, name in checked)] == []
+    assert [tag for i, tag in tags(path) if not any(name == tag and j > i for j, name, _ in checked)] == []
 
 
 @every_notebook
 def test_every_check_has_its_equation(path: Path):
-    known = {tag for _, tag in tags(path)}
-    assert [(i, tag) for i, tag in checked_tags(path) if tag not in known] == []
+    known = {tag for other in ([path] if path != CLINIC else NOTEBOOKS) for _, tag in tags(other)}
+    assert [(i, tag) for i, tag, _ in checked_tags(path) if tag not in known] == []
 
 
 # -- links --------------------------------------------------------------------------------------------------------------------
@@ -258,14 +256,60 @@ def test_links_inside_the_book_resolve(path: Path):
     assert broken == []
 
 
-CITED = [
-    (source.relative_to(ROOT).as_posix(), tag)
-    for source in sorted((ROOT / "diffnotes" / "process").glob("*.py"))
-    for phrase in re.findall(r"\bbook, eqs?\. ([\d., and]*\d)", source.read_text(encoding="utf-8"))
-    for tag in re.findall(r"\d+\.\d+", phrase)
-]
+def test_chapters_have_the_names_that_links_are_made_with():
+    assert [path.stem for path in NOTEBOOKS] == list(CHAPTERS.values())
 
 
-@pytest.mark.parametrize(("source", "tag"), sorted(set(CITED)))
+# -- the clinic and the index -----------------------------------------------------------------------------------------------
+
+
+def slip_sections() -> list[tuple[str, int, int]]:
+    """The slips of the clinic: (id, first cell, cell after the last)."""
+    starts = [
+        (slip, i) for i, cell in markdown_cells(CLINIC) for slip in re.findall(r'<a id="([A-Z]\d\d)"></a>', cell.source)
+    ]
+    ends = [i for _, i in starts[1:]] + [len(read(CLINIC).cells)]
+    return [(slip, start, end) for (slip, start), end in zip(starts, ends, strict=True)]
+
+
+def test_the_clinic_refutes_at_least_55_slips():
+    assert len({slip for slip, _, _ in slip_sections()}) >= 55
+
+
+def test_every_slip_is_run_and_fails_and_its_right_form_holds():
+    wrong = []
+    for slip, start, end in slip_sections():
+        cells = [cell for i, cell in code_cells(CLINIC) if start <= i < end]
+        run = [name for cell in cells for name, _ in refusals(cell.source)]
+        right = [tag for i, tag, _ in checked_tags(CLINIC) if start <= i < end]
+        if set(run) != {slip} or not right:
+            wrong.append((slip, run, right))
+    assert wrong == []
+
+
+def test_every_wrong_form_is_one_check_or_code_that_breaks():
+    found = [block for _, cell in code_cells(CLINIC) for block in refusals(cell.source)]
+    checks = {slip: sum(is_check(node) for node in ast.walk(block)) for slip, block in found}
+    breaks = {slip for slip, block in found if len(block.items[0].context_expr.args) > 1}  # type: ignore[attr-defined]
+    assert {slip: n for slip, n in checks.items() if n != 1 and slip not in breaks} == {}
+
+
+def test_every_slip_is_pointed_at_where_one_would_make_it():
+    pointed = {link.partition("#")[2] for path in NOTEBOOKS if path.stem[0] != "9" for _, link in links(path)}
+    assert [slip for slip, _, _ in slip_sections() if slip not in pointed] == []
+
+
+def test_the_index_is_current():
+    stored = [cell.source for _, cell in markdown_cells(index.PATH)]
+    assert stored == index.cells(), "run: python -m diffnotes.book.index, then build the notebook again"
+
+
+def test_the_index_lists_every_equation_with_its_check():
+    found = scan.equations()
+    assert len(found) >= 122
+    assert [e.tag for e in found if not e.kinds or not index.how(e)] == []
+
+
+@pytest.mark.parametrize(("source", "tag"), sorted(set(scan.citations())))
 def test_equations_that_the_package_cites_are_in_the_book(source: str, tag: str):
     assert tag in {tag for path in NOTEBOOKS for _, tag in tags(path)}
