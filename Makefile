@@ -56,7 +56,9 @@ browser: $(VENV)/.tester
 	$(BIN)/python -m pytest tests/browser --ignore=tests/browser/test_every_notebook.py
 
 book: $(VENV)/.reader
-	$(BIN)/python -m diffnotes.book.build notebooks/*.ipynb
+	$(BIN)/python -m diffnotes.book.build $(filter-out notebooks/91_%,$(wildcard notebooks/*.ipynb))
+	$(BIN)/python -m diffnotes.book.index
+	$(BIN)/python -m diffnotes.book.build notebooks/91_equation_index.ipynb
 
 weights: $(VENV)/.reader
 	$(BIN)/python -m diffnotes train --out runs/weights --data mnist --labels --batch-size 64 --ema-decay 0.999 \

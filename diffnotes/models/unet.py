@@ -45,7 +45,7 @@ class ResidualBlock(nn.Module):
         self.conv_1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
         self.scale_shift = nn.Linear(embedding, 2 * channels_out)
         self.norm_2 = nn.GroupNorm(math.gcd(8, channels_out), channels_out)
-        self.conv_2 = _zero(nn.Conv2d(channels_out, channels_out, 3, padding=1))  # each block starts as the identity
+        self.conv_2 = _zero(nn.Conv2d(channels_out, channels_out, 3, padding=1))  # at first only the skip
         self.skip = nn.Conv2d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
         self.attention = SelfAttention(channels_out) if attend else nn.Identity()
 
