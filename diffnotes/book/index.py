@@ -59,8 +59,8 @@ CLOSING = """\
 ## What you take with you
 
 A map. If you met a formula elsewhere and wonder whether it is right, find its neighbour here, follow the number,
-and compare; the line under the equation tells how far you may trust it. If you change the package, the column *in
-the code* tells which equations you have to keep true.
+and compare; the line under the equation tells how far you may trust it. If you change the package, the functions named
+here tell which equations you have to keep true.
 
 **Next:** back to the [start](00_start_here.ipynb), or into the [clinic](90_errata_clinic.ipynb), where the wrong
 forms are."""
@@ -80,20 +80,15 @@ def kind(equation: Equation) -> str:
 def table(chapter: int, found: list[Equation]) -> str:
     """The text cell of one chapter."""
     title = re.sub(r"^# \d+ · ", "", read(FOLDER / f"{CHAPTERS[chapter]}.ipynb").cells[0].source.splitlines()[0])
-    lines = [
-        f"## {chapter} · {title}",
-        "",
-        "| | equation | section | kind | checked | in the code | slips |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    lines = [f"## {chapter} · {title}", "", "| | |", "|---|---|"]
     for e in found:
         formula = re.sub(r"\\\|", r"\\Vert ", e.latex.rstrip(". ,")).replace("|", r"\vert ")
+        section = re.sub(r"^[\d.]+ ", "", e.section)
         code = ", ".join(f"`{c.removeprefix('process.')}`" for c in e.code)
         slips = ", ".join(f"[{s}]({CHAPTERS[90]}.ipynb#{s})" for s in e.slips)
-        section = re.sub(r"^[\d.]+ ", "", e.section)
+        about = [f"*{section}*", kind(e), f"checked: {', '.join(how(e))}", code, slips and f"slips: {slips}"]
         lines.append(
-            f"| [({e.tag})]({address(e.tag, 91)}) | $\\displaystyle {formula}$ | {section} | {kind(e)} | "
-            f"{', '.join(how(e))} | {code} | {slips} |"
+            f"| [({e.tag})]({address(e.tag, 91)}) | $\\displaystyle {formula}$<br>{' · '.join(filter(None, about))} |"
         )
     return "\n".join(lines)
 
