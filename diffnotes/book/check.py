@@ -13,6 +13,7 @@ A check that holds prints one quiet line; one that does not raises CheckFailed w
         check.discrete("5.1", lhs, wrong)
 """
 
+import cmath
 import html
 import re
 from collections.abc import Callable, Iterator
@@ -34,8 +35,8 @@ class CheckFailed(AssertionError):
     """An equation of the book, or the code that should compute it, is wrong. The message shows both sides."""
 
 
-class ShapesDiffer(CheckFailed):
-    """The two sides cannot be equal, for they have not the same number of entries: no verdict on the equation itself."""
+class NoVerdict(CheckFailed):
+    """The check fails, but nothing shows that the equation is false: the sides differ in shape, or sympy is at a loss."""
 
 
 def identity(tag: str, lhs: Any, rhs: Any, assuming: str = "") -> None:
@@ -45,16 +46,16 @@ def identity(tag: str, lhs: Any, rhs: Any, assuming: str = "") -> None:
     Decimal numbers are refused: sympy rounds them, and a proof must not."""
     left, right = _entries(lhs), _entries(rhs)
     if len(left) != len(right):
-        raise ShapesDiffer(f"({_tag(tag)}) the two sides have {len(left)} and {len(right)} entries")
+        raise NoVerdict(f"({_tag(tag)}) the two sides have {len(left)} and {len(right)} entries")
     if isinstance(lhs, sp.MatrixBase) and isinstance(rhs, sp.MatrixBase) and lhs.shape != rhs.shape:
-        raise ShapesDiffer(f"({_tag(tag)}) the two sides have shapes {lhs.shape} and {rhs.shape}")
+        raise NoVerdict(f"({_tag(tag)}) the two sides have shapes {lhs.shape} and {rhs.shape}")
     if not left:
         raise ValueError(f"({_tag(tag)}) there is nothing to compare: both sides are empty")
     for a, b in zip(left, right, strict=True):
-        rest = _reduced(a - b, patient=not _differ_somewhere(a, b))
+        false = _differ_somewhere(a, b)
+        rest = _reduced(a - b, patient=not false)
         if rest != 0:
-            both, rest = (symbols.plain(a), symbols.plain(b)), symbols.plain(symbols.outside(rest))
-            raise CheckFailed(_report(tag, "could not be proved", *both, f"reduces to {rest}"))
+            raise _refusal(tag, false, a, b, f"reduces to {symbols.plain(symbols.outside(rest))}")
     _say(tag, _proved(*left, *right, assuming=assuming))
 
 
@@ -64,8 +65,8 @@ def inequality(tag: str, smaller: Any, larger: Any, strict: bool = True) -> None
         smaller, larger = _expression(smaller), _expression(larger)
         rest = sp.factor(_reduced(larger - smaller))
         if not (rest.is_positive if strict else rest.is_nonnegative):
-            both, rest = (symbols.plain(smaller), symbols.plain(larger)), symbols.plain(symbols.outside(rest))
-            raise CheckFailed(_report(tag, "could not be proved", *both, rest))
+            false = _gap_somewhere(smaller, larger, strict)
+            raise _refusal(tag, false, smaller, larger, symbols.plain(symbols.outside(rest)))
         _say(tag, _proved(smaller, larger))
         return
     smaller, larger = _arrays(tag, smaller, larger, scalars=True)
@@ -122,7 +123,7 @@ def discrete(tag: str, lhs: Any, rhs: Any) -> None:
     ):
         left, right = np.broadcast_arrays(left, right)
     if left.shape != right.shape:
-        raise ShapesDiffer(f"({_tag(tag)}) the two sides have shapes {left.shape} and {right.shape}")
+        raise NoVerdict(f"({_tag(tag)}) the two sides have shapes {left.shape} and {right.shape}")
     if left.size == 0:
         raise ValueError(f"({_tag(tag)}) there is nothing to compare: both sides are empty")
     exact = all(isinstance(v, Fraction | int | sp.Rational) for v in [*left.flat, *right.flat])
@@ -145,13 +146,14 @@ def chapter(number: int) -> None:
 def refuses(slip: str, *errors: type[Exception]) -> Iterator[None]:
     """The wrong form of a slip, run: the check inside has to fail, or, for code that breaks, to raise one of `errors`.
 
-    If nothing fails, CheckFailed says that the slip was accepted. Sides of different shapes are no refutation."""
+    If nothing fails, CheckFailed says that the slip was accepted. It must be shown to be false, by numbers: that sympy
+    cannot prove it, or that the sides have different shapes, refutes nothing and fails as it stands."""
     if not re.fullmatch(r"[A-Z]\d\d", slip):
         raise ValueError(f'slip must be a letter and two digits, such as "A22", got {slip!r}')
     try:
         yield
     except Exception as refusal:
-        if isinstance(refusal, ShapesDiffer) or not isinstance(refusal, (CheckFailed, *errors)):
+        if isinstance(refusal, NoVerdict) or not isinstance(refusal, (CheckFailed, *errors)):
             raise
         if isinstance(refusal, CheckFailed):
             words = html.escape(str(refusal)).replace("\n", "<br>")
@@ -171,10 +173,10 @@ def _reduced(expression: Any, patient: bool = True) -> sp.Expr:
 
     Not patient: only what is quick, for a difference that is known not to be 0."""
     expression = sp.sympify(expression)
-    quick = (lambda e: e, sp.expand, symbols.inside, sp.factor)
-    for rewrite in (
-        (*quick, sp.simplify, sp.radsimp, sp.simplify) if patient else quick[: 4 if _short_enough(expression) else 1]
-    ):
+    quick: list[Callable[[Any], Any]] = (
+        [sp.expand, symbols.inside, sp.factor] if patient or _is_short(expression) else []
+    )
+    for rewrite in [lambda e: e, *quick, *([sp.simplify, sp.radsimp, sp.simplify] if patient else [])]:
         expression = rewrite(expression)
         if expression == 0:
             break
@@ -183,20 +185,40 @@ def _reduced(expression: Any, patient: bool = True) -> sp.Expr:
 
 def _differ_somewhere(a: sp.Expr, b: sp.Expr) -> bool:
     """Whether the two sides have different values at some point, far beyond rounding: then there is nothing to prove."""
+    return any(
+        (cmath.isinf(left) and cmath.isfinite(right))
+        or (cmath.isfinite(left) and cmath.isinf(right))
+        or abs(left - right) > 1e-6 * (abs(left) + abs(right))  # false for NaN
+        for left, right in _values(a, b)
+    )
+
+
+def _gap_somewhere(smaller: sp.Expr, larger: sp.Expr, strict: bool) -> bool:
+    """Whether smaller < larger (<= unless strict) is false at some point."""
+    pairs = [(left.real, right.real) for left, right in _values(smaller, larger) if not (left.imag or right.imag)]
+    return any(left > right or (strict and left == right) for left, right in pairs)
+
+
+def _values(a: sp.Expr, b: sp.Expr) -> Iterator[tuple[complex, complex]]:
+    """Both sides in numbers, at a few points that the assumptions allow; none where that would take long."""
     if sp.Add(a, b).has(sp.Integral, sp.Sum, sp.Derivative):
-        return False
+        return
     for values in symbols.points(a, b, number=2):
         try:
-            left, right = (complex(sp.N(side.subs(values), 30)) for side in (a, b))
-        except (TypeError, ValueError, ArithmeticError):
-            return False
-        if abs(left - right) > 1e-6 * (abs(left) + abs(right)):  # false for NaN
-            return True
-    return False
+            yield complex(sp.N(a.subs(values), 30)), complex(sp.N(b.subs(values), 30))
+        except (TypeError, ValueError, ArithmeticError):  # not a number there
+            return
 
 
-def _short_enough(expression: sp.Expr) -> bool:
+def _is_short(expression: sp.Expr) -> bool:
     return bool(sp.count_ops(expression) < 150)
+
+
+def _refusal(tag: str, false: bool, left: sp.Expr, right: sp.Expr, difference: str) -> CheckFailed:
+    sides = symbols.plain(left), symbols.plain(right)
+    if false:
+        return CheckFailed(_report(tag, "does not hold", *sides, difference))
+    return NoVerdict(_report(tag, "could not be proved", *sides, difference))
 
 
 def _entries(side: Any) -> list[sp.Expr]:
@@ -239,7 +261,7 @@ def _arrays(tag: str, left: Any, right: Any, scalars: bool = False) -> tuple[np.
     """Both sides as finite arrays of one shape; with `scalars`, one side may be a single number."""
     left, right = _array(left), _array(right)
     if left.shape != right.shape and not (scalars and () in (left.shape, right.shape)):
-        raise ShapesDiffer(f"({_tag(tag)}) the two sides have shapes {left.shape} and {right.shape}")
+        raise NoVerdict(f"({_tag(tag)}) the two sides have shapes {left.shape} and {right.shape}")
     if left.size == 0 or right.size == 0:
         raise ValueError(f"({_tag(tag)}) there is nothing to compare: a side is empty")
     if not (np.isfinite(left).all() and np.isfinite(right).all()):

@@ -47,7 +47,7 @@ symbols may take. *Exact on a chain*: both sides are computed for a small chain 
 fractions or, where there are logarithms, to rounding. *Code*: the package computes what the equation says, compared
 on concrete numbers. *Numbers*: two computations agree to rounding. *Random draws*: a mean over draws with a fixed
 seed lies within five standard errors. *Shown in all cases*: an inequality, tried on all the numbers that the cell
-names.
+names. The word before it (identity, definition, inequality, expectation) is the kind of claim that the first check makes.
 
 {summary}
 
@@ -150,7 +150,7 @@ def matches(found: list[Equation], wanted: str, most: int = 12) -> str:
     """HTML with the equations in which all words of `wanted` occur, in number, section, formula, code or way of checking."""
     words = wanted.lower().split()
     if not words:
-        return f"{len(found)} equations."
+        return f"{len(found)} equation{'s' * (len(found) != 1)}."
     fitting = [e for e in found if all(word in _text(e) for word in words)]
     if not fitting:
         return f"No equation has <b>{html.escape(wanted)}</b>."

@@ -141,7 +141,7 @@ def equations() -> list[Equation]:
                         found[tag].shown.append(re.sub(r"<(?!/?code).*?>", "", words))
                         found[tag].code += re.findall(r"<code>(.*?)</code>", words)
     for where, tag in citations():
-        if tag in found:
+        if tag in found and not where.startswith("book."):  # what draws and checks is not what computes
             found[tag].code.append(where)
     for slip, tag in slips():
         if tag in found:
@@ -166,21 +166,20 @@ def slips() -> list[tuple[str, str]]:
 
 
 def citations() -> list[tuple[str, str]]:
-    """Where docstrings of process/ and models/ cite an equation of the book: ("process.forward.q_step", "4.1")."""
+    """Where docstrings of the package cite an equation of the book: ("process.forward.q_step", "4.1")."""
     cited = []
-    for source in [*sorted((PACKAGE / "process").glob("*.py")), *sorted((PACKAGE / "models").glob("*.py"))]:
-        module = f"{source.parent.name}.{source.stem}"
-        for name, doc in _docstrings(ast.parse(source.read_text(encoding="utf-8"))):
+    for source in sorted(PACKAGE.rglob("*.py")):
+        module = ".".join(source.relative_to(PACKAGE).with_suffix("").parts)
+        tree = ast.parse(source.read_text(encoding="utf-8"))
+        for name, doc in [(module, ast.get_docstring(tree) or ""), *_docstrings(tree, module)]:
             for phrase in re.findall(r"\bbook,\s+eqs?\.\s+([\d.,\s]*(?:and\s+)?[\d.]*\d)", doc):
-                cited += [(f"{module}.{name}".rstrip("."), tag) for tag in re.findall(r"\d+\.\d+", phrase)]
+                cited += [(name, tag) for tag in re.findall(r"\d+\.\d+", phrase)]
     return cited
 
 
-def _docstrings(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, str]]:
-    for node in ast.walk(tree) if not prefix else ast.iter_child_nodes(tree):
-        if isinstance(node, ast.Module):
-            yield "", ast.get_docstring(node) or ""
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef) and (prefix or node in getattr(tree, "body", [])):
-            yield f"{prefix}{node.name}", ast.get_docstring(node) or ""
+def _docstrings(tree: ast.Module | ast.ClassDef, prefix: str) -> Iterator[tuple[str, str]]:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield f"{prefix}.{node.name}", ast.get_docstring(node) or ""
             if isinstance(node, ast.ClassDef):
-                yield from _docstrings(node, f"{prefix}{node.name}.")
+                yield from _docstrings(node, f"{prefix}.{node.name}")

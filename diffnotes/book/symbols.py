@@ -44,8 +44,12 @@ def points(*expressions: Expr, number: int = 5) -> list[dict[Symbol, Any]]:
         if symbol in _IN_UNIT_INTERVAL:
             return dice.uniform(0.05, 0.95)
         if symbol.is_integer:
-            return dice.randint(1, 9)
-        return dice.uniform(0.1, 3) if symbol.is_positive else dice.uniform(-2, 2)
+            size: Any = dice.randint(1, 9)
+        else:
+            size = dice.uniform(0.1, 3)
+        if symbol.is_nonpositive:
+            return -size
+        return size if symbol.is_nonnegative or symbol.is_integer else dice.uniform(-2, 2)
 
     return [{symbol: value(symbol) for symbol in free} for _ in range(number if free else 1)]
 

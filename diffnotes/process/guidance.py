@@ -65,12 +65,14 @@ class ClassifierGuided:
     schedule: Schedule
     classifier: Classifier
     scale: float | int
-    target: str = "eps"
 
     def __post_init__(self) -> None:
         _check_scale(self.scale)
-        if self.target != "eps":
-            raise ValueError(f'target must be "eps", the language of this formula, got {self.target!r}')
+
+    @property
+    def target(self) -> str:
+        """What the answer is: the noise, the language of this formula."""
+        return "eps"
 
     def __call__(self, x_t: Images, t: Int[Tensor, "batch"], y: Labels | None = None) -> Images:
         """eps_hat for x_t at the times t; without labels y, the model's own eps."""

@@ -422,6 +422,29 @@ def test_sides_of_different_shapes_refute_nothing():
         check.numeric("4.3", code=[1.0], formula=[1.0, 2.0])
 
 
+def test_what_sympy_cannot_prove_is_not_refuted_by_that(monkeypatch):
+    monkeypatch.setattr(check, "_reduced", lambda expression, patient=True: expression)  # sympy at a loss
+    with pytest.raises(CheckFailed, match="could not be proved"), check.refuses("A22"):
+        check.identity("4.3", (x_0 + 1) ** 2, x_0**2 + 2 * x_0 + 1)
+
+
+@pytest.mark.parametrize(("smaller", "larger"), [(p, p / 2), (p, p)])
+def test_a_false_inequality_is_told_from_one_that_is_not_proved(smaller, larger):
+    assert "does not hold" in refused(check.inequality, smaller, larger)
+    assert "could not be proved" in refused(check.inequality, 2 * p, p**2 + 1 + sp.exp(-p))
+
+
+def test_a_false_identity_is_refuted_by_numbers(shown):
+    with check.refuses("A22"):
+        check.identity("4.3", sqrt(1 - abar), 1 - abar)
+    assert "does not hold" in shown[0]
+
+
+@pytest.mark.parametrize(("lhs", "rhs"), [(sp.oo, p), (p, -sp.oo)])
+def test_what_is_infinite_is_not_a_number(lhs, rhs):
+    assert "does not hold" in refused(check.identity, lhs, rhs)
+
+
 def test_code_that_breaks_in_another_way_is_no_refutation():
     with pytest.raises(NameError), check.refuses("A42"):
         undefined  # noqa: B018  # type: ignore[name-defined]

@@ -67,7 +67,9 @@ def test_its_reading_gives_the_two_witnesses_and_their_shares(explorer):
     assert numbers_after("x_0 says", reading) == pytest.approx(0.8 * math.sqrt(before), abs=6e-4)
     assert numbers_after("x_t says", reading) == pytest.approx(-0.4 / math.sqrt(alpha), abs=6e-4)
     precisions = alpha / beta, 1 / (1 - before)
-    assert numbers_after("Of the evidence", reading) == pytest.approx(100 * precisions[0] / sum(precisions), abs=0.06)
+    assert numbers_after("Of the precision 1/β̃_t", reading) == pytest.approx(
+        100 * precisions[0] / sum(precisions), abs=0.06
+    )
     assert numbers_after("from x_t,", reading) == pytest.approx(100 * precisions[1] / sum(precisions), abs=0.06)
 
 
@@ -140,7 +142,7 @@ def test_every_control_has_a_name(explorer):
 
 def test_a_picture_stands_behind_it(shown):
     posterior(COARSE)
-    assert "Three bells over x_(t-1) at t = 10" in shown[0] and "Of the evidence 73.1 %" in shown[0]
+    assert "Three bells over x_(t-1) at t = 10" in shown[0] and "Of the precision 1/β̃_t 73.1 %" in shown[0]
 
 
 @pytest.mark.parametrize(

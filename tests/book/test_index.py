@@ -53,7 +53,7 @@ def test_the_search_finds_by_number_section_formula_and_code():
     for wanted in ("5.2", "bayes start", "frac", "q_posterior", "chain identity"):
         assert "(5.2)</a>" in index.matches([BAYES], wanted), wanted
     assert "No equation has" in index.matches([BAYES], "guidance")
-    assert index.matches([BAYES], " ") == "1 equations."
+    assert index.matches([BAYES], " ") == "1 equation."
 
 
 def test_the_search_shows_only_the_first_ones():
@@ -88,3 +88,5 @@ def test_citations_are_found_in_docstrings_of_functions_and_methods():
     cited = scan.citations()
     assert ("process.forward.q_sample", "4.6") in cited
     assert ("process.schedules.Schedule.snr", "4.12") in cited
+    assert ("training.ema.EMA", "9.3") in cited
+    assert ("process.forward", "4.1") in cited

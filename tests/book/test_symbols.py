@@ -17,6 +17,7 @@ from diffnotes.book.symbols import (
     mean_of,
     mu,
     normal,
+    points,
     sigma,
     unit,
     variance_of,
@@ -116,3 +117,15 @@ def test_only_a_parabola_has_a_square_to_complete():
 
 def test_expectations_are_integrals_against_the_density():
     assert sp.simplify(expectation(x_0**2, x_0, mu, sigma**2) - mu**2 - sigma**2) == 0
+
+
+@pytest.mark.parametrize("known", ["positive", "negative", "nonnegative", "nonpositive", "integer"])
+def test_points_keep_to_what_is_assumed(known):
+    symbol = sp.Symbol("k", **{known: True})
+    for values in points(symbol, number=20):
+        number = sp.sympify(values[symbol])
+        assert getattr(number, f"is_{known}")
+
+
+def test_points_of_a_unit_symbol_lie_in_the_unit_interval():
+    assert all(0 < values[alpha] < 1 for values in points(alpha, number=20))

@@ -118,6 +118,14 @@ def test_different_codes_are_different_images_and_the_other_way_round():
     assert (images[0] - images[1]).abs().max() > 1e-3
 
 
+def test_the_encoder_gives_the_means_first_and_the_log_variances_after_them():
+    vae = small()
+    with torch.no_grad():
+        vae.encoder[-1].weight.zero_()
+        vae.encoder[-1].bias.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    assert [rows.tolist() for rows in vae.encode(pictures(1))] == [[[1, 2]], [[3, 4]]]
+
+
 # -- the bound --------------------------------------------------------------------------------------------------------
 
 
@@ -216,6 +224,7 @@ def test_a_vae_without_a_latent_coordinate_is_refused():
 def test_a_vae_without_width_is_refused():
     with pytest.raises(ValueError, match=r"^width must be at least 2, got 1$"):
         VAE(width=1)
+    assert VAE(width=2).encode(pictures(1).float())[0].shape == (1, 2)
 
 
 @pytest.mark.parametrize("call", ["encode", "log_likelihood", "elbo"])

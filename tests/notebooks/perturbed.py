@@ -178,7 +178,7 @@ def _false_claims(probe: Probe, given: dict[str, Any], names: dict[str, Any]) ->
     if probe.kind == "inequality":
         smaller, larger = given["smaller"], given["larger"]
         yield "sides exchanged", {"smaller": larger, "larger": smaller}
-        yield "moved past each other", {"larger": smaller - 1}
+        yield "moved past each other", {"larger": _each(smaller, lambda v: v - 1)}
         if given.get("strict", True):
             yield "sides equal", {"larger": smaller}
     else:

@@ -331,6 +331,11 @@ def test_drawn_times_give_an_unbiased_total(law, draws):
     )  # all three are there
 
 
+def test_a_chain_of_two_steps_has_one_time_to_draw():
+    terms = elbo_terms(Guess(), Schedule.from_betas([0.3, 0.6]), grey_images(2), times=3)
+    assert (terms.times == 2).all() and terms.weights.tolist() == [[1 / 3] * 2] * 3
+
+
 def test_times_are_drawn_by_the_law_and_anew_for_each_image():
     law = torch.tensor([0, 0, 0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
     x0 = grey_images(1, 2).expand(5000, -1, -1, -1)
@@ -368,18 +373,26 @@ def test_model_variance_is_the_posteriors_or_beta_and_positive_at_the_decoder(li
     assert model_variance(Schedule.from_betas([0.4])).tolist() == pytest.approx([0, 0.4])
 
 
-def test_clip_cuts_the_guess_to_the_range_of_images():
+@pytest.mark.parametrize("edge", [-1.0, 1.0])
+def test_clip_cuts_the_guess_to_the_range_of_images(edge):
     x0 = grey_images(2)
 
     class Far(Guess):
         def __call__(self, x_t, t, y=None):
-            return torch.full_like(x_t, 3.0)
+            return torch.full_like(x_t, 3 * edge)
 
     clipped = elbo_terms(Far(), SHORT, x0, clip=True)
-    white = elbo_terms(Oracle(torch.ones_like(x0)), SHORT, x0, y=torch.arange(2))
-    np.testing.assert_allclose(clipped.denoising, white.denoising, rtol=1e-12)
-    np.testing.assert_allclose(clipped.reconstruction, white.reconstruction, rtol=1e-12)
+    at_the_edge = elbo_terms(Oracle(torch.full_like(x0, edge)), SHORT, x0, y=torch.arange(2))
+    np.testing.assert_allclose(clipped.denoising, at_the_edge.denoising, rtol=1e-12)
+    np.testing.assert_allclose(clipped.reconstruction, at_the_edge.reconstruction, rtol=1e-12)
     assert (elbo_terms(Far(), SHORT, x0).denoising > 2 * clipped.denoising).all()
+
+
+def test_fewer_grey_values_own_wider_intervals():
+    """Black and white: the decoder's probability of a white pixel is that of being above 0."""
+    x0 = torch.tensor([[[[1.0, -1.0]]]], dtype=torch.float64)
+    terms = elbo_terms(Oracle(0.2 * x0), SHORT, x0, y=torch.tensor([0]), variance="beta", levels=2)
+    assert terms.reconstruction.item() == pytest.approx(-2 * norm.logcdf(0.2 / math.sqrt(0.1)), rel=1e-10)
 
 
 @pytest.mark.parametrize("target", ["eps", "x0", "v"])
@@ -465,6 +478,7 @@ def test_mean_and_error_are_those_of_numpy(generator):
     np.testing.assert_allclose(mean, values.numpy().mean(1))
     np.testing.assert_allclose(error, values.numpy().std(1, ddof=1) / math.sqrt(50))
     assert mean_and_error(values[0])[0].shape == ()
+    assert [v.item() for v in mean_and_error(torch.tensor([1.0, 3.0]))] == pytest.approx([2, 1])
 
 
 # -- importance sampling ------------------------------------------------------------------------------------------------
@@ -566,6 +580,8 @@ def test_mean_squares_that_are_none_are_refused():
         importance_law(torch.zeros(3))
     with pytest.raises(ValueError, match=r"^uniform must lie in 0\.\.1, got 1\.5$"):
         importance_law(torch.ones(3), uniform=1.5)
+    with pytest.raises(ValueError, match=r"^uniform must lie in 0\.\.1, got -0\.1$"):
+        importance_law(torch.ones(3), uniform=-0.1)
 
 
 def test_the_error_of_one_image_alone_is_refused():

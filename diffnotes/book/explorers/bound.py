@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffnotes.book import plots
-from diffnotes.book.explorers.controls import WIDE, WORDS, number, whole
+from diffnotes.book.explorers.controls import choice, number, whole
 from diffnotes.book.live import Explorer, LivePlot
 from diffnotes.process.elbo import model_variance
 from diffnotes.process.schedules import Schedule
@@ -43,10 +43,10 @@ def build_bound() -> Explorer:
     plot = LivePlot(figure, [true_line, model_line, cost_line])
 
     controls: dict[str, widgets.Widget] = {
-        "kind": widgets.Dropdown(options=["cosine", "linear"], description="kind", layout=WIDE, style=WORDS),
+        "kind": choice("kind", ["cosine", "linear"]),
         "T": whole("T", 1000, 10, 1000, 10),
         "s": number("s", 0.5, 0.02, 1.2, 0.02),
-        "variance": widgets.Dropdown(options=["beta_tilde", "beta"], description="σ_t²", layout=WIDE, style=WORDS),
+        "variance": choice("σ_t²", ["beta_tilde", "beta"]),
     }
 
     def update(kind: str, T: int, s: float, variance: str) -> str:

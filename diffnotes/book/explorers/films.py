@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diffnotes.book.explorers.controls import WIDE, WORDS
+from diffnotes.book.explorers.controls import choice, number, whole
 from diffnotes.book.live import Explorer, LivePicture
 from diffnotes.process.losses import Denoiser
 from diffnotes.process.samplers import Frame, ddim_sample, initial_noise
@@ -25,7 +25,7 @@ def build_pictures(title: str, name: str, choices: Sequence[tuple[str, Image.Ima
     if not choices:
         raise ValueError("choices must hold at least one (reading, picture) pair, got none")
     live = LivePicture(choices[0][1].width)
-    slider = widgets.IntSlider(start, 0, len(choices) - 1, 1, description=name, readout=False, layout=WIDE, style=WORDS)
+    slider = whole(name, start, 0, len(choices) - 1, readout=False)
 
     def update(number: int) -> str:
         reading, live.current = choices[number]
@@ -59,9 +59,9 @@ def build_ddim(model: Denoiser, schedule: Schedule, x_T: Tensor, steps: int = 20
     """The explorer of `ddim`, not yet shown."""
     live = LivePicture(grid_image(x_T, columns=8).width)
     controls: dict[str, widgets.Widget] = {
-        "steps": widgets.IntSlider(steps, 1, 100, 1, description="steps", layout=WIDE, style=WORDS, continuous_update=False),
-        "eta": widgets.FloatSlider(0, min=0, max=1, step=0.1, description="η", layout=WIDE, style=WORDS, continuous_update=False),
-    }  # fmt: skip
+        "steps": whole("steps", steps, 1, 100, continuous_update=False),
+        "eta": number("η", 0, 0, 1, 0.1, continuous_update=False),
+    }
 
     def update(steps: int, eta: float) -> str:
         *_, last = ddim_sample(model, schedule, x_T, steps=steps, eta=eta, generator=seed)
@@ -89,8 +89,8 @@ def build_draw(model: Denoiser, schedule: Schedule, number: int = 8, steps: int 
     live = LivePicture(grid_image(torch.zeros(number, 1, 28, 28), number, scale=3).width)
     choices = [("any", None), *((str(digit), digit) for digit in range(10))]
     controls: dict[str, widgets.Widget] = {
-        "label": widgets.Dropdown(options=choices, value=3, description="digit", layout=WIDE, style=WORDS),
-        "seed": widgets.IntSlider(0, 0, 99, 1, description="noise", layout=WIDE, style=WORDS, continuous_update=False),
+        "label": choice("digit", choices, value=3),
+        "seed": whole("noise", 0, 0, 99, continuous_update=False),
     }
 
     def update(label: int | None, seed: int) -> str:

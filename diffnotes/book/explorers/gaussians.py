@@ -40,7 +40,7 @@ def build_kl() -> Explorer:
     x = wide[shown].numpy()
 
     def update(mu_1: float, sigma_1: float, mu_2: float, sigma_2: float) -> str:
-        log_q, log_p = _log_density(wide, mu_1, sigma_1**2), _log_density(wide, mu_2, sigma_2**2)
+        log_q, log_p = log_density(wide, mu_1, sigma_1**2), log_density(wide, mu_2, sigma_2**2)
         q_line.set_data(x, log_q[shown].exp())
         p_line.set_data(x, log_p[shown].exp())
         values = (log_q.exp() * (log_q - log_p)).numpy()
@@ -103,7 +103,7 @@ def build_product() -> Explorer:
         V = 1 / (1 / P + 1 / r)
         mean = V * (m / P + y / r)
         for line, centre, variance in ((prior, m, P), (likelihood, y, r), (posterior, mean, V)):
-            line.set_data(x, _log_density(x, centre, variance).exp())
+            line.set_data(x, log_density(x, centre, variance).exp())
         return (
             f"Precisions add: 1/P + 1/r = {1 / P:.2f} + {1 / r:.2f} = {1 / V:.2f} = 1/V.<br>"
             f"Posterior mean {mean:.2f}, variance V = {V:.2f}: the observation has a share of {V / r:.0%} in the mean, "
@@ -126,7 +126,7 @@ def build_product() -> Explorer:
 # -- how they are drawn ---------------------------------------------------------------------------------------------------
 
 
-def _log_density(x: torch.Tensor, mean: float, variance: float) -> torch.Tensor:
+def log_density(x: torch.Tensor, mean: float, variance: float) -> torch.Tensor:
     """log N(x; mean, variance) at every x."""
     return normal_log_density(x[:, None], *torch.tensor([mean, variance], dtype=x.dtype))
 

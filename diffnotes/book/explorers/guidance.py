@@ -4,7 +4,8 @@ import ipywidgets as widgets
 import torch
 from torch import Tensor
 
-from diffnotes.book.explorers.controls import WIDE, WORDS
+from diffnotes.book.explorers.controls import check_within, whole
+from diffnotes.book.explorers.controls import number as slider  # `number` here counts drawings
 from diffnotes.book.live import Explorer, LivePicture
 from diffnotes.process.guidance import Guided
 from diffnotes.process.losses import Denoiser
@@ -27,19 +28,14 @@ def build_guidance(
     model: Denoiser, schedule: Schedule, digit: int = 3, scale: float = 2.0, number: int = 8, steps: int = 15
 ) -> Explorer:
     """The explorer of `guidance`, not yet shown."""
-    for name, value, low, high in (("digit", digit, 0, 9), ("scale", scale, 0, LARGEST)):
-        if not low <= value <= high:
-            raise ValueError(f"{name} must lie in {low:g}..{high:g}, got {value}")
+    check_within({"digit": (digit, 0, 9), "scale": (scale, 0, LARGEST)})
     if number < 2:
         raise ValueError(f"number must be at least 2, for two drawings to be compared, got {number}")
     live = LivePicture(grid_image(torch.zeros(number, 1, 28, 28), number, scale=3).width)
-    look = {"layout": WIDE, "style": WORDS, "continuous_update": False}
     controls: dict[str, widgets.Widget] = {
-        "digit": widgets.IntSlider(digit, 0, 9, 1, description="digit", **look),
-        "scale": widgets.FloatSlider(
-            scale, min=0, max=LARGEST, step=0.5, description="s", readout_format=".1f", **look
-        ),
-        "seed": widgets.IntSlider(0, 0, 99, 1, description="noise", **look),
+        "digit": whole("digit", digit, 0, 9, continuous_update=False),
+        "scale": slider("s", scale, 0, LARGEST, 0.5, ".1f", continuous_update=False),
+        "seed": whole("noise", 0, 0, 99, continuous_update=False),
     }
 
     def update(digit: int, scale: float, seed: int) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from diffnotes.book import plots
-from diffnotes.book.explorers.controls import WIDE, WORDS, number, whole
+from diffnotes.book.explorers.controls import check_within, number, power, whole
+from diffnotes.book.explorers.gaussians import log_density
 from diffnotes.book.live import Explorer, LivePlot
 from diffnotes.process.exact import MixtureDenoiser
 from diffnotes.process.forward import q_posterior
@@ -27,9 +28,7 @@ def posterior(schedule: Schedule, t: int | None = None, x_t: float = -0.4, x_0: 
 def build_posterior(schedule: Schedule, t: int | None = None, x_t: float = -0.4, x_0: float = 0.8) -> Explorer:
     """The explorer of `posterior`, not yet shown."""
     t = max(1, schedule.T // 2) if t is None else t
-    for name, value, low, high in (("t", t, 1, schedule.T), ("x_t", x_t, -3, 3), ("x_0", x_0, -1, 1)):
-        if not low <= value <= high:
-            raise ValueError(f"{name} must lie in {low}..{high}, got {value}")
+    check_within({"t": (t, 1, schedule.T), "x_t": (x_t, -3, 3), "x_0": (x_0, -1, 1)})
 
     figure, axes = plots.subplots(2, 2, size=(6.4, 4.9), height_ratios=[1.15, 1])
     for ax in axes[0]:
@@ -53,7 +52,7 @@ def build_posterior(schedule: Schedule, t: int | None = None, x_t: float = -0.4,
         xscale="log",
         xlim=(1, max(schedule.T, 2)),
         ylim=(-0.03, 1.03),
-        title="share of the evidence that x_t gives",
+        title="share of the precision that x_t gives",
         xlabel="t",
     )
     marker = share_ax.axvline(t, color=plots.RED, lw=1.2)
@@ -114,7 +113,7 @@ def _posterior_reading(schedule: Schedule, t: int, x_t: float, x_0: float) -> st
     )
     if t == 1:
         return f"{reading}At t = 1 the image before is x_0 itself: nothing is uncertain, and x_t is not asked."
-    reading += f"Of the evidence {100 * of_x_t:.1f} % comes from x_t, {100 * of_x_0:.1f} % from x_0. "
+    reading += f"Of the precision 1/β̃_t {100 * of_x_t:.1f} % comes from x_t, {100 * of_x_0:.1f} % from x_0. "
     if abs(eps) <= 4:
         return f"{reading}The noise since the start is ε = {eps:.2f}."
     return (
@@ -132,10 +131,7 @@ def reverse_step(abar_prev: float = 0.8, beta: float = 0.3, x_t: float = 0.2) ->
 
 def build_reverse_step(abar_prev: float = 0.8, beta: float = 0.3, x_t: float = 0.2) -> Explorer:
     """The explorer of `reverse_step`, not yet shown."""
-    limits = (("abar_prev", abar_prev, 0.05, 0.99), ("beta", beta, 0.001, 0.9), ("x_t", x_t, -3, 3))
-    for name, value, low, high in limits:
-        if not low <= value <= high:
-            raise ValueError(f"{name} must lie in {low}..{high}, got {value}")
+    check_within({"abar_prev": (abar_prev, 0.05, 0.99), "beta": (beta, 0.001, 0.9), "x_t": (x_t, -3, 3)})
     figure, ax = plots.subplots(size=(6.4, 3.1))
     looks = (
         ("part of x_0 = -1", plots.BLUE, "-", 1.2),
@@ -147,11 +143,9 @@ def build_reverse_step(abar_prev: float = 0.8, beta: float = 0.3, x_t: float = 0
     ax.set(xlim=LINE, ylim=(0, 1.75), yticks=[], xlabel="x_{t-1}", title="density, its highest point at 1")
     ax.legend(loc="upper center", ncols=2, fontsize=8)
     plot = LivePlot(figure, lines)
-    steps_of_beta = {"min": math.log10(beta) - 0.02 * math.floor((math.log10(beta) + 3) / 0.02), "max": math.log10(0.9)}
+    lowest = math.log10(beta) - 0.02 * math.floor((math.log10(beta) + 3) / 0.02)  # so that beta lies on a step
     controls: dict[str, widgets.Widget] = {
-        "beta": widgets.FloatLogSlider(
-            beta, **steps_of_beta, step=0.02, description="β_t", readout_format=".3f", layout=WIDE, style=WORDS
-        ),
+        "beta": power("β_t", beta, lowest, math.log10(0.9), 0.02, ".3f"),
         "x_t": number("x_t", x_t, -3, 3, 0.05),
         "abar_prev": number("ᾱ_{t-1}", abar_prev, 0.05, 0.99, 0.01),
     }
@@ -218,8 +212,7 @@ def _reverse_reading(step: CoinStep, beta: float) -> str:
 
 
 def _normal(x: np.ndarray, mean: float, variance: float) -> np.ndarray:
-    density: np.ndarray = np.exp(-((x - mean) ** 2) / (2 * variance)) / math.sqrt(2 * math.pi * variance)
-    return density
+    return log_density(torch.from_numpy(x), mean, variance).exp().numpy()
 
 
 def _bell(mean: float, variance: float, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:

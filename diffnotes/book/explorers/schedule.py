@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffnotes.book import plots
-from diffnotes.book.explorers.controls import WIDE, WORDS
+from diffnotes.book.explorers.controls import choice, number, power, whole
 from diffnotes.book.live import Explorer, LivePlot
 from diffnotes.process.forward import q_sample
 from diffnotes.process.schedules import Schedule
@@ -50,20 +50,15 @@ def build_schedule(image: Tensor, seed: int = 0) -> Explorer:
     def log_slider(value: float, below: int, above: int, name: str) -> widgets.FloatLogSlider:
         """`below` and `above` count the steps on either side of value, which so lies on a step: or the page would move it."""
         low, high = math.log10(value) - 0.05 * below, math.log10(value) + 0.05 * above
-        return widgets.FloatLogSlider(
-            value, min=low, max=high, step=0.05, description=name, readout_format=".2g", layout=WIDE, style=WORDS
-        )
+        return power(name, value, low, high, 0.05)
 
-    kinds = ["linear", "quadratic", "sigmoid", "cosine"]
     controls: dict[str, widgets.Widget] = {
-        "kind": widgets.Dropdown(options=kinds, description="kind", layout=WIDE, style=WORDS),
-        "T": widgets.IntSlider(1000, 10, 2000, 10, description="T", layout=WIDE, style=WORDS),
+        "kind": choice("kind", ["linear", "quadratic", "sigmoid", "cosine"]),
+        "T": whole("T", 1000, 10, 2000, 10),
         "beta_1": log_slider(1e-4, 20, 40, "β_1"),
         "beta_T": log_slider(0.02, 26, 28, "β_T"),
-        "s": widgets.FloatSlider(
-            0.008, min=0, max=0.1, step=0.002, description="s", readout_format=".3f", layout=WIDE, style=WORDS
-        ),
-        "t": widgets.IntSlider(200, 0, 1000, 1, description="t", layout=WIDE, style=WORDS),
+        "s": number("s", 0.008, 0, 0.1, 0.002, ".3f"),
+        "t": whole("t", 200, 0, 1000),
     }
     controls["T"].observe(lambda change: setattr(controls["t"], "max", change["new"]), "value")
 
