@@ -1,4 +1,5 @@
-"""The command line for long runs: python -m diffnotes train ..., python -m diffnotes sample ...
+"""The command line for long runs: python -m diffnotes train ..., python -m diffnotes sample ...,
+python -m diffnotes measure ...
 
 On several GPUs, or several processes on the CPU: torchrun --nproc_per_node 2 -m diffnotes train ..."""
 
@@ -20,6 +21,7 @@ from diffnotes import (
     initial_noise,
     load_images,
     load_model,
+    load_pretrained,
 )
 from diffnotes.training.checkpoint import FILE_NAME
 from diffnotes.training.trainer import TrainingDiverged, interrupt_later
@@ -66,9 +68,12 @@ def train(options: argparse.Namespace) -> None:
         config = TrainConfig(
             seed=options.seed,
             batch_size=options.batch_size,
+            min_snr=options.min_snr or None,
+            optimizer=options.optimizer,
             learning_rate=options.learning_rate,
             warmup=options.warmup,
             ema_decay=options.ema_decay,
+            label_dropout=options.label_dropout,
             precision=options.precision,
         )
         trainer = Trainer(model, SCHEDULES[options.schedule](options.T), images, config)
@@ -117,6 +122,23 @@ def sample(options: argparse.Namespace) -> None:
     print(f"{options.number} digits saved to {options.out}")
 
 
+def measure(options: argparse.Namespace) -> None:
+    """Measure the quality of samples from a saved run, or from the weights that come with the package ("mnist")."""
+    from diffnotes.training import metrics
+
+    if options.number < 10:
+        raise ValueError(f"--number must be at least 10, got {options.number}")
+    is_ours = options.run_folder == "mnist" and not Path("mnist").exists()
+    model, schedule = load_pretrained("mnist") if is_ours else load_model(options.run_folder)
+    test = load_images(options.data, "test").x
+    perfect, real = metrics.held_out(test, min(options.number, len(test) // 2))
+    print(f"real images: {metrics.quality(perfect, real)}")
+    samples = metrics.draw(
+        model, schedule, options.number, steps=options.steps, labels=options.labels, seed=options.seed
+    )
+    print(f"samples:     {metrics.quality(samples, real)}")
+
+
 def _parser() -> argparse.ArgumentParser:
     both = argparse.ArgumentDefaultsHelpFormatter
     parser = argparse.ArgumentParser(
@@ -152,9 +174,16 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--attention", type=int, default=1, help="levels with self-attention, counted from the smallest")
     p.add_argument("--patch", type=int, default=2, help="side of the pixel squares folded into channels")
     p.add_argument("--batch-size", type=int, default=config.batch_size, help="images per update, over all processes")
+    p.add_argument("--min-snr", type=float, default=config.min_snr, help="limit of the loss weights; 0: no weights")
+    p.add_argument(
+        "--optimizer", default=config.optimizer, choices=["muon", "adamw"], help="what turns gradients into steps"
+    )
     p.add_argument("--learning-rate", type=float, default=config.learning_rate, help="highest learning rate")
     p.add_argument("--warmup", type=int, default=config.warmup, help="updates over which the learning rate rises")
     p.add_argument("--ema-decay", type=float, default=config.ema_decay, help="decay of the average of the weights")
+    p.add_argument(
+        "--label-dropout", type=float, default=config.label_dropout, help="share of labels hidden, with --labels"
+    )
     p.add_argument(
         "--precision", default=config.precision, choices=["auto", "float32", "bfloat16"], help="of the network"
     )
@@ -169,6 +198,19 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--steps", type=int, default=50, help="sampling steps")
     p.add_argument("--eta", type=float, default=0.0, help="of DDIM: 0 deterministic, 1 like DDPM")
     p.add_argument("--label", type=int, help="draw this digit (a run trained with --labels)")
+    p.add_argument("--seed", type=int, default=0, help="decides the noise")
+
+    p = commands.add_parser(
+        "measure", help="how good are a run's digits?", description=measure.__doc__, formatter_class=both
+    )
+    p.set_defaults(run=measure)
+    p.add_argument("run_folder", metavar="RUN", help='folder of the run, or "mnist" for the weights of the package')
+    p.add_argument(
+        "--data", default="auto", choices=["auto", "mnist", "digits"], help="the test images to measure against"
+    )
+    p.add_argument("--number", type=int, default=2000, help="how many digits")
+    p.add_argument("--steps", type=int, default=50, help="sampling steps (DDIM without noise)")
+    p.add_argument("--labels", action="store_true", help="ask for the digits 0 to 9 in turn")
     p.add_argument("--seed", type=int, default=0, help="decides the noise")
     return parser
 

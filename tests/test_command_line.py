@@ -10,7 +10,7 @@ from PIL import Image
 
 from diffnotes import Trainer, ddim_sample, initial_noise, load_images, load_model
 from diffnotes.__main__ import main
-from diffnotes.training import checkpoint
+from diffnotes.training import checkpoint, metrics
 from diffnotes.training.grid import grid_image
 
 SMALL = ["--data", "digits", "--T", "20", "--channels", "8", "--multipliers", "1", "--attention", "0", "--patch", "4"]
@@ -19,9 +19,11 @@ SMALL += ["--batch-size", "8", "--precision", "float32"]
 TRAIN_DEFAULTS = {
     "--resume": "False", "--seconds": "180.0", "--save-every": "60.0", "--data": "auto", "--schedule": "cosine",
     "--T": "1000", "--target": "v", "--labels": "False", "--channels": "32", "--multipliers": "[1, 2]", "--blocks": "1",
-    "--attention": "1", "--patch": "2", "--batch-size": "32", "--learning-rate": "0.002", "--warmup": "100",
+    "--attention": "1", "--patch": "2", "--batch-size": "32", "--min-snr": "5.0", "--optimizer": "muon",
+    "--learning-rate": "0.003", "--warmup": "100", "--label-dropout": "0.1",
     "--ema-decay": "0.998", "--precision": "auto", "--seed": "0", "--updates": "None",
 }  # fmt: skip
+MEASURE_DEFAULTS = {"--data": "auto", "--number": "2000", "--steps": "50", "--labels": "False", "--seed": "0"}
 SAMPLE_DEFAULTS = {
     "--out": "samples.png", "--number": "64", "--sampler": "ddim", "--steps": "50", "--eta": "0.0", "--label": "None",
     "--seed": "0",
@@ -78,9 +80,12 @@ def test_python_dash_m_names_the_commands():
     assert "usage: python -m diffnotes" in output
     assert re.search(r"^ +train +train a U-Net on digits$", output, re.M)
     assert re.search(r"^ +sample +draw digits from a run$", output, re.M)
+    assert re.search(r"^ +measure +how good are a run's digits\?$", output, re.M)
 
 
-@pytest.mark.parametrize("command, defaults", [("train", TRAIN_DEFAULTS), ("sample", SAMPLE_DEFAULTS)])
+@pytest.mark.parametrize(
+    "command, defaults", [("train", TRAIN_DEFAULTS), ("sample", SAMPLE_DEFAULTS), ("measure", MEASURE_DEFAULTS)]
+)
 def test_help_tells_every_option_s_default(command, defaults, capsys):
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
@@ -311,3 +316,34 @@ def test_label_for_a_run_without_labels_is_refused(capsys):
 def test_sample_of_a_run_that_is_not_there_says_where_it_looked(capsys):
     assert main(["sample", "nowhere"]) == 1
     assert capsys.readouterr().err == "diffnotes sample: there is no checkpoint at nowhere/checkpoint.safetensors\n"
+
+
+# -- measure --------------------------------------------------------------------------------------------------------
+
+
+def test_measure_tells_the_quality_of_samples_beside_that_of_real_images(run, capsys):
+    assert main(["measure", run, "--data", "digits", "--number", "30", "--steps", "3"]) == 0
+    real, samples = capsys.readouterr().out.splitlines()
+    perfect, others = metrics.held_out(load_images("digits", "test").x, 30)
+    assert real == f"real images: {metrics.quality(perfect, others)}"
+    drawn = metrics.draw(*load_model(run), 30, steps=3)
+    assert samples == f"samples:     {metrics.quality(drawn, others)}"
+
+
+@pytest.mark.parametrize("how", [["--labels"], ["--seed", "5"], ["--steps", "4"]])
+def test_every_option_of_measure_changes_the_samples(run, how, capsys):
+    def samples(*more: str) -> str:
+        assert main(["measure", run, "--data", "digits", "--number", "30", "--steps", "3", *more]) == 0
+        return capsys.readouterr().out.splitlines()[1]
+
+    assert samples(*how) != samples()
+
+
+def test_measure_knows_the_weights_of_the_package_by_name(capsys):
+    assert main(["measure", "mnist", "--data", "digits", "--number", "10", "--steps", "1"]) == 0
+    assert "from 10 samples" in capsys.readouterr().out
+
+
+def test_measure_answers_a_bad_value_in_one_line(run, capsys):
+    assert main(["measure", run, "--number", "9"]) == 1
+    assert capsys.readouterr().err == "diffnotes measure: --number must be at least 10, got 9\n"

@@ -16,7 +16,7 @@ LAYERS = {
     "training": {"process", "models", "training"},
     "book": {"process", "models", "training", "book", ""},
 }
-SLOW = ("matplotlib", "ipywidgets", "sympy", "jupyterlab", "IPython", "sklearn", "accelerate", "pooch")
+SLOW = ("matplotlib", "ipywidgets", "sympy", "jupyterlab", "IPython", "sklearn", "scipy", "accelerate", "pooch")
 
 
 def imports(path: Path) -> Iterator[str]:

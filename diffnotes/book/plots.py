@@ -115,3 +115,22 @@ def filmstrip(frames: Sequence[Frame], alt: str = "", number: int = 10, rows: in
         axes[0, column].set_title(f"t = {frame.t}", fontsize=9, loc="center")
     default = f"Film strip of {rows} images from t = {chosen[0].t} to t = {chosen[-1].t}: noise turns into digits step by step."
     show(figure, alt or default)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> None:
+    """Show a table: the first cell of a row names it, the others are right-aligned. The caption says what is in it."""
+    for row in rows:
+        if len(row) != len(head):
+            raise ValueError(f"rows must have {len(head)} cells each, one for each of head, got {list(row)}")
+
+    def line(cells: Sequence[str], tags: Sequence[str]) -> str:
+        aligned = [' style="text-align:left"', *[' style="text-align:right"'] * (len(head) - 1)]
+        parts = zip(tags, aligned, cells, strict=True)
+        return (
+            f"<tr>{''.join(f'<{tag}{align}>{html.escape(cell)}</{tag.split()[0]}>' for tag, align, cell in parts)}</tr>"
+        )
+
+    top = line(head, ['th scope="col"'] * len(head))
+    body = "".join(line(row, ['th scope="row"', *["td"] * (len(head) - 1)]) for row in rows)
+    words = f'<caption style="text-align:left">{html.escape(caption)}</caption>'
+    display(HTML(f"<table>{words}<thead>{top}</thead><tbody>{body}</tbody></table>"))

@@ -121,6 +121,19 @@ def test_a_film_strip_of_something_else_is_refused():
 # -- live pictures ----------------------------------------------------------------------------------------------------
 
 
+def test_a_table_has_a_caption_and_heads_for_rows_and_columns(shown):
+    plots.table(["", "a < b"], [["x & y", "1"], ["z", "2"]], caption="Two rows.")
+    (text,) = shown
+    assert re.findall(r"<caption.*?>(.*?)</caption>", text) == ["Two rows."]
+    assert re.findall(r'<th scope="col".*?>(.*?)</th>', text) == ["", "a &lt; b"]
+    assert re.findall(r'<th scope="row".*?>(.*?)</th><td.*?>(.*?)</td>', text) == [("x &amp; y", "1"), ("z", "2")]
+
+
+def test_a_row_that_does_not_fit_the_table_is_refused():
+    with pytest.raises(ValueError, match=r"rows must have 2 cells each, one for each of head, got \['only one'\]"):
+        plots.table(["", "a"], [["only one"]], caption="No.")
+
+
 def test_a_live_plot_is_the_same_picture_as_one_drawn_afresh():
     def make(values):
         figure, ax = plots.subplots(size=(3, 2))

@@ -1,0 +1,173 @@
+"""How good are the samples? Five numbers, each with its error, and each blind to something.
+
+All of them look at images through one small classifier of digits (models/classifier.py, whose weights come with the
+package): at the probabilities it gives to the ten labels, and at its last hidden layer, the features, in which two images
+are near when the classifier sees the same in them. So they hold for MNIST, and compare only with numbers made through the
+same classifier, from as many samples.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diffnotes.models.classifier import Classifier
+from diffnotes.process.losses import Denoiser
+from diffnotes.process.samplers import ddim_sample, initial_noise
+from diffnotes.process.schedules import Schedule
+from diffnotes.training import checkpoint
+from diffnotes.training.pretrained import WEIGHTS
+
+Pictures = Float[Tensor, "_ channel height width"]  # of any number
+Features = Float[np.ndarray, "_ dim"]
+Probabilities = Float[np.ndarray, "_ label"]
+CLASSIFIER = WEIGHTS / "classifier" / "mnist.safetensors"
+SURE = 0.95
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number and its standard error, from a bootstrap over the samples."""
+
+    value: float
+    error: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} ± {self.error:.1g}"
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What `quality` measured on `number` samples.
+
+    frechet      distance between the features of samples and of real images, as of two Gaussians; 0 is best
+    recognised   share of samples to which the classifier gives a label with a probability above 0.95
+    entropy      of the labels given, in nats: ln 10 = 2.303 if all ten digits come equally often
+    precision    share of samples that lie among real images
+    recall       share of real images that lie among samples"""
+
+    number: int
+    frechet: Measured
+    recognised: Measured
+    entropy: Measured
+    precision: Measured
+    recall: Measured
+
+    def __str__(self) -> str:
+        parts = [f"{field.name} {getattr(self, field.name)}" for field in fields(self)[1:]]
+        return f"{', '.join(parts)}, from {self.number:,} samples"
+
+
+@functools.cache
+def load_classifier() -> Classifier:
+    """The classifier that comes with the package, in eval mode. How good it is: diffnotes/training/weights/classifier.md."""
+    tensors, metadata = checkpoint.read(CLASSIFIER)
+    classifier = Classifier(**metadata["settings"])
+    classifier.load_state_dict(tensors)
+    return classifier.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def look(x: Pictures, classifier: Classifier | None = None) -> tuple[Features, Probabilities]:
+    """Features (N, dim) and probabilities of the labels (N, 10) of images x (N, 1, 28, 28), both float64. Values beyond
+    [-1, 1] are cut off: a screen cannot show them."""
+    classifier = classifier or load_classifier()
+    seen, said = [], []
+    for part in x.detach().cpu().float().clamp(-1, 1).split(500):
+        seen.append(classifier.features(part))
+        said.append(classifier.name_it(seen[-1]).double().softmax(1))
+    return torch.cat(seen).double().numpy(), torch.cat(said).numpy()
+
+
+def frechet_distance(a: Features, b: Features) -> float:
+    """|mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2)), A and B the covariances of the features a (N, dim) and b (M, dim)
+    (book, eq. 9.6; Heusel et al. 2017, eq. 6): the squared distance between two Gaussians with these moments."""
+    from scipy.linalg import eigh, eigvalsh
+
+    for name, features in (("a", a), ("b", b)):
+        if features.ndim != 2 or len(features) < 2:
+            raise ValueError(f"{name} must hold features of two or more images, (N, dim), got shape {features.shape}")
+    A, B = (np.atleast_2d(np.cov(features, rowvar=False)) for features in (a, b))
+    scale, axes = eigh(A)
+    root = axes * np.sqrt(scale.clip(min=0)) @ axes.T  # A^(1/2); A^(1/2) B A^(1/2) has the eigenvalues of A B
+    of_the_root = np.sqrt(eigvalsh(root @ B @ root).clip(min=0))
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(A) + np.trace(B) - 2 * of_the_root.sum())
+
+
+def recognised(probabilities: Probabilities) -> Float[np.ndarray, "_"]:
+    """1 for each image that the classifier names with a probability above 0.95, else 0."""
+    return (probabilities.max(1) > SURE).astype(float)
+
+
+def label_entropy(probabilities: Probabilities) -> float:
+    """- sum_k p_k ln p_k, where p_k is the share of images that the classifier would name k, in nats."""
+    share = np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1]) / len(probabilities)
+    return float(-(share[share > 0] * np.log(share[share > 0])).sum())
+
+
+def among(these: Features, those: Features, k: int = 3) -> Float[np.ndarray, "_"]:
+    """1 for each of `these` that is at least as near to one of `those` as that one's k-th neighbour in its own set, else 0
+    (book, eq. 9.7). Its mean is the precision if these are samples and those real images, and the recall if the other way
+    round (Kynkäänniemi et al. 2019, section 2)."""
+    if not 1 <= k < len(those):
+        raise ValueError(f"k must lie between 1 and {len(those) - 1}, one less than there are points, got {k}")
+    points = torch.as_tensor(those)
+    parts = points.split(1000)  # all distances at once would fill the memory
+    radius = torch.cat([torch.cdist(part, points).kthvalue(k + 1).values for part in parts])  # the nearest is itself
+    inside = [(torch.cdist(part, points) <= radius).any(1) for part in torch.as_tensor(these).split(1000)]
+    return torch.cat(inside).double().numpy()
+
+
+def quality(samples: Pictures, real: Pictures, *, k: int = 3, bootstrap: int = 40, seed: int = 0) -> Quality:
+    """The five measures of samples (N, 1, 28, 28) against real images (M, 1, 28, 28) that no network was trained on.
+
+    The standard errors come from `bootstrap` draws of N out of the N samples, with replacement (for the recall: of M out
+    of the M real images); the real images and the neighbourhoods stay. A Fréchet distance from few samples is too large
+    by about as much for everyone: compare at equal N."""
+    for name, x in (("samples", samples), ("real", real)):
+        if len(x) <= k:
+            raise ValueError(f"{name} must hold more than k = {k} images, got {len(x)}")
+    (seen, said), (seen_real, _) = look(samples), look(real)
+    dice = np.random.default_rng(seed)
+
+    def measured(number: int, measure: Callable[[np.ndarray], float]) -> Measured:
+        tries = [measure(dice.integers(number, size=number)) for _ in range(bootstrap)]
+        return Measured(measure(np.arange(number)), float(np.std(tries, ddof=1)))
+
+    n, sure = len(samples), recognised(said)
+    inside, covered = among(seen, seen_real, k), among(seen_real, seen, k)
+    return Quality(
+        number=n,
+        frechet=measured(n, lambda i: frechet_distance(seen[i], seen_real)),
+        recognised=measured(n, lambda i: float(sure[i].mean())),
+        entropy=measured(n, lambda i: label_entropy(said[i])),
+        precision=measured(n, lambda i: float(inside[i].mean())),
+        recall=measured(len(real), lambda i: float(covered[i].mean())),
+    )
+
+
+def held_out(images: Pictures, number: int = 2000, seed: int = 0) -> tuple[Pictures, Pictures]:
+    """Test images divided by lot: `number` of them, to stand in for samples of a perfect model, and the others to measure
+    against. Returns (those of the perfect model, those to measure against)."""
+    if not 0 < number < len(images):
+        raise ValueError(f"number must lie between 1 and {len(images) - 1}, got {number}")
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    return images[order[:number]], images[order[number:]]
+
+
+def draw(
+    model: Denoiser, schedule: Schedule, number: int, *, steps: int = 50, labels: bool = False, seed: int = 0
+) -> Pictures:
+    """Samples to measure: (number, 1, 28, 28) from DDIM without noise, a hundred at a time. With labels, the digits 0 to 9
+    in turn, for a model that knows them. Image i depends on the seed and on i only."""
+    x_T, y = initial_noise(seed, number), torch.arange(number) % 10
+    ends = []
+    for i in range(0, number, 100):
+        part = slice(i, i + 100)
+        *_, last = ddim_sample(model, schedule, x_T[part], steps=steps, y=y[part] if labels else None)
+        ends.append(last.x_t)
+    return torch.cat(ends)

@@ -1,0 +1,162 @@
+"""The measures of quality against closed forms, brute force, and images that must fool one and not another."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import sqrtm
+
+from diffnotes.models.classifier import Classifier
+from diffnotes.training import metrics
+from diffnotes.training.metrics import among, frechet_distance, held_out, label_entropy, look, quality, recognised
+
+
+def normal_points(n: int, mean: list[float], covariance: np.ndarray, seed: int = 0) -> np.ndarray:
+    """n points whose sample mean and covariance are exactly these."""
+    z = np.random.default_rng(seed).normal(size=(n, len(mean)))
+    z -= z.mean(0)
+    z = z @ np.linalg.inv(np.linalg.cholesky(np.atleast_2d(np.cov(z, rowvar=False)))).T
+    return z @ np.linalg.cholesky(covariance).T + np.array(mean)
+
+
+def test_frechet_on_a_line_is_the_distance_of_means_and_deviations():
+    a, b = normal_points(50, [1.0], np.array([[4.0]])), normal_points(70, [-2.0], np.array([[0.25]]), seed=1)
+    assert frechet_distance(a, b) == pytest.approx((1 + 2) ** 2 + (2 - 0.5) ** 2, rel=1e-9)
+
+
+def test_frechet_with_covariances_that_do_not_commute():
+    A, B = np.array([[2.0, 0.7], [0.7, 1.0]]), np.array([[1.0, -0.4], [-0.4, 3.0]])
+    a, b = normal_points(40, [0.0, 1.0], A), normal_points(60, [0.5, -1.0], B, seed=1)
+    assert np.linalg.norm(A @ B - B @ A) > 0.5
+    assert frechet_distance(a, b) == pytest.approx(0.25 + 4 + np.trace(A + B - 2 * sqrtm(A @ B).real), rel=1e-9)
+
+
+def test_frechet_is_zero_from_a_set_to_itself_and_the_same_both_ways():
+    a, b = normal_points(40, [0.0, 1.0], np.diag([2.0, 1.0])), normal_points(60, [0.5, -1.0], np.eye(2), seed=1)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a), rel=1e-9)
+
+
+def test_frechet_with_features_that_never_move():
+    a, b = np.zeros((10, 3)), np.zeros((12, 3))
+    b[:, 0] = np.resize([1.0, -1.0], 12)
+    assert frechet_distance(a, b) == pytest.approx(b[:, 0].var(ddof=1))
+
+
+def test_frechet_wants_two_images():
+    with pytest.raises(ValueError, match=r"b must hold features of two or more images, \(N, dim\), got shape \(1, 3\)"):
+        frechet_distance(np.zeros((5, 3)), np.zeros((1, 3)))
+
+
+def test_recognised_is_above_95_per_cent_for_one_label():
+    assert recognised(np.array([[0.96, 0.04], [0.05, 0.95], [0.5, 0.5], [0.0, 1.0]])).tolist() == [1, 0, 0, 1]
+
+
+def test_entropy_of_labels():
+    assert label_entropy(np.eye(10)) == pytest.approx(math.log(10))
+    assert label_entropy(np.eye(10)[[3, 3, 3]]) == 0
+    assert label_entropy(np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])) == pytest.approx(
+        -(2 / 3) * math.log(2 / 3) - (1 / 3) * math.log(1 / 3)
+    )
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_among_against_its_definition_point_by_point(k):
+    dice = np.random.default_rng(5)
+    these, those = dice.normal(size=(30, 2)) * 1.5, dice.normal(size=(20, 2))
+    expected = []
+    for x in these:
+        inside = False
+        for i, y in enumerate(those):
+            others = sorted(math.dist(y, z) for j, z in enumerate(those) if j != i)
+            inside = inside or math.dist(x, y) <= others[k - 1]
+        expected.append(float(inside))
+    assert 0 < sum(expected) < 30
+    assert among(these, those, k).tolist() == expected
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_among_wants_enough_neighbours(k):
+    with pytest.raises(ValueError, match=f"k must lie between 1 and 3, one less than there are points, got {k}"):
+        among(np.zeros((2, 2)), np.zeros((4, 2)), k)
+
+
+def test_two_clusters_tell_precision_from_recall():
+    dice = np.random.default_rng(2)
+    real = np.concatenate([dice.normal(size=(50, 2)), dice.normal(size=(50, 2)) + 20])
+    one_cluster, with_noise = dice.normal(size=(100, 2)) * 0.9, np.concatenate([real + 0.01, real * 7 + 100])
+    assert among(one_cluster, real).mean() > 0.9 and among(real, one_cluster).mean() < 0.6  # good, but not all of it
+    assert among(with_noise, real).mean() < 0.6 and among(real, with_noise).mean() == 1  # all of it, and rubbish
+
+
+def test_the_classifier_that_ships_reads_digits_and_not_noise(digits, generator):
+    x = digits.x[:500]
+    _, said = look(x)
+    _, of_noise = look(torch.randn(500, 1, 28, 28, generator=generator))
+    assert (said.argmax(1) == digits.y[:500].numpy()).mean() > 0.9  # other digits than it was trained on
+    assert recognised(of_noise).mean() < 0.5 < recognised(said).mean()
+
+
+def test_the_classifier_that_ships_is_small_and_its_card_says_how_good():
+    tensors, card = metrics.checkpoint.read(metrics.CLASSIFIER)
+    assert metrics.CLASSIFIER.stat().st_size <= 1e6
+    assert card["accuracy"] >= 0.993
+    text = (metrics.WEIGHTS / "classifier.md").read_text(encoding="utf-8")
+    assert f"{100 * card['accuracy']:.2f} %" in text and f"{sum(w.numel() for w in tensors.values()):,}" in text
+
+
+def test_what_is_beyond_the_range_is_cut_off_before_it_is_looked_at(digits):
+    x = digits.x[:4]
+    assert np.array_equal(look(x)[0], look(torch.where(x >= 1, x * 3, x))[0])
+
+
+def test_quality_of_real_digits_of_noise_and_of_one_digit_again_and_again(digits, generator):
+    order = torch.randperm(len(digits), generator=generator)
+    some, others = digits.x[order[:400]], digits.x[order[400:]]
+    real = quality(some, others)
+    noise = quality(torch.randn(some.shape, generator=generator), others)
+    once = quality(some[:1].repeat(400, 1, 1, 1), others)
+    assert real.number == 400
+    assert real.frechet.value < noise.frechet.value / 10 and real.frechet.value < once.frechet.value / 10
+    assert once.recognised.value in (0, 1) and once.entropy.value == 0  # good to look at, every one of them
+    assert real.entropy.value == pytest.approx(math.log(10), abs=0.03)
+    assert real.precision.value > 0.8 and real.recall.value > 0.8
+    assert noise.precision.value < 0.2 and noise.recall.value < 0.2
+    assert once.precision.value in (0, 1) and once.recall.value < 0.1
+
+
+def test_errors_are_those_of_repeated_measurements(digits, generator):
+    """The bootstrap's error of a share agrees with sqrt(p (1 - p) / n)."""
+    measured = quality(digits.x[:300], digits.x[300:], bootstrap=200).precision
+    assert 0 < measured.value < 1
+    assert measured.error == pytest.approx(math.sqrt(measured.value * (1 - measured.value) / 300), rel=0.25)
+
+
+def test_quality_is_the_same_again_and_says_itself_in_words(digits):
+    once, again = (quality(digits.x[:50], digits.x[50:200], bootstrap=5) for _ in range(2))
+    assert once == again
+    assert str(once).startswith(f"frechet {once.frechet.value:.3g} ± ") and str(once).endswith("from 50 samples")
+
+
+def test_too_few_images_are_refused(digits):
+    with pytest.raises(ValueError, match="samples must hold more than k = 3 images, got 3"):
+        quality(digits.x[:3], digits.x)
+    with pytest.raises(ValueError, match="real must hold more than k = 5 images, got 2"):
+        quality(digits.x[:10], digits.x[:2], k=5)
+
+
+def test_held_out_images_are_kept_apart_by_lot():
+    images = torch.arange(10.0).reshape(10, 1, 1, 1)
+    some, others = held_out(images, 4)
+    assert sorted([*some.flatten().tolist(), *others.flatten().tolist()]) == list(range(10)) and len(some) == 4
+    assert some.flatten().tolist() != [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="number must lie between 1 and 9, got 10"):
+        held_out(images, 10)
+
+
+def test_the_classifier_wants_its_images_in_one_shape():
+    with pytest.raises(
+        ValueError, match=r"x must be a batch of grey images \(B, 1, 28, 28\), got shape \(2, 1, 14, 14\)"
+    ):
+        Classifier()(torch.zeros(2, 1, 14, 14))
