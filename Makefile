@@ -13,7 +13,7 @@ LAB_FLAGS = $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 export DIFFNOTES_BUDGET ?= $(if $(filter test notebooks browser unit,$(MAKECMDGOALS)),ci,full)
 
-.PHONY: help lab test lint format unit notebooks browser book weights clean
+.PHONY: help lab test lint format unit notebooks browser book weights bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo 'make test   set up and run everything CI runs: lint, unit tests, all notebooks, browser tests'
 	@echo 'make book   run all notebooks at the full budget (real MNIST needed) and store their outputs'
 	@echo 'make weights  train the weights that come with the package, from scratch (hours on two cores)'
+	@echo 'make bench  compare with other implementations and write docs/benchmarks.md (about an hour on two cores)'
 	@echo 'make lint | unit | notebooks | browser   the parts of make test;   make clean   remove what they made'
 
 lab: $(VENV)/.reader
@@ -61,9 +62,15 @@ book: $(VENV)/.reader
 	$(BIN)/python -m diffnotes.book.build notebooks/91_equation_index.ipynb
 
 weights: $(VENV)/.reader
-	$(BIN)/python -m diffnotes train --out runs/weights --data mnist --labels --batch-size 64 --ema-decay 0.999 \
-		--warmup 200 --seconds $(or $(SECONDS_OF_TRAINING),3400)
+	$(BIN)/python -m diffnotes.training.classify
+	$(BIN)/python -m diffnotes train --out runs/weights --data mnist --labels --label-dropout 0.25 --batch-size 64 \
+		--ema-decay 0.9995 --warmup 200 --updates $(or $(UPDATES),12000)
 	$(BIN)/python -m diffnotes.training.pretrained runs/weights
+	$(BIN)/python -m diffnotes measure mnist
+
+# on all cores; python -m benchmarks SECTION measures one section of the page, --render none
+bench: $(VENV)/.bencher
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) .artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -77,6 +84,13 @@ $(VENV)/.reader: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.tester: $(VENV)/.reader
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	@touch $@
+
+# --no-deps: see the extra in pyproject.toml
+$(VENV)/.bencher: $(VENV)/.tester
+	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['bench'], sep='\n')" \
+		> $(VENV)/bench.txt
+	$(BIN)/python -m pip install -q --no-deps -c constraints.txt -r $(VENV)/bench.txt
 	@touch $@
 
 $(VENV)/bin/python:

@@ -64,6 +64,17 @@ def bound_weight(schedule: Schedule, t: Int[Tensor, "batch"]) -> Float[Tensor, "
     return schedule.beta[t] / (2 * schedule.alpha[t] * (1 - schedule.alpha_bar[t]))
 
 
-def min_snr_weight(schedule: Schedule, t: Int[Tensor, "batch"], gamma: float = 5.0) -> Float[Tensor, "batch"]:
-    """min(SNR(t), gamma) / SNR(t), for a network with target "eps" (Hang et al. 2023, section 3.4), float64."""
-    return torch.clamp(gamma / schedule.snr[check_t(schedule, t)], max=1)  # the same, and 1 where SNR = 0
+def min_snr_weight(
+    schedule: Schedule, t: Int[Tensor, "batch"], gamma: float = 5.0, target: str = "eps"
+) -> Float[Tensor, "batch"]:
+    """min(SNR(t), gamma) before the squared error about x0, said for a network with this target, float64:
+
+    min(SNR, gamma) / SNR for "eps", min(SNR, gamma) for "x0", min(SNR, gamma) / (SNR + 1) for "v", since the same answer
+    errs by SNR times as much (squared) about eps as about x0, and by SNR + 1 times as much about v
+    (book, eq. 9.4; Hang et al. 2023, section 3.4)."""
+    if target not in ("eps", "x0", "v"):
+        raise ValueError(f'target must be one of "eps", "x0", "v", got {target!r}')
+    snr = schedule.snr[check_t(schedule, t)]
+    if target == "eps":
+        return torch.clamp(gamma / snr, max=1)  # the same, and 1 where SNR = 0
+    return snr.clamp(max=gamma) / (snr + 1 if target == "v" else 1)

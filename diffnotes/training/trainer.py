@@ -22,11 +22,12 @@ import torch
 from torch import Tensor
 
 from diffnotes.models.unet import UNet
-from diffnotes.process.losses import simple_loss
+from diffnotes.process.losses import min_snr_weight, simple_loss
 from diffnotes.process.schedules import Schedule
 from diffnotes.training import checkpoint
 from diffnotes.training.data import Images, load_images
 from diffnotes.training.ema import EMA
+from diffnotes.training.muon import Muon
 
 
 @dataclass(frozen=True)
@@ -35,21 +36,28 @@ class TrainConfig:
 
     seed            decides all randomness of the run
     batch_size      images per update, over all processes together
-    learning_rate   of AdamW, at its highest: after `warmup` updates, from where it falls to 0 along a half cosine
+    min_snr         the loss at time t gets the weight min(SNR, min_snr), counted about x0 (losses.min_snr_weight);
+                    None: no weights, the simple loss
+    optimizer       "muon" (training/muon.py) or "adamw"
+    learning_rate   at its highest: after `warmup` updates, from where it falls to 0 along a half cosine
     warmup          updates over which the learning rate rises from 0; 0 for none
-    weight_decay    of AdamW
+    weight_decay    share of a weight that is taken away in an update, in units of the learning rate
     gradient_clip   the gradient is shortened to this norm when it is longer
     ema_decay       of the moving average of the weights
+    even_times      the times of a batch lie evenly over 1..T; False: each is drawn by itself
     label_dropout   share of labels replaced by "no label" (only for a model with classes; guidance needs it)
     precision       "float32", "bfloat16", or "auto": bfloat16 where the processor computes in it"""
 
     seed: int = 0
     batch_size: int = 32
-    learning_rate: float = 2e-3
+    min_snr: float | None = 5.0
+    optimizer: str = "muon"
+    learning_rate: float = 3e-3
     warmup: int = 100
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
     ema_decay: float = 0.998
+    even_times: bool = True
     label_dropout: float = 0.1
     precision: str = "auto"
 
@@ -58,6 +66,10 @@ class TrainConfig:
             raise ValueError(f"seed must be at least 0, got {self.seed}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.min_snr is not None and not self.min_snr > 0:
+            raise ValueError(f"min_snr must be positive, or None for no weights, got {self.min_snr}")
+        if self.optimizer not in ("muon", "adamw"):
+            raise ValueError(f'optimizer must be "muon" or "adamw", got {self.optimizer!r}')
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
         if self.warmup < 0:
@@ -74,8 +86,9 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class TrainState:
-    """Where a run stands after an update. `loss` is the mean squared error of that update's batch; `progress` runs from
-    0 to 1 over the budget; `seconds` counts time spent training, not time the caller spent between updates."""
+    """Where a run stands after an update. `loss` is the mean squared error of that update's batch, not weighted;
+    `progress` runs from 0 to 1 over the budget; `seconds` counts time spent training, not what the caller spent between
+    updates."""
 
     update: int
     images: int
@@ -111,7 +124,8 @@ class Trainer:
                 f"batch_size must be divisible by the {self.accelerator.num_processes} processes, got {self.config.batch_size}"
             )
         self.model = model.to(self.accelerator.device)
-        self.optimizer = torch.optim.AdamW(
+        optimizer = Muon if self.config.optimizer == "muon" else torch.optim.AdamW
+        self.optimizer: torch.optim.Optimizer = optimizer(
             model.parameters(), self.config.learning_rate, betas=(0.9, 0.99), weight_decay=self.config.weight_decay
         )
         self.parallel = self.accelerator.prepare_model(model)  # the model itself, or its copy on every process
@@ -165,11 +179,11 @@ class Trainer:
 
         self.parallel.train()
         with torch.autocast(x0.device.type, torch.bfloat16, enabled=self.uses_bfloat16):
-            loss = simple_loss(self.parallel, self.schedule, x0, t, eps, y).mean()
+            errors = simple_loss(self.parallel, self.schedule, x0, t, eps, y)
         self.optimizer.zero_grad()
-        self.accelerator.backward(loss)
+        self.accelerator.backward((self._weight(t).to(errors) * errors).mean())
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
-        mean_loss = self._agree(loss.item(), mean=True)
+        mean_loss = self._agree(errors.mean().item(), mean=True)
         if not (math.isfinite(mean_loss) and math.isfinite(norm.item())):
             self.optimizer.zero_grad()
             raise TrainingDiverged(
@@ -181,17 +195,28 @@ class Trainer:
         self.ema.update(self.model)  # after the step: the average is of weights that exist
         return mean_loss, norm.item(), rate
 
+    def _weight(self, t: Tensor) -> Tensor:
+        """What the squared error at each of these times counts in the loss."""
+        if self.config.min_snr is None:
+            return torch.ones(len(t))
+        return min_snr_weight(self.schedule, t, self.config.min_snr, self.model.target)
+
     def batch(self, n: int) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         """What update n sees on this process: images x0, labels y (None without classes), times t and noise eps.
 
-        Each epoch goes through the images in its own random order and leaves out a last batch that would not be full."""
+        With even_times the times lie evenly over 1..T, from a random start: each of them is uniform, as algorithm 1 wants
+        it, and their mean loss jumps less than that of independent ones (the low-discrepancy sampler of Kingma et al.
+        2021). Each epoch goes through the images in its own random order and leaves out a last batch that would not be full."""
         size, processes = self.config.batch_size, self.accelerator.num_processes
         epoch, k = divmod(n, len(self.images) // size)
         if self._order[0] != epoch:
             self._order = epoch, torch.randperm(len(self.images), generator=self._stream("order", epoch))
         index = self._order[1][k * size : (k + 1) * size]
         g = self._stream("noise", n)
-        t = torch.randint(1, self.schedule.T + 1, (size,), generator=g)
+        lot = torch.rand(1 if self.config.even_times else size, generator=g, dtype=torch.float64)
+        if self.config.even_times:  # each is uniform on [0, 1) still
+            lot = (lot + torch.arange(size, dtype=torch.float64) / size) % 1
+        t = 1 + (lot * self.schedule.T).long()
         eps = torch.randn(size, *self.images.x.shape[1:], generator=g)
         dropped = torch.rand(size, generator=g) < self.config.label_dropout
 

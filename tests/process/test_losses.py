@@ -141,6 +141,24 @@ def test_min_snr_weight_is_1_in_pure_noise():
     assert min_snr_weight(LINEAR.rescale_zero_terminal_snr(), torch.tensor([1000])).item() == 1
 
 
+@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+def test_min_snr_weight_counts_the_same_guess_alike_whatever_the_network_is_asked_for(linear_tables, target):
+    """One guess of the image, said as eps, as x0 and as v: weight times squared error is min(SNR, gamma) |x0 - x0_hat|^2."""
+    t = torch.tensor([1, 300, 700, 1000])
+    a, b = (torch.tensor(values[t.numpy()]) for values in (linear_tables[1] ** 0.5, (1 - linear_tables[1]) ** 0.5))
+    x0, eps, x0_hat = torch.tensor([0.3, -0.9, 1.0, 0.1]).double(), torch.tensor([1.2, 0.4, -0.7, 2.0]).double(), 0.55
+    x_t = a * x0 + b * eps
+    eps_hat = (x_t - a * x0_hat) / b
+    error = {"eps": eps - eps_hat, "x0": x0 - x0_hat, "v": (a * eps - b * x0) - (a * eps_hat - b * x0_hat)}[target]
+    expected = torch.clamp(a**2 / b**2, max=5) * (x0 - x0_hat) ** 2
+    torch.testing.assert_close(min_snr_weight(LINEAR, t, target=target) * error**2, expected, rtol=1e-9, atol=0)
+
+
+def test_min_snr_weight_knows_three_targets():
+    with pytest.raises(ValueError, match=r'^target must be one of "eps", "x0", "v", got \'noise\'$'):
+        min_snr_weight(LINEAR, torch.tensor([1]), target="noise")
+
+
 @pytest.mark.parametrize("weight", [bound_weight, min_snr_weight], ids=["bound", "min_snr"])
 @pytest.mark.parametrize("t", [-1, 0, 1001])
 def test_weights_refuse_times_outside_the_schedule(weight, t):

@@ -12,8 +12,9 @@ from diffnotes import Images, Schedule, TrainConfig, Trainer, UNet, load_images
 SMALL = dict(channels=8, multipliers=(1,), blocks=1, attention=0, patch=4)
 # No setting has its default value: one that is lost on the way shows.
 CONFIG = dict(
-    seed=3, batch_size=8, learning_rate=4e-3, warmup=7, weight_decay=0.1, gradient_clip=0.5, ema_decay=0.9,
-    label_dropout=0.3, precision="float32",
+    seed=3, batch_size=8, min_snr=None, optimizer="adamw", learning_rate=4e-3,
+    warmup=7, weight_decay=0.1, gradient_clip=0.5, ema_decay=0.9,
+    even_times=False, label_dropout=0.3, precision="float32",
 )  # fmt: skip
 
 

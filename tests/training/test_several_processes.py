@@ -12,9 +12,10 @@ from diffnotes.__main__ import main
 from diffnotes.training import checkpoint
 
 # Groups of two channels, and a warm-up: where a gradient is nothing but rounding (biases that a normalisation over one
-# channel cancels), AdamW would make steps of full size out of the difference between two orders of summation.
+# channel cancels), AdamW would make steps of full size out of the difference between two orders of summation; Muon does so
+# in every direction in which the gradient is small.
 RUN = ["--data", "digits", "--labels", "--T", "50", "--channels", "16", "--multipliers", "1", "--attention", "0"]
-RUN += ["--patch", "4", "--precision", "float32", "--warmup", "20", "--batch-size", "8"]
+RUN += ["--patch", "4", "--precision", "float32", "--optimizer", "adamw", "--warmup", "20", "--batch-size", "8"]
 
 
 def start(folder, environment: dict[str, str], *more: str) -> subprocess.Popen:
