@@ -695,5 +695,5 @@ def test_times_of_a_batch_lie_evenly(make_trainer, size, T):
 
 
 def test_min_snr_must_be_positive():
-    with pytest.raises(ValueError, match="min_snr must be positive, or None for no weights, got 0.0"):
+    with pytest.raises(ValueError, match="min_snr must be positive, or None for no weights, got 0"):
         TrainConfig(min_snr=0.0)

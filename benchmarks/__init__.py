@@ -1,0 +1,1 @@
+"""Side by side with other implementations, on one machine, by one command: make bench (or python -m benchmarks)."""

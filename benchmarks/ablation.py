@@ -1,0 +1,83 @@
+"""What is each choice of chapter 9's run worth? The run as it is, and with one choice at a time taken back."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from benchmarks.measure import Budget
+from benchmarks.networks import OURS, parameters
+from diffnotes import Images, Schedule, TrainConfig, Trainer, UNet
+from diffnotes.training.metrics import draw, held_out, quality
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is other than in chapter 9: settings of the network, settings of the training, the schedule, the seed."""
+
+    network: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    schedule: str = "cosine"
+    seed: int = 0
+
+
+RUNS = {
+    "base": Run(),
+    "base_seed_1": Run(seed=1),
+    "adamw": Run(config={"optimizer": "adamw", "learning_rate": 2e-3}),  # the best of a few learning rates for it
+    "independent_times": Run(config={"even_times": False}),
+    "eps": Run(network={"target": "eps"}),
+    "linear": Run(schedule="linear"),
+    "eps_linear": Run(network={"target": "eps"}, schedule="linear"),
+    "batch_16": Run(config={"batch_size": 16}),
+    "batch_64": Run(config={"batch_size": 64}),
+    "no_attention": Run(network={"attention": 0}),
+    "patch_1": Run(network={"patch": 1}),
+    "channels_24": Run(network={"channels": 24}),
+    "channels_48": Run(network={"channels": 48}),
+    "labels": Run(network={"num_classes": 10}),
+    "base_again": Run(),  # the first once more: what the machine alone changes
+}
+
+
+def measure(budget: Budget, train: Images, test: Images) -> dict[str, Any]:
+    """Every run, one after the other, each from scratch and for the same seconds; and real images."""
+    perfect, real = held_out(test.x, min(budget.perfect, len(test) // 4))
+    rows: dict[str, dict[str, Any]] = {}
+    for name in budget.runs or RUNS:
+        trainer = train_one(RUNS[name], train, budget.ablation_seconds)
+        networks = {name: trainer.ema.model}
+        if name == "base":
+            networks["raw_weights"] = trainer.model.eval()
+        for row, network in networks.items():
+            labels = trainer.model.num_classes is not None
+            samples = draw(network, trainer.schedule, budget.many, steps=budget.steps, labels=labels)
+            images = trainer.update * trainer.config.batch_size
+            rows[row] = {
+                "updates": trainer.update,
+                "seconds": trainer.seconds,
+                "images_per_second": images / trainer.seconds,
+                "parameters": parameters(network),
+                **asdict(quality(samples, real)),
+            }
+            print(f"  {row}: {trainer.update} updates, {rows[row]['frechet']['value']:.1f}", flush=True)
+    return {
+        "seconds": budget.ablation_seconds,
+        "samples": budget.many,
+        "steps": budget.steps,
+        "real": len(real),
+        "images": train.name,
+        "perfect": asdict(quality(perfect[: budget.many], real)),
+        "rows": rows,
+    }
+
+
+def train_one(run: Run, train: Images, seconds: float) -> Trainer:
+    """The trainer at the end of a run of so many seconds."""
+    torch.manual_seed(run.seed)
+    model = UNet(**{**OURS, **run.network})
+    schedule = {"cosine": Schedule.cosine, "linear": Schedule.linear}[run.schedule](T=1000)
+    trainer = Trainer(model, schedule, train, TrainConfig(seed=run.seed, **run.config))
+    for _ in trainer.steps(seconds=seconds):
+        pass
+    return trainer

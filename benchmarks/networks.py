@@ -1,0 +1,119 @@
+"""The networks that are compared, each made by a function without arguments and called as model(x_t, t, y).
+
+The peers come from diffusers and from denoising-diffusion-pytorch. Our own U-Net also appears in the layout of either
+network of diffusers, so that the code can be compared apart from the size.
+"""
+
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from diffnotes import UNet
+
+NAMES = ("ours", "course", "ours_like_course", "large", "ours_like_large", "ddpm_pytorch")
+OURS = dict(channels=32, multipliers=(1, 2), blocks=1, patch=2, target="v")  # the network of chapter 9
+TWINS = {"course": "ours_like_course", "large": "ours_like_large"}  # the peer, and our U-Net in its layout
+
+
+class Peer(nn.Module):
+    """Someone else's network, called like ours. Times run over 1..T here and over 0..T-1 there."""
+
+    num_classes = None
+
+    def __init__(self, network: nn.Module, target: str) -> None:
+        super().__init__()
+        self.network, self.target, self.settings = network, target, {}
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """The prediction for x_t (B, 1, H, W) at times t (B,), of x_t's shape."""
+        answer = self.network(x_t, t - 1)
+        return getattr(answer, "sample", answer)  # diffusers wraps the tensor
+
+
+def ours(target: str = "v") -> UNet:
+    """The network of chapter 9."""
+    return UNet(**{**OURS, "target": target})
+
+
+def ours_like_course(target: str = "eps") -> UNet:
+    """Our U-Net in the layout of `course`."""
+    return UNet(channels=32, multipliers=(1, 2, 2), blocks=2, attention=2, target=target)
+
+
+def ours_like_large(target: str = "eps") -> UNet:
+    """Our U-Net in the layout of `large`, with attention on the smallest level instead of twice in the middle."""
+    return UNet(channels=96, multipliers=(1, 2, 2), blocks=2, attention=1, target=target)
+
+
+def course(target: str = "eps") -> Peer:
+    """diffusers' UNet2DModel as the Hugging Face diffusion course builds it for MNIST (unit 1, 'from scratch')."""
+    return _diffusers((32, 64, 64), (False, True, True), target)
+
+
+def large(target: str = "eps") -> Peer:
+    """diffusers' UNet2DModel with 96, 192, 192 channels: 13.8 million parameters if it attends in the middle only."""
+    return _diffusers((96, 192, 192), (False, False, False), target)
+
+
+def ddpm_pytorch(target: str = "v") -> Peer:
+    """denoising-diffusion-pytorch's Unet with dim = 64 and three levels. ImportError if that package is not installed."""
+    there = "torchvision" in sys.modules
+    if not there:
+        # The module of this Unet imports torchvision (for a trainer that is not used here), whose compiled part must
+        # fit the build of torch exactly, and whose usual wheel does not fit torch's CPU build. An empty one will do.
+        stand_in = ModuleType("torchvision")
+        stand_in.__spec__ = ModuleSpec("torchvision", None)
+        stand_in.transforms = stand_in.utils = ModuleType("torchvision.transforms")
+        sys.modules["torchvision"] = stand_in
+    try:
+        from denoising_diffusion_pytorch import Unet
+    finally:
+        if not there:
+            del sys.modules["torchvision"]
+    return Peer(Unet(dim=64, dim_mults=(1, 2, 4), channels=1), target)
+
+
+def _diffusers(widths: tuple[int, ...], attend: tuple[bool, ...], target: str) -> Peer:
+    from diffusers import UNet2DModel
+
+    network = UNet2DModel(
+        sample_size=28,
+        in_channels=1,
+        out_channels=1,
+        layers_per_block=2,
+        block_out_channels=widths,
+        down_block_types=["AttnDownBlock2D" if yes else "DownBlock2D" for yes in attend],
+        up_block_types=["AttnUpBlock2D" if yes else "UpBlock2D" for yes in reversed(attend)],
+    )
+    return Peer(network, target)
+
+
+def build(name: str) -> nn.Module:
+    """The network of that name, with the same random first weights each time."""
+    if name not in NAMES:
+        raise ValueError(f"name must be one of {', '.join(NAMES)}, got {name!r}")
+    torch.manual_seed(0)
+    return globals()[name]()
+
+
+def parameters(model: nn.Module) -> int:
+    """The number of trained numbers in the model."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def flops(model: nn.Module, side: int = 28, backward: bool = False) -> int:
+    """Floating-point operations for one image of side x side pixels, forward, or forward and backward, as
+    torch.utils.flop_counter counts them: convolutions and matrix products, one multiplication and one addition each."""
+    x_t, t = torch.zeros(1, 1, side, side), torch.ones(1, dtype=torch.long)
+    # fused attention is counted as the matrix products that it is made of
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        answer = model(x_t, t)
+        if backward:
+            answer.sum().backward()
+    model.zero_grad()
+    return counter.get_total_flops()

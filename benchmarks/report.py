@@ -1,0 +1,586 @@
+"""The page and its figures, made from results.json and from nothing else."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from diffnotes.book.measured import steps_figure
+
+TITLES = {
+    "ours": "diffnotes, chapter 9",
+    "course": "diffusers, course",
+    "ours_like_course": "diffnotes, laid out like the course",
+    "large": "diffusers, 96 channels",
+    "ours_like_large": "diffnotes, laid out like 96 channels",
+    "ddpm_pytorch": "denoising-diffusion-pytorch",
+    "course_our_recipe": "diffusers, course, in our recipe",
+    "ours_eps_linear": "diffnotes, ε and linear schedule",
+    "perfect": "MNIST itself",
+}
+RECIPES = {
+    "ours": "ours: v, cosine, {optimizer}",
+    "course": "the course's (unit 2): ε, cosine, Adam 1e-3, batch 128",
+    "ddpm_pytorch": "its defaults: weighted v, sigmoid, Adam 8e-5, EMA 0.995",
+    "large": "the course's (unit 1): ε, cosine, AdamW 4e-4, batch 64",
+    "course_our_recipe": "ours: v, cosine, {optimizer}",
+    "ours_eps_linear": "ours, but ε and the linear schedule",
+}
+OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
+ABLATION = {
+    "base": "as it is",
+    "base_seed_1": "as it is, another seed",
+    "raw_weights": "sampled from the weights, not from their average",
+    "adamw": "AdamW in place of Muon",
+    "independent_times": "each time of a batch drawn by itself",
+    "eps": "target ε in place of v",
+    "linear": "linear schedule in place of cosine",
+    "eps_linear": "ε and linear: the derivation's own choices",
+    "batch_16": "16 images an update",
+    "batch_64": "64 images an update",
+    "no_attention": "no attention",
+    "patch_1": "pixels not folded",
+    "channels_24": "24 channels",
+    "channels_48": "48 channels",
+    "labels": "told the labels, and asked for 0 to 9 in turn",
+    "base_again": "as it is, once more at the end",
+}
+SECTIONS = ("quality", "steps", "ablation", "throughput", "cost", "sampling", "start", "gpu")
+HEAD = """# Benchmarks
+
+<!-- Written by python -m benchmarks from benchmarks/results.json. Edit benchmarks/report.py instead. -->
+
+Is a network that was written to be read slow? Does it learn? This page puts it beside two implementations that many people
+learn from: [diffusers](https://github.com/huggingface/diffusers), with the network that the Hugging Face diffusion course
+builds for MNIST and with a larger one, and
+[denoising-diffusion-pytorch](https://github.com/lucidrains/denoising-diffusion-pytorch). And it looks at our own network
+alone: how many sampling steps it needs, and what each choice in its training is worth. All that is here comes from one
+command; the numbers below took {minutes} minutes:
+
+```
+make bench                               # everything
+.venv/bin/python -m benchmarks quality   # one section ({names}), the others stay
+.venv/bin/python -m benchmarks --render  # no measuring: this page and its figures again, from the numbers
+```
+
+The numbers, with their settings, are in [results.json](benchmarks/results.json). Things that are compared take turns within
+one process, so that a slow minute of the machine is slow for all. A number followed by a bracket is a median and its
+quartiles.
+
+{where}
+"""
+
+
+def render(results: dict[str, Any]) -> str:
+    """The whole page, as Markdown."""
+    minutes = sum(section["took_seconds"] for section in results.values()) / 60
+    head = HEAD.format(minutes=f"{minutes:.0f}", names=", ".join(SECTIONS), where=_where(results))
+    parts = [head, *(globals()[f"_{name}"](results[name]["data"]) for name in SECTIONS if name in results)]
+    parts.append(_when(results))
+    return "\n".join(part.strip() + "\n" for part in parts)
+
+
+# -- small parts ----------------------------------------------------------------------------------------------------------
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _number(value: float) -> str:
+    """Three digits, and thousands told apart."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _spread(value: dict[str, float], scale: float = 1.0) -> str:
+    low, median, high = (_number(value[key] * scale) for key in ("low", "median", "high"))
+    return f"{median} ({low}{' to ' if low.startswith('-') else '–'}{high})"
+
+
+def _measured(value: dict[str, float]) -> str:
+    error = value["error"]
+    digits = max(0, min(4, 1 - int(np.floor(np.log10(error))))) if error > 0 else 2
+    return f"{value['value']:.{digits}f} ± {error:.{digits}f}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _where(results: dict[str, Any]) -> str:
+    machines = []
+    for section in results.values():
+        m = section["machine"]
+        text = f"{m['cpu']}, {m['cores']} cores, {m['memory_gib']:.0f} GiB of memory"
+        text += f", {m['gpu']}" if m["gpu"] else ""
+        machines += [text] if text not in machines else []
+    text = f"The machine: {'; and '.join(machines)}. More about it is at the end."
+    trials = [name for name in SECTIONS if name in results and results[name]["trial"]]
+    if trials:
+        text += (
+            f"\n\n**These are trial numbers** ({', '.join(trials)}): from runs of seconds with tiny budgets, to show the form "
+            "of this page. They say nothing about any network."
+        )
+    missing = [name for name in SECTIONS if name not in results]
+    if missing:
+        text += f"\n\nNot measured yet: {', '.join(missing)}."
+    return text
+
+
+def _when(results: dict[str, Any]) -> str:
+    rows = []
+    for name in SECTIONS:
+        if name in results:
+            m = results[name]["machine"]
+            rows.append([
+                name, m["date"], _duration(results[name]["took_seconds"]), str(m["threads"]), f"{m['load_before']:.1f}",
+                m["python"], m["torch"], m["diffusers"] or "–", m["denoising-diffusion-pytorch"] or "–",
+            ])  # fmt: skip
+    head = [
+        "section",
+        "date",
+        "took",
+        "threads",
+        "load before",
+        "Python",
+        "torch",
+        "diffusers",
+        "denoising-diffusion-pytorch",
+    ]
+    return f"""
+## When, and with what
+
+{_table(head, rows)}
+
+"Load before" is how many processes wanted a core in the minute before: 0 on an idle machine.
+"""
+
+
+# -- the sections ---------------------------------------------------------------------------------------------------------
+
+
+def _quality(data: dict[str, Any]) -> str:
+    rows = []
+    for name, points in data["curves"].items():
+        for point in points:
+            rows.append([
+                TITLES[name], f"{point['seconds']:.0f} s", f"{point['updates']:,}",
+                *(_measured(point[key]) for key in ("frechet", "recognised", "precision", "recall")),
+                f"{point['sampling_seconds']:.1f} s",
+            ])  # fmt: skip
+    perfect = data["perfect"]
+    values = [_measured(perfect[key]) for key in ("frechet", "recognised", "precision", "recall")]
+    rows.append([f"*{TITLES['perfect']}*", "", "", *values, ""])
+    head = ["network", "trained", "updates", "Fréchet ↓", "recognised ↑", "precision ↑", "recall ↑", "sampling"]
+    own = data["own_recipe"]
+    optimizer = OPTIMIZERS[own.get("optimizer", "adamw")]
+    recipes = "\n".join(
+        f"- **{TITLES[name]}**: {RECIPES[name].format(optimizer=optimizer)}." for name in data["curves"]
+    )
+    precision = "bfloat16" if data["bfloat16"] else "float32"
+    last = {name: points[-1]["frechet"]["value"] for name, points in data["curves"].items()}
+    return f"""
+## Quality after so many seconds
+
+A reader of chapter 9 has three minutes. So every network starts from random weights, on the same MNIST, and gets the same
+seconds of training; time for anything else does not count. Then each draws {data["samples"]} digits from the same initial
+noise in {data["steps"]} deterministic DDIM steps, through the same sampler, and a classifier that none of them has seen
+looks at them. Its features of the samples are compared with those of {data["real"]:,} test images: the Fréchet distance
+(0 is best), the share of samples that it recognises with more than 95 % certainty, the share of samples that lie among
+real images (precision), and the share of real images that lie among samples (recall). The last row shows what real
+handwriting gets, from as many images: no row can be expected to do better.
+
+{_table(head, rows)}
+
+![Fréchet distance to real images against seconds of training, both axes logarithmic, one line for each network; a dashed
+line at the bottom marks real images.](benchmarks/quality.png)
+
+![Sheets of 64 digits, one for each network at the end of its training, and one of real digits.](benchmarks/samples.png)
+
+Each trains by the recipe of its own documentation:
+
+{recipes}
+
+Ours in full: batches of {own["batch_size"]}, {optimizer} with a learning rate that rises to {own["learning_rate"]:g} over
+{own["warmup"]} updates and falls to 0 over the budget, weights averaged with {own["ema_decay"]}, computed in {precision}
+(the peers in float32). Because our learning rate depends on the budget, each of our points is a run of its own; the
+peers' points are looked at along one run.
+
+**What it means.** At the end of training, from best to worst: {_ranking(last)}. {_apart(last)}
+
+**What it does not mean.** Nobody designed the peers for three minutes on a laptop: they have more parameters, and on a GPU
+and after hours the order may be another. One run each, one seed: the errors in the table are those of drawing
+{data["samples"]} samples, not of training again. Their averages and learning rates are meant for long runs. And all
+measures see through one small classifier of digits: it can be sure of a shape that is no digit at all, so "recognised"
+counts for something only where precision is high as well.
+"""
+
+
+def _ranking(last: dict[str, float]) -> str:
+    return ", ".join(f"{TITLES[name]} ({value:.1f})" for name, value in sorted(last.items(), key=lambda item: item[1]))
+
+
+def _apart(last: dict[str, float]) -> str:
+    if not {"ours", "course", "course_our_recipe"} <= last.keys():
+        return ""
+    recipe, network = last["course"] / last["course_our_recipe"], last["course_our_recipe"] / last["ours"]
+    return (
+        "Two rows take the comparison with the course apart. Its network in our recipe is at "
+        f"{last['course_our_recipe']:.1f} instead of {last['course']:.1f} (the recipe's share: a factor of {recipe:.2g}); ours "
+        f"in the same recipe is at {last['ours']:.1f} (the network's share: a factor of {network:.2g}). A factor below 1 "
+        "speaks for theirs."
+    )
+
+
+def _steps(data: dict[str, Any]) -> str:
+    numbers = [str(point["steps"]) for point in next(iter(data["curves"].values()))["linear"]]
+    perfect = data["perfect"]
+
+    def table(measure: str) -> str:
+        rows = [
+            [name, spacing, *(_measured(point[measure]) for point in points)]
+            for name, curve in data["curves"].items()
+            for spacing, points in curve.items()
+        ]
+        rows.append([f"*{TITLES['perfect']}*", "", *[_measured(perfect[measure])] * len(numbers)])
+        return _table(["sampler", "spacing", *numbers], rows)
+
+    few = {name: curve["linear"][0]["frechet"]["value"] for name, curve in data["curves"].items()}
+    many = {name: curve["linear"][-1]["frechet"]["value"] for name, curve in data["curves"].items()}
+    factors = [
+        quadratic["frechet"]["value"] / linear["frechet"]["value"]
+        for curve in data["curves"].values()
+        for linear, quadratic in zip(curve["linear"], curve["quadratic"], strict=True)
+    ]
+    return f"""
+## How many sampling steps?
+
+`load_pretrained("mnist")`, a network of {data["parameters"]:,} parameters (target {data["target"]}, {data["schedule"]}
+schedule), draws {data["samples"]} digits without labels, always from the same initial noise. What changes is the sampler:
+DDIM without fresh noise (η = 0), with half of DDPM's (η = 0.5), with all of it (η = 1; that *is* DDPM with the variance
+β-tilde), and DDPM with its other variance, β; the times that are visited, evenly spaced ("linear") or dense near the image
+("quadratic"); and how many they are. The guessed image is {"" if data["clip"] else "not "}cut to [-1, 1] at every step, for
+all of them. The measures are those above, against {data["real"]:,} test images, and the last row is what as many real
+images get. The Fréchet distance (0 is best) against the number of steps:
+
+{table("frechet")}
+
+The share that the classifier recognises:
+
+{table("recognised")}
+
+![Two panels over the number of sampling steps: Fréchet distance and share recognised, a colour for each sampler, solid for
+linear and dashed for quadratic spacing; a dotted line for real images.](benchmarks/steps.png)
+
+**What it means.** With {numbers[0]} evenly spaced steps, from best to worst: {_order(few)}. With {numbers[-1]}:
+{_order(many)}. What a sampler brings in as fresh noise has to be removed again by the steps that follow; with few of them,
+and most of all with the larger variance β, some of it stays. The quadratic spacing multiplies the Fréchet distance by
+something between {min(factors):.2f} and {max(factors):.2f} (below 1 it is the better one).
+
+**What it does not mean.** The errors are those of drawing {data["samples"]} samples: what lies within two of them of each
+other is not told apart. It is one network. One that was trained for longer, or with another target or schedule (the
+quadratic spacing comes from work with the linear one), may have another order.
+"""
+
+
+def _order(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} ({value:.1f})" for name, value in sorted(values.items(), key=lambda item: item[1]))
+
+
+def _ablation(data: dict[str, Any]) -> str:
+    names = [name for name in ABLATION if name in data["rows"]]
+    rows = []
+    for name in names:
+        row = data["rows"][name]
+        rows.append([
+            ABLATION[name], f"{row['parameters']:,}", f"{row['updates']:,}", _number(row["images_per_second"]),
+            *(_measured(row[key]) for key in ("frechet", "recognised")),
+        ])  # fmt: skip
+    perfect = data["perfect"]
+    rows.append([f"*{TITLES['perfect']}*", "", "", "", *(_measured(perfect[key]) for key in ("frechet", "recognised"))])
+    head = ["chapter 9's run", "parameters", "updates", "images a second", "Fréchet ↓", "recognised ↑"]
+    distance = {name: data["rows"][name]["frechet"] for name in names}
+    same = [distance[name]["value"] for name in ("base", "base_seed_1", "base_again") if name in names]
+    middle = sum(same) / len(same)
+    apart = max(max(same) - min(same), 2 * max(distance[name]["error"] for name in names if name.startswith("base")))
+    changes = {ABLATION[name]: distance[name]["value"] for name in names if not name.startswith("base")}
+    worse = {name: value for name, value in changes.items() if value > middle + apart}
+    better = {name: value for name, value in changes.items() if value < middle - apart}
+    return f"""
+## What each choice is worth
+
+The run of chapter 9 makes many choices. Here each of some is taken back, one at a time: the same images, {data["seconds"]:g}
+seconds of training from random weights on all cores, then {data["samples"]} digits in {data["steps"]} deterministic DDIM
+steps. So a change that makes an update dearer pays for it in updates. The run as it is stands there three times: first of
+all, with another seed, and once more at the very end. How far these lie apart is what this machine and chance do on
+their own.
+
+{_table(head, rows)}
+
+The weights and their average come from one and the same run, the first.
+
+**What it means.** The runs of the network as it is have Fréchet distances between {min(same):.1f} and {max(same):.1f}. We call a
+change visible if it is further than {apart:.1f} from their mean (the distance between these two, or twice a standard error,
+whichever is larger). By that rule {f"these are worse: {_order(worse)}" if worse else "nothing is worse"}; and
+{f"these are better: {_order(better)}" if better else "nothing is better"}.
+
+**What it does not mean.** Every row is one run. {data["seconds"]:g} seconds favour what is quick: more channels, whole
+pixels and large batches have their best time after the end of this table. The learning rate was chosen for the run as it
+is, and for AdamW from a few; the other rows keep it. And the network that was told the labels had an easier question: its
+digits come in equal shares because it was asked for them.
+"""
+
+
+def _throughput(data: dict[str, Any]) -> str:
+    peak = data["peak"]["gflops"]["median"]
+    size, speed, same = [], [], []
+    for name, row in data["networks"].items():
+        step, forward = row["step"], row["forward"]
+        size.append([
+            TITLES[name], f"{row['parameters']:,}", _number(forward["flops"] / 1e6), _number(step["flops"] / 1e6),
+            f"{row['memory_mib']:.0f} MiB",
+        ])  # fmt: skip
+        speed.append([
+            TITLES[name], _spread(forward["images_per_second"]), _spread(step["images_per_second"]),
+            _spread(step["gflops"]), f"{step['gflops']['median'] / peak:.0%}", _spread(step["ours_is_faster"]),
+        ])  # fmt: skip
+        if "twin_is_faster" in step:
+            same.append([TITLES[name], _spread(forward["twin_is_faster"]), _spread(step["twin_is_faster"])])
+    parts = f"""
+## Throughput
+
+How many images of 28 × 28 pixels does a network take in a second, {
+        data["batch"]
+    } at a time, in float32? First what there
+is to compute, as PyTorch's own counter of operations sees it (one multiplication and one addition are two operations):
+
+{_table(["network", "parameters", "MFLOP an image, forward", "forward and backward", "memory of a step"], size)}
+
+The memory is by how much the peak of a fresh process rises, over what it holds at rest, during one update of
+{data["batch"]} images; weights, gradients and the optimiser's state are there before.
+
+{
+        _table(
+            [
+                "network",
+                "images a second, forward",
+                "forward and backward",
+                "GFLOP/s",
+                "of the peak",
+                "times slower than ours",
+            ],
+            speed,
+        )
+    }
+
+The peak is the fastest product of two square matrices in the same run: {_spread(data["peak"]["gflops"])} GFLOP/s, at
+{data["peak"]["side"]:,} × {data["peak"]["side"]:,}.
+
+![Bars: images a second in training for each network, on a logarithmic axis.](benchmarks/throughput.png)
+"""
+    if same:
+        parts += f"""
+Most of the difference is size, so here is the code alone: our U-Net with the channels, levels, blocks and attention of
+each network of diffusers. A number above 1 says that ours is so many times faster.
+
+{_table(["layout of", "forward", "forward and backward"], same)}
+
+The layouts are as near as either lets them be: diffusers has two residual blocks with attention between them in the
+middle, ours one and attention after it; diffusers' attention has heads of 8 channels, ours of about 64; diffusers adds
+the time to every block, ours scales and shifts by it. The network with 96 channels attends in its middle only (so its
+parameters come to 13.8 million), ours of that layout on the whole smallest level.
+"""
+    return (
+        parts
+        + """
+**What it means.** The network of chapter 9 is quick because it is small and because it folds 2 × 2 pixels into channels
+before it starts; "of the peak" says how much of the machine each network gets to use.
+
+**What it does not mean.** Images a second are not quality; that has a section of its own. Attention in small heads and
+many small layers cost more than their operations on a CPU, and next to nothing on a GPU.
+"""
+    )
+
+
+def _cost(data: dict[str, Any]) -> str:
+    words = {"batch": "batch", "channels": "channels", "side": "side of the image, pixels", "steps": "DDIM steps"}
+    rows = []
+    for axis, curve in data["curves"].items():
+        points = ", ".join(
+            f"{at}: {1000 * point['median']:,.0f}" for at, point in zip(curve["at"], curve["seconds"], strict=True)
+        )
+        rows.append([words[axis], points, f"{curve['slope']:.2f}"])
+    return f"""
+## What costs what
+
+How long does an update of our network take (loss, gradient, AdamW) if one thing about it is changed? Without a change it
+has {data["channels"]} channels, and sees {data["batch"]} images of 28 × 28. The last row is sampling: 16 images against the
+number of DDIM steps.
+
+{_table(["changed", "milliseconds", "slope"], rows)}
+
+![Four panels in log-log axes: seconds against batch, channels, side of the image and DDIM steps, each with a fitted
+straight line.](benchmarks/cost.png)
+
+**What it means.** The slope is that of a straight line through the points in log-log axes: with slope 1, twice as much
+costs twice as much. Convolutions promise 1 for the batch, 2 for channels, 2 for the side of the image (it has side²
+pixels) and 1 for the steps. A slope below the promise says that small sizes leave the machine idle; attention, which
+compares every place with every other, pushes the side's beyond 2.
+"""
+
+
+def _sampling(data: dict[str, Any]) -> str:
+    return f"""
+## Sampling
+
+{data["number"]} digits in {data["steps"]} DDIM steps from `load_pretrained("mnist")`, a network of
+{data["parameters"]:,} parameters: {_spread(data["seconds"])} seconds.
+"""
+
+
+def _start(data: dict[str, Any]) -> str:
+    seconds = data["seconds"]
+    rows = [
+        ["nothing", _spread(seconds["nothing"])],
+        ["`import torch`", _spread(seconds["torch"])],
+        ["`import diffnotes`", _spread(seconds["diffnotes"])],
+    ]
+    if data["wheel_bytes"]:
+        wheel = f"The wheel, trained weights included, has {data['wheel_bytes'] / 1e6:.2f} MB."
+    else:
+        wheel = f"The wheel could not be built here ({data['wheel_problem']})."
+    return f"""
+## Start
+
+{_table(["a fresh interpreter that does", "seconds"], rows)}
+
+`import diffnotes` costs {_spread(data["more_than_torch"], 1000)} milliseconds more than the torch that it needs. {wheel}
+"""
+
+
+def _gpu(data: dict[str, Any]) -> str:
+    if "skipped" in data:
+        return f"\n## On a GPU\n\n{data['skipped']}\n"
+    rows = [
+        [TITLES[name], f"{row['epoch_seconds']:.2f}", _spread(row["samples_per_second"])]
+        for name, row in data["networks"].items()
+    ]
+    return f"""
+## On a GPU
+
+Compiled by torch.compile, in bfloat16, channels last, {data["batch"]} images at a time; the compiling does not count.
+
+{_table(["network", "seconds for one epoch of MNIST", f"samples a second, {data['steps']} DDIM steps"], rows)}
+"""
+
+
+# -- the figures ----------------------------------------------------------------------------------------------------------
+
+
+def figures(results: dict[str, Any], folder: Path) -> None:
+    """Write the figures that the page shows to `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawings = {
+        "quality": ("quality", _quality_figure), "samples": ("quality", _samples_figure),
+        "throughput": ("throughput", _throughput_figure), "cost": ("cost", _cost_figure),
+        "steps": ("steps", steps_figure),
+    }  # fmt: skip
+    for name, (section, draw) in drawings.items():
+        if section in results:
+            figure = draw(results[section]["data"])
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png", dpi=110)
+            picture = Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+            picture.save(folder / f"{name}.png", optimize=True)
+
+
+def _plain(axis: Any) -> None:
+    """Ticks of a logarithmic axis at 1, 2, 5, 10, 20, ..., written out."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def _quality_figure(data: dict[str, Any]) -> Any:
+    from diffnotes.book import plots
+
+    figure, axes = plots.subplots(size=(7.0, 4.0))
+    for name, points in data["curves"].items():
+        seconds = [point["seconds"] for point in points]
+        values, errors = ([point["frechet"][key] for point in points] for key in ("value", "error"))
+        style = "o-" if len(points) > 1 else "D"
+        axes.errorbar(
+            seconds, values, errors, fmt=style, capsize=2, label=TITLES[name], linewidth=2 if name == "ours" else 1.2
+        )
+    axes.axhline(data["perfect"]["frechet"]["value"], linestyle="--", color="#777777", label=TITLES["perfect"])
+    axes.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="Fréchet distance (lower is better)")
+    axes.set_xticks(data["marks"], [f"{mark:g}" for mark in data["marks"]])
+    axes.xaxis.minorticks_off()
+    _plain(axes.yaxis)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def _samples_figure(data: dict[str, Any]) -> Any:
+    from diffnotes.book import plots
+
+    sheets = {name: points[-1] for name, points in data["curves"].items()} | {"perfect": data["perfect"]}
+    columns = 4
+    figure, axes = plots.subplots(-(-len(sheets) // columns), columns, size=(10.0, 2.7 * -(-len(sheets) // columns)))
+    for place in axes.flat:
+        place.set_axis_off()
+    for place, (name, point) in zip(axes.flat, sheets.items(), strict=False):
+        place.imshow(np.asarray(Image.open(io.BytesIO(base64.b64decode(point["grid"])))), cmap="gray")
+        trained = f", {point['seconds']:.0f} s" if "seconds" in point else ""
+        place.set_title(TITLES[name] + trained, fontsize=8)
+    return figure
+
+
+def _throughput_figure(data: dict[str, Any]) -> Any:
+    from diffnotes.book import plots
+
+    names = list(data["networks"])
+    rates = [data["networks"][name]["step"]["images_per_second"] for name in names]
+    figure, axes = plots.subplots(size=(7.0, 0.6 + 0.4 * len(names)))
+    medians = [rate["median"] for rate in rates]
+    reach = [
+        [rate["median"] - rate["low"] for rate in rates],
+        [rate["high"] - rate["median"] for rate in rates],
+    ]
+    colours = [plots.BLUE if name.startswith("ours") else plots.ORANGE for name in names]
+    axes.barh(range(len(names)), medians, xerr=reach, color=colours, capsize=2)
+    axes.set_yticks(range(len(names)), [TITLES[name] for name in names])
+    axes.invert_yaxis()
+    axes.set(xscale="log", xlabel="images a second, forward and backward")
+    _plain(axes.xaxis)
+    return figure
+
+
+def _cost_figure(data: dict[str, Any]) -> Any:
+    from diffnotes.book import plots
+
+    labels = {
+        "batch": "images in a batch",
+        "channels": "channels",
+        "side": "side of the image (pixels)",
+        "steps": "DDIM steps",
+    }
+    figure, axes = plots.subplots(1, 4, size=(10.0, 2.8))
+    for place, (axis, curve) in zip(axes, data["curves"].items(), strict=True):
+        at = np.array(curve["at"], float)
+        seconds = np.array([point["median"] for point in curve["seconds"]])
+        line = np.exp(curve["slope"] * (np.log(at) - np.log(at).mean()) + np.log(seconds).mean())
+        place.plot(at, line, color="#999999", linewidth=1.2)
+        place.plot(at, seconds, "o")
+        place.set(xscale="log", yscale="log", xlabel=labels[axis], title=f"slope {curve['slope']:.2f}")
+        place.set_xticks(curve["at"], [str(value) for value in curve["at"]])
+        place.xaxis.minorticks_off()
+        _plain(place.yaxis)
+    axes[0].set_ylabel("seconds")
+    return figure

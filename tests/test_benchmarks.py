@@ -1,0 +1,369 @@
+"""The benchmarks: the page comes from the numbers, the counting is right, and every section runs on a tiny budget."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks import __main__ as command
+from benchmarks import ablation, measure, memory, networks, quality, report, speed, steps
+from benchmarks.measure import Budget
+from diffnotes import Images, Schedule, TrainConfig, ddpm_sample, load_images
+from diffnotes.book.measured import steps_figure
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
+NUMBERS = ROOT / "docs" / "benchmarks" / "results.json"
+TRIAL = Path(__file__).with_name(
+    "trial_benchmarks.json"
+)  # of python -m benchmarks --trial: every section, of seconds each
+TINY = Budget(
+    names=("ours", "course", "ours_like_course"), batch=2, rounds=2, at_least=0.0, matmul=(64, 128), seconds=0.1,
+    marks=(0.05, 0.1), own=(0.05, 0.1), samples=8, steps=2, many=8, ablation_seconds=0.01,
+    batches=(1, 4), channels=(8, 16), sides=(28, 56),
+    sampling_steps=(1, 2),
+)  # fmt: skip
+
+
+# -- the page -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def numbers() -> dict:
+    """Of all sections, from a trial run."""
+    return json.loads(TRIAL.read_text(encoding="utf-8"))
+
+
+def test_the_page_is_what_the_numbers_make_of_it():
+    published = json.loads(NUMBERS.read_text(encoding="utf-8"))
+    assert report.render(published) == PAGE.read_text(encoding="utf-8")
+    assert [name for name, section in published.items() if section["trial"]] == []
+
+
+def test_a_trial_says_that_it_is_one(numbers: dict):
+    assert "These are trial numbers" in report.render(numbers)
+
+
+def test_the_page_names_what_is_not_measured(numbers: dict):
+    assert "Not measured yet" not in report.render(numbers)
+    others = {name: numbers[name] for name in numbers if name not in ("steps", "cost")}
+    assert "Not measured yet: steps, cost." in report.render(others)
+
+
+def test_another_number_makes_another_page(numbers: dict):
+    changed = json.loads(json.dumps(numbers))
+    changed["sampling"]["data"]["seconds"] = {"low": 11.1, "median": 12.3, "high": 13.4}
+    assert "12.3 (11.1–13.4) seconds" in report.render(changed)
+
+
+@pytest.mark.parametrize("section", ["throughput", "quality", "steps", "ablation", "cost", "sampling", "start", "gpu"])
+def test_the_page_can_do_without_a_section(section: str, numbers: dict):
+    others = {name: numbers[name] for name in numbers if name != section}
+    assert report.render(others) != report.render(numbers)
+
+
+def test_every_figure_is_there_and_says_what_it_shows():
+    figures = re.findall(r"!\[([^]]*)\]\(([^)]+)\)", PAGE.read_text(encoding="utf-8"))
+    assert len(figures) >= 1
+    assert [path for alt, path in figures if len(alt.split()) < 8 or not (PAGE.parent / path).is_file()] == []
+
+
+def test_the_figures_are_drawn_from_the_numbers(numbers: dict, tmp_path: Path):
+    report.figures(numbers, tmp_path)
+    names = {"quality.png", "samples.png", "throughput.png", "cost.png", "steps.png"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_a_change_is_called_worse_or_better_only_where_it_is_further_than_the_same_run_lies_apart(numbers: dict):
+    values = {"base": 10.0, "base_seed_1": 11.0, "base_again": 10.4, "adamw": 13.0, "eps": 11.3, "channels_24": 8.0}
+    data = json.loads(json.dumps(numbers["ablation"]["data"]))
+    row = data["rows"]["base"]
+    data["rows"] = {name: {**row, "frechet": {"value": value, "error": 0.2}} for name, value in values.items()}
+    page = " ".join(report._ablation(data).split())
+    assert "these are worse: AdamW in place of Muon (13.0); and these are better: 24 channels (8.0)." in page
+    for row in data["rows"].values():
+        row["frechet"]["error"] = 2.0  # now none of it can be told from chance
+    assert "nothing is worse; and nothing is better" in " ".join(report._ablation(data).split())
+
+
+def test_the_page_ranks_the_samplers_and_compares_the_spacings(numbers: dict):
+    data = json.loads(json.dumps(numbers["steps"]["data"]))
+    for place, curve in enumerate(data["curves"].values()):
+        for spacing, value in (("linear", 40.0 + place), ("quadratic", 60.0 + 1.5 * place)):
+            for point in curve[spacing]:
+                point["frechet"]["value"] = value
+    data["curves"]["DDIM, η = 0"]["quadratic"][-1]["frechet"]["value"] = 40.0
+    page = " ".join(report._steps(data).split())
+    first = "DDIM, η = 0 (40.0), DDIM, η = 0.5 (41.0), η = 1: DDPM, variance β-tilde (42.0), DDPM, variance β (43.0)"
+    assert first in page and "between 1.00 and 1.50" in page
+
+
+def test_sections_are_measured_alone_and_put_beside_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(command.SECTIONS, "sampling", lambda budget: {"number": 1})
+    path = tmp_path / "benchmarks" / "results.json"
+    path.parent.mkdir()
+    path.write_text('{"start": "kept"}', encoding="utf-8")
+    results = command.measure_into(path, ["sampling"], TINY)
+    assert results["start"] == "kept" and results["sampling"]["data"] == {"number": 1}
+    assert results["sampling"]["machine"]["torch"] == torch.__version__
+    assert results["sampling"]["settings"]["batch"] == 2
+
+
+def test_an_unknown_section_is_refused(capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit):
+        command.main(["speed"])
+    assert (
+        "sections must be of throughput, quality, steps, ablation, cost, sampling, start, gpu, got speed"
+        in capsys.readouterr().err
+    )
+
+
+# -- counting and timing --------------------------------------------------------------------------------------------------
+
+
+class Convolution(nn.Module):
+    """One convolution, called like a network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(1, 4, 3, padding=1)
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        return self.layer(x_t)
+
+
+class Attention(nn.Module):
+    """Every pixel looks at every other."""
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        places = x_t.flatten(2).transpose(1, 2)
+        return F.scaled_dot_product_attention(places, places, places)
+
+
+def test_flops_of_a_convolution():
+    assert networks.flops(Convolution()) == 2 * 3 * 3 * 4 * 28 * 28
+    assert networks.flops(Convolution(), side=14) == 2 * 3 * 3 * 4 * 14 * 14
+    # backward: as much again for the weights; the image wants no gradient
+    assert networks.flops(Convolution(), backward=True) == 2 * networks.flops(Convolution())
+
+
+def test_flops_of_fused_attention_are_those_of_its_two_products():
+    assert networks.flops(Attention()) == 2 * (2 * (28 * 28) ** 2)
+
+
+def test_the_peers_are_as_large_as_published():
+    assert networks.parameters(networks.course()) == 1_707_009  # "1.7M" in the course
+    assert networks.parameters(networks.large()) == 13_797_121
+
+
+@pytest.mark.parametrize("peer, twin", networks.TWINS.items())
+def test_our_unet_in_a_peers_layout_is_as_large_and_as_much_work(peer: str, twin: str):
+    theirs, ours = networks.build(peer), networks.build(twin)
+    assert networks.parameters(ours) == pytest.approx(networks.parameters(theirs), rel=0.08)
+    assert networks.flops(ours) == pytest.approx(networks.flops(theirs), rel=0.02)
+
+
+def test_a_peer_counts_its_times_from_0_and_is_unwrapped():
+    class Answer:
+        def __init__(self, sample: Tensor) -> None:
+            self.sample = sample
+
+    class Network(nn.Module):
+        def forward(self, x: Tensor, t: Tensor) -> Answer:
+            return Answer(x + t[:, None, None, None])
+
+    peer = networks.Peer(Network(), "eps")
+    assert torch.equal(peer(torch.zeros(2, 1, 1, 1), torch.tensor([1, 1000])).flatten(), torch.tensor([0.0, 999.0]))
+    assert peer.target == "eps"
+
+
+def test_the_same_name_builds_the_same_network():
+    first, second = networks.build("ours"), networks.build("ours")
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    with pytest.raises(ValueError, match=r"name must be one of ours, course, .*, got 'theirs'"):
+        networks.build("theirs")
+
+
+def test_what_is_compared_takes_turns():
+    said: list[str] = []
+    times = measure.interleaved({"a": lambda: said.append("a"), "b": lambda: said.append("b")}, rounds=3)
+    assert said == ["a", "b"] + ["a", "b"] * 3 and [len(each) for each in times.values()] == [3, 3]
+
+
+def test_a_short_call_is_repeated():
+    said: list[str] = []
+    measure.interleaved({"a": lambda: said.append("a")}, rounds=1, at_least=0.001)
+    assert len(said) > 10
+
+
+def test_median_and_quartiles():
+    assert measure.spread([5.0, 1.0, 2.0, 4.0, 3.0]) == {"median": 3.0, "low": 2.0, "high": 4.0}
+    assert measure.quotients([2.0, 9.0, 8.0], [1.0, 3.0, 2.0])["median"] == 3.0
+
+
+# -- every section, tiny ----------------------------------------------------------------------------------------------------
+
+
+def test_throughput(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory, "of_a_step", lambda name, batch: 1.0)
+    data = speed.throughput(TINY)
+    course, ours = data["networks"]["course"]["step"], data["networks"]["ours"]["step"]
+    assert course["flops"] > 5 * ours["flops"] and ours["ours_is_faster"]["median"] == 1
+    assert course["gflops"]["median"] == pytest.approx(
+        course["images_per_second"]["median"] * course["flops"] / 1e9, rel=1e-6
+    )
+    assert course["twin_is_faster"]["median"] > 0 and data["peak"]["side"] in TINY.matmul
+
+
+def test_the_memory_of_a_step_is_that_of_many_layers():
+    model, number = networks.ours(), 64
+    widest = number * model.settings["channels"] * 14 * 14 * 4 / 2**20  # MiB of one layer's output
+    assert 5 * widest < memory.of_a_step("ours", number) < 1000
+
+
+def test_cost():
+    curves = speed.cost(TINY)["curves"]
+    assert [curve["at"] for curve in curves.values()] == [[1, 4], [8, 16], [28, 56], [1, 2]]
+    seconds = [point["median"] for point in curves["side"]["seconds"]]
+    slope = torch.tensor(seconds).log().diff().item() / torch.tensor(2.0).log().item()
+    assert curves["side"]["slope"] == pytest.approx(slope, abs=1e-4)
+
+
+def test_sampling():
+    assert speed.sampling(TINY, number=2, steps=2)["seconds"]["median"] > 0
+
+
+def test_start(monkeypatch: pytest.MonkeyPatch):
+    ran: list[str] = []
+    monkeypatch.setattr(speed, "_python", ran.append)
+    monkeypatch.setattr(speed, "_wheel", lambda: (1000, None))
+    assert speed.start(TINY)["wheel_bytes"] == 1000
+    assert ran == ["pass", "import torch", "import diffnotes"] * 3
+
+
+def test_a_wheel_that_cannot_be_built_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(speed, "ROOT", tmp_path)
+    size, problem = speed._wheel()
+    assert size is None and "not installable" in problem
+
+
+def test_without_cuda_the_gpu_section_is_a_sentence(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "no CUDA device" in speed.gpu(TINY, None)["skipped"]
+
+
+def test_quality():
+    # in a process of its own: the tests' type checks know the trainer with our network only
+    code = f"""
+import dataclasses, json
+from benchmarks import quality
+from benchmarks.measure import Budget
+from diffnotes import Images, load_images
+test = load_images("auto", "test")
+few = Images(test.x[:300], test.y[:300], test.name, test.source)
+recipe = dataclasses.replace(quality.course_recipe(), batch_size=2)
+quality.course_recipe = lambda: recipe
+budget = {TINY!r}
+print(json.dumps(quality.measure(budget, load_images("auto", "train"), few)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout.splitlines()[-1])
+    assert data["curves"].keys() == {"ours", "course", "course_our_recipe", "ours_eps_linear"}
+    assert len(data["curves"]["ours"]) == 2 and all(point["updates"] >= 1 for point in data["curves"]["course"])
+    worst = min(points[-1]["frechet"]["value"] for points in data["curves"].values())
+    assert data["perfect"]["frechet"]["value"] < worst
+
+
+def test_samples_do_not_depend_on_how_many_are_drawn_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    model, schedule = networks.build("ours_like_course").eval(), Schedule.cosine(T=10)
+    nn.init.normal_(model.last.weight, std=0.1)  # a fresh network answers 0 to everything
+    together = quality.sample(model, schedule, 3, steps=2)
+    monkeypatch.setattr(quality, "CHUNK", 2)
+    assert torch.allclose(quality.sample(model, schedule, 3, steps=2), together, rtol=1e-3, atol=1e-2)  # of hundreds
+
+
+@pytest.fixture
+def small_network(monkeypatch: pytest.MonkeyPatch) -> nn.Module:
+    """In the place of the network that comes with the package."""
+    model = networks.UNet(channels=8, multipliers=(1,), blocks=1, patch=4, num_classes=10, target="v").eval()
+    nn.init.normal_(model.last.weight, std=0.1)  # a fresh network answers 0 to everything
+    monkeypatch.setattr(steps, "load_pretrained", lambda name: (model, Schedule.cosine(T=20)))
+    return model
+
+
+def few_images() -> tuple[Images, Images]:
+    """Images to train on, and a few to judge against."""
+    test = load_images("auto", "test")
+    return load_images("auto", "train"), Images(test.x[:100], test.y[:100], test.name, test.source)
+
+
+def test_steps(small_network: nn.Module):
+    data = steps.measure(TINY, few_images()[1])
+    assert list(data["curves"]) == list(steps.SAMPLERS) and data["samples"] == 8
+    for curve in data["curves"].values():
+        assert {spacing: [p["steps"] for p in points] for spacing, points in curve.items()} == {
+            "linear": [1, 2], "quadratic": [1, 2]
+        }  # fmt: skip
+    # one step goes to t = 0 and adds no noise: every sampler draws the same
+    first = [curve["linear"][0]["frechet"]["value"] for curve in data["curves"].values()]
+    assert first == pytest.approx([first[0]] * 4, rel=1e-3)
+    assert "one step" not in report._steps(data) and "between" in report._steps(data)
+    assert len(steps_figure(json.loads(json.dumps(data))).axes) == 2
+
+
+def test_the_samplers_are_those_that_they_are_called(small_network: nn.Module):
+    schedule = Schedule.cosine(T=20)
+    drawn = {name: steps.sample(f, small_network, schedule, 2, 5, "linear") for name, f in steps.SAMPLERS.items()}
+    ddpm = steps.sample(partial(ddpm_sample, variance="beta_tilde"), small_network, schedule, 2, 5, "linear")
+    assert torch.allclose(drawn["η = 1: DDPM, variance β-tilde"], ddpm, atol=1e-4)
+    others = [x for name, x in drawn.items() if not name.startswith("η = 1")]
+    assert all(not torch.allclose(x, ddpm, atol=1e-2) for x in others)
+    assert all(x.abs().max() <= 1 + 1e-5 for x in drawn.values())  # the last step gives the guess, and that is cut
+
+
+def test_no_two_images_share_their_noise(small_network: nn.Module, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(steps, "CHUNK", 2)
+    monkeypatch.setattr(steps, "initial_noise", lambda seed, batch: torch.zeros(batch, 1, 28, 28))
+    drawn = steps.sample(steps.SAMPLERS["DDPM, variance β"], small_network, Schedule.cosine(T=20), 4, 5, "linear")
+    assert len({tuple(x.flatten()[:50].tolist()) for x in drawn}) == 4
+
+
+def test_the_ablation_changes_one_thing_at_a_time():
+    names = list(ablation.RUNS)
+    assert names[0] == "base" and names[-1] == "base_again" and ablation.RUNS["base"] == ablation.RUNS["base_again"]
+    assert set(report.ABLATION) == {*names, "raw_weights"}
+    usual = asdict(TrainConfig())
+    for name, run in ablation.RUNS.items():
+        changed = {key for key, value in run.network.items() if networks.ours().settings[key] != value}
+        changed |= {key for key, value in run.config.items() if usual[key] != value}
+        changed |= {"schedule"} if run.schedule != "cosine" else set()
+        expected = {"base": 0, "base_seed_1": 0, "base_again": 0, "eps_linear": 2, "adamw": 2}.get(name, 1)
+        assert len(changed) == expected, name  # AdamW comes with the learning rate that suits it
+
+
+def test_ablation():
+    budget = replace(TINY, runs=("base", "eps_linear", "labels", "base_again"))
+    data = ablation.measure(budget, *few_images())
+    assert list(data["rows"]) == ["base", "raw_weights", "eps_linear", "labels", "base_again"]
+    base, raw, labels = (data["rows"][name] for name in ("base", "raw_weights", "labels"))
+    assert base["updates"] == raw["updates"] >= 1 and labels["parameters"] == base["parameters"] + 11 * 4 * 32
+    assert base["images_per_second"] == pytest.approx(base["updates"] * TrainConfig().batch_size / base["seconds"])
+    assert "told the labels" in report._ablation(data) and "24 channels" not in report._ablation(data)
+
+
+def test_the_sigmoid_schedule():
+    schedule = quality.sigmoid_schedule()
+    assert schedule.alpha_bar[500].item() == pytest.approx(0.5, abs=1e-9)  # odd about the middle
+    assert (schedule.alpha_bar[250] + schedule.alpha_bar[750]).item() == pytest.approx(1.0, abs=1e-9)
+    s = torch.sigmoid(torch.tensor([3.0, 1.5, -3.0], dtype=torch.float64))  # minus the argument at t = 0, T / 4, T
+    assert schedule.alpha_bar[250].item() == pytest.approx(((s[1] - s[2]) / (s[0] - s[2])).item(), abs=1e-9)
+    assert schedule.beta[-1].item() == pytest.approx(0.999)
