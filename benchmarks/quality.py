@@ -16,13 +16,12 @@ from torch import nn
 
 from benchmarks import networks
 from benchmarks.measure import Budget
-from diffnotes import Images, Schedule, TrainConfig, Trainer, ddim_sample, initial_noise
+from diffnotes import Images, Schedule, TrainConfig, Trainer
 from diffnotes.process.losses import simple_loss, weighted_loss
 from diffnotes.training.ema import EMA
 from diffnotes.training.grid import grid_image
-from diffnotes.training.metrics import held_out, quality
+from diffnotes.training.metrics import draw, held_out, quality
 
-CHUNK = 64  # images sampled at a time
 DONE = tuple[float, int, nn.Module]  # seconds of training, updates, the network to sample from
 
 
@@ -148,7 +147,7 @@ def measure(budget: Budget, train: Images, test: Images) -> dict[str, Any]:
         model = getattr(networks, network)(**({"target": TARGETS[name]} if name in TARGETS else {}))
         for seconds, updates, trained in training(model):
             started = time.perf_counter()
-            samples = sample(trained, schedule, budget.samples, budget.steps)
+            samples = draw(trained, schedule, budget.samples, steps=budget.steps)
             drawn = time.perf_counter() - started
             point = {"seconds": seconds, "updates": updates, "sampling_seconds": drawn, **_judge(samples, real)}
             curves.setdefault(name, []).append(point)
@@ -166,15 +165,6 @@ def measure(budget: Budget, train: Images, test: Images) -> dict[str, Any]:
         "perfect": _judge(perfect[: budget.samples], real),
         "curves": curves,
     }
-
-
-@torch.no_grad()
-def sample(model: nn.Module, schedule: Schedule, number: int, steps: int) -> torch.Tensor:
-    """`number` images by deterministic DDIM, always from the same noise."""
-    done = []
-    for x_T in initial_noise(seed=0, batch=number).split(CHUNK):
-        done.append(list(ddim_sample(model, schedule, x_T, steps=steps, eta=0.0))[-1].x_t)
-    return torch.cat(done)
 
 
 def _judge(samples: torch.Tensor, real: torch.Tensor) -> dict[str, Any]:

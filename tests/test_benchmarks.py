@@ -283,14 +283,6 @@ print(json.dumps(quality.measure(budget, load_images("auto", "train"), few)))
     assert data["perfect"]["frechet"]["value"] < worst
 
 
-def test_samples_do_not_depend_on_how_many_are_drawn_at_a_time(monkeypatch: pytest.MonkeyPatch):
-    model, schedule = networks.build("ours_like_course").eval(), Schedule.cosine(T=10)
-    nn.init.normal_(model.last.weight, std=0.1)  # a fresh network answers 0 to everything
-    together = quality.sample(model, schedule, 3, steps=2)
-    monkeypatch.setattr(quality, "CHUNK", 2)
-    assert torch.allclose(quality.sample(model, schedule, 3, steps=2), together, rtol=1e-3, atol=1e-2)  # of hundreds
-
-
 @pytest.fixture
 def small_network(monkeypatch: pytest.MonkeyPatch) -> nn.Module:
     """In the place of the network that comes with the package."""

@@ -55,8 +55,7 @@ def identity(tag: str, lhs: Any, rhs: Any, assuming: str = "") -> None:
         false = _differ_somewhere(a, b)
         rest = _reduced(a - b, patient=not false)
         if rest != 0:
-            shown = rest if false and sp.count_ops(rest) > 40 else symbols.outside(rest)  # factoring can take for ever
-            raise _refusal(tag, false, a, b, f"reduces to {symbols.plain(shown)}")
+            raise _refusal(tag, false, a, b, f"reduces to {symbols.plain(symbols.outside(rest, factored=not false))}")
     _say(tag, _proved(*left, *right, assuming=assuming))
 
 

@@ -29,10 +29,12 @@ def inside(expression: Expr) -> Expr:
     return expression.subs({a: 1 / (1 + u) for a, u in _IN_UNIT_INTERVAL.items() if a in expression.free_symbols})
 
 
-def outside(expression: Expr) -> Expr:
-    """The inverse of `inside`: every u written as 1 / a - 1 again, so that a reader knows the symbols."""
+def outside(expression: Expr, factored: bool = True) -> Expr:
+    """The inverse of `inside`: every u written as 1 / a - 1 again, so that a reader knows the symbols. Factoring the result
+    makes it shorter, and can take for ever."""
     back = {u: 1 / a - 1 for a, u in _IN_UNIT_INTERVAL.items() if u in expression.free_symbols}
-    return sp.factor(sp.together(expression.subs(back))) if back else expression
+    expression = expression.subs(back)
+    return sp.factor(sp.together(expression)) if back and factored else expression
 
 
 def points(*expressions: Expr, number: int = 5) -> list[dict[Symbol, Any]]:

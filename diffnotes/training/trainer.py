@@ -29,6 +29,9 @@ from diffnotes.training.data import Images, load_images
 from diffnotes.training.ema import EMA
 from diffnotes.training.muon import Muon
 
+# what a run was trained with whose checkpoint does not say, for it is older than these settings
+BEFORE = {"min_snr": None, "optimizer": "adamw", "even_times": False}
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -280,7 +283,7 @@ class Trainer:
         if images is None:
             images = load_images(metadata["images"]["name"], "train")
         model, schedule = _model_and_schedule(tensors, metadata, "model.")
-        trainer = cls(model, schedule, images, TrainConfig(**metadata["config"]))
+        trainer = cls(model, schedule, images, TrainConfig(**(BEFORE | metadata["config"])))
         if trainer._images_digest() != metadata["images"]["sha256"]:
             was = metadata["images"]
             raise ValueError(f"{folder} was trained on {was['number']:,} images of {was['name']}, got {images!r}")

@@ -8,8 +8,10 @@ import torch
 from scipy.linalg import sqrtm
 
 from diffnotes.models.classifier import Classifier
+from diffnotes.process.samplers import ddim_sample, initial_noise
+from diffnotes.process.schedules import Schedule
 from diffnotes.training import metrics
-from diffnotes.training.metrics import among, frechet_distance, held_out, label_entropy, look, quality, recognised
+from diffnotes.training.metrics import among, draw, frechet_distance, held_out, label_entropy, look, quality, recognised
 
 
 def normal_points(n: int, mean: list[float], covariance: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -160,3 +162,28 @@ def test_the_classifier_wants_its_images_in_one_shape():
         ValueError, match=r"x must be a batch of grey images \(B, 1, 28, 28\), got shape \(2, 1, 14, 14\)"
     ):
         Classifier()(torch.zeros(2, 1, 14, 14))
+
+
+class Listening:
+    """A network that says the label, or -1 where there is none, as the image that it sees in the noise."""
+
+    target = "x0"
+
+    def __call__(self, x_t, t, y=None):
+        return x_t / 100 + (torch.full((len(x_t),), -1.0) if y is None else y.float()).reshape(-1, 1, 1, 1)
+
+
+def test_draw_is_ddim_from_noise_that_depends_on_seed_and_number_only():
+    schedule, network = Schedule.cosine(T=20), Listening()
+    drawn = draw(network, schedule, 203, steps=4, seed=7)
+    assert drawn.shape == (203, 1, 28, 28)
+    *_, last = ddim_sample(network, schedule, initial_noise(7, 203), steps=4)
+    torch.testing.assert_close(drawn, last.x_t)
+    torch.testing.assert_close(draw(network, schedule, 5, steps=4, seed=7), drawn[:5])
+    assert not torch.equal(draw(network, schedule, 5, steps=4, seed=8), drawn[:5])
+
+
+def test_draw_with_labels_asks_for_0_to_9_in_turn():
+    drawn = draw(Listening(), Schedule.cosine(T=20), 123, steps=20, labels=True)
+    assert drawn.mean(dim=(1, 2, 3)).round().tolist() == [i % 10 for i in range(123)]
+    assert draw(Listening(), Schedule.cosine(T=20), 3, steps=20).mean() < -0.8

@@ -146,7 +146,8 @@ def test_updates_equal_steps_written_out(make_trainer, few, target, clip, min_sn
     ]:
         largest = max(value.abs().max().item() for value in mine)
         far = torch.cat([(a - b).detach().flatten().abs() for a, b in zip(mine, theirs, strict=True)]) / largest
-        assert far.max() < 1e-4 and far.mean() < 2e-7
+        # measured: 4.0e-5 at a single entry, whose gradients are rounding; a thousandth of that on average
+        assert far.max() < 6e-5 and far.mean() < 2e-7
 
 
 def test_average_is_of_the_weights_after_each_step(make_trainer):
@@ -697,3 +698,16 @@ def test_times_of_a_batch_lie_evenly(make_trainer, size, T):
 def test_min_snr_must_be_positive():
     with pytest.raises(ValueError, match="min_snr must be positive, or None for no weights, got 0"):
         TrainConfig(min_snr=0.0)
+
+
+def test_a_run_older_than_some_settings_goes_on_as_it_began(make_trainer, run_of, same_run, tmp_path):
+    old = dict(optimizer="adamw", min_snr=None, even_times=False)
+    whole = train(make_trainer(64, **old), 8)
+    train(make_trainer(64, **old), 8, until=5).save(tmp_path)
+    tensors, metadata = trainer_module.checkpoint.read(tmp_path)
+    for setting in old:
+        del metadata["config"][setting]
+    trainer_module.checkpoint.write(tmp_path, tensors, metadata)
+    again = Trainer.load(tmp_path, whole.images)
+    assert again.config == whole.config
+    same_run(run_of(train(again, 8)), run_of(whole))
