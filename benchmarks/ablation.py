@@ -26,6 +26,8 @@ RUNS = {
     "base_seed_1": Run(seed=1),
     "adamw": Run(config={"optimizer": "adamw", "learning_rate": 2e-3}),  # the best of a few learning rates for it
     "independent_times": Run(config={"even_times": False}),
+    "no_weights": Run(config={"min_snr": None}),
+    "no_labels": Run(network={"num_classes": None}),
     "eps": Run(network={"target": "eps"}),
     "linear": Run(schedule="linear"),
     "eps_linear": Run(network={"target": "eps"}, schedule="linear"),
@@ -35,7 +37,6 @@ RUNS = {
     "patch_1": Run(network={"patch": 1}),
     "channels_24": Run(network={"channels": 24}),
     "channels_48": Run(network={"channels": 48}),
-    "labels": Run(network={"num_classes": 10}),
     "base_again": Run(),  # the first once more: what the machine alone changes
 }
 
@@ -51,7 +52,7 @@ def measure(budget: Budget, train: Images, test: Images) -> dict[str, Any]:
             networks["raw_weights"] = trainer.model.eval()
         for row, network in networks.items():
             labels = trainer.model.num_classes is not None
-            samples = draw(network, trainer.schedule, budget.many, steps=budget.steps, labels=labels)
+            samples = draw(network, trainer.schedule, budget.many, steps=budget.steps, eta=budget.eta, labels=labels)
             images = trainer.update * trainer.config.batch_size
             rows[row] = {
                 "updates": trainer.update,
@@ -65,6 +66,7 @@ def measure(budget: Budget, train: Images, test: Images) -> dict[str, Any]:
         "seconds": budget.ablation_seconds,
         "samples": budget.many,
         "steps": budget.steps,
+        "eta": budget.eta,
         "real": len(real),
         "images": train.name,
         "perfect": asdict(quality(perfect[: budget.many], real)),

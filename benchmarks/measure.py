@@ -32,7 +32,7 @@ class Budget:
     seconds         of training for each network
     marks           seconds at which a run is looked at on the way
     own             training budgets of our own network, each a run of its own
-    samples, steps  images drawn to judge a network, and DDIM steps for them
+    samples, steps, eta    images drawn to judge a network, and DDIM's steps and fresh noise for them
     many            images drawn for the number of sampling steps and for the ablation, where differences are small
     ablation_seconds, runs    of training for each run of the ablation, and which runs, of ablation.RUNS; all if empty
     perfect         test images that stand in for a perfect model; the others are measured against
@@ -48,6 +48,7 @@ class Budget:
     own: tuple[float, ...] = (60, 180)
     samples: int = 256
     steps: int = 20
+    eta: float = 1.0
     many: int = 500
     ablation_seconds: float = 90
     runs: tuple[str, ...] = ()

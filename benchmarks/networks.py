@@ -16,28 +16,32 @@ from torch.utils.flop_counter import FlopCounterMode
 from diffnotes import UNet
 
 NAMES = ("ours", "course", "ours_like_course", "large", "ours_like_large", "ddpm_pytorch")
-OURS = dict(channels=32, multipliers=(1, 2), blocks=1, patch=2, target="v")  # the network of chapter 9
+OURS = dict(channels=32, multipliers=(1, 2), blocks=1, patch=2, num_classes=10, target="v")  # the network of chapter 9
 TWINS = {"course": "ours_like_course", "large": "ours_like_large"}  # the peer, and our U-Net in its layout
 
 
 class Peer(nn.Module):
     """Someone else's network, called like ours. Times run over 1..T here and over 0..T-1 there."""
 
-    num_classes = None
-
-    def __init__(self, network: nn.Module, target: str) -> None:
+    def __init__(self, network: nn.Module, target: str, num_classes: int | None = None) -> None:
         super().__init__()
-        self.network, self.target, self.settings = network, target, {}
+        self.network, self.target, self.num_classes, self.settings = network, target, num_classes, {}
+        # the course tells the label as four more channels, each of one value; the last label is our "no label"
+        self.label = None if num_classes is None else nn.Embedding(num_classes + 1, 4)
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """The prediction for x_t (B, 1, H, W) at times t (B,), of x_t's shape."""
-        answer = self.network(x_t, t - 1)
+        """The prediction for x_t (B, 1, H, W) at times t (B,), of x_t's shape. y: labels (B,), if it was made for them."""
+        told = x_t
+        if self.label is not None:
+            said = torch.full_like(t, self.label.num_embeddings - 1) if y is None else y
+            told = torch.cat([x_t, self.label(said)[:, :, None, None].expand(-1, -1, *x_t.shape[-2:])], dim=1)
+        answer = self.network(told, t - 1)
         return getattr(answer, "sample", answer)  # diffusers wraps the tensor
 
 
-def ours(target: str = "v") -> UNet:
-    """The network of chapter 9."""
-    return UNet(**{**OURS, "target": target})
+def ours(target: str = "v", num_classes: int | None = 10) -> UNet:
+    """The network of chapter 9, which knows labels."""
+    return UNet(**{**OURS, "target": target, "num_classes": num_classes})
 
 
 def ours_like_course(target: str = "eps") -> UNet:
@@ -53,6 +57,11 @@ def ours_like_large(target: str = "eps") -> UNet:
 def course(target: str = "eps") -> Peer:
     """diffusers' UNet2DModel as the Hugging Face diffusion course builds it for MNIST (unit 1, 'from scratch')."""
     return _diffusers((32, 64, 64), (False, True, True), target)
+
+
+def course_labels(target: str = "eps") -> Peer:
+    """The same with labels, as the course builds it in unit 2 ('class-conditioned')."""
+    return _diffusers((32, 64, 64), (False, True, True), target, num_classes=10)
 
 
 def large(target: str = "eps") -> Peer:
@@ -78,19 +87,19 @@ def ddpm_pytorch(target: str = "v") -> Peer:
     return Peer(Unet(dim=64, dim_mults=(1, 2, 4), channels=1), target)
 
 
-def _diffusers(widths: tuple[int, ...], attend: tuple[bool, ...], target: str) -> Peer:
+def _diffusers(widths: tuple[int, ...], attend: tuple[bool, ...], target: str, num_classes: int | None = None) -> Peer:
     from diffusers import UNet2DModel
 
     network = UNet2DModel(
         sample_size=28,
-        in_channels=1,
+        in_channels=1 if num_classes is None else 1 + 4,
         out_channels=1,
         layers_per_block=2,
         block_out_channels=widths,
         down_block_types=["AttnDownBlock2D" if yes else "DownBlock2D" for yes in attend],
         up_block_types=["AttnUpBlock2D" if yes else "UpBlock2D" for yes in reversed(attend)],
     )
-    return Peer(network, target)
+    return Peer(network, target, num_classes)
 
 
 def build(name: str) -> nn.Module:

@@ -18,15 +18,17 @@ TITLES = {
     "ours_like_large": "diffnotes, laid out like 96 channels",
     "ddpm_pytorch": "denoising-diffusion-pytorch",
     "course_our_recipe": "diffusers, course, in our recipe",
+    "ours_no_labels": "diffnotes, without labels",
     "ours_eps_linear": "diffnotes, ε and linear schedule",
     "perfect": "MNIST itself",
 }
 RECIPES = {
-    "ours": "ours: v, cosine, {optimizer}",
-    "course": "the course's (unit 2): ε, cosine, Adam 1e-3, batch 128",
+    "ours": "ours: v, cosine, {optimizer}, labels",
+    "course": "the course's (unit 2): ε, cosine, Adam 1e-3, batch 128, labels",
     "ddpm_pytorch": "its defaults: weighted v, sigmoid, Adam 8e-5, EMA 0.995",
     "large": "the course's (unit 1): ε, cosine, AdamW 4e-4, batch 64",
-    "course_our_recipe": "ours: v, cosine, {optimizer}",
+    "course_our_recipe": "ours: v, cosine, {optimizer}, labels",
+    "ours_no_labels": "ours, but without labels",
     "ours_eps_linear": "ours, but ε and the linear schedule",
 }
 OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
@@ -36,6 +38,8 @@ ABLATION = {
     "raw_weights": "sampled from the weights, not from their average",
     "adamw": "AdamW in place of Muon",
     "independent_times": "each time of a batch drawn by itself",
+    "no_weights": "the loss not weighted",
+    "no_labels": "not told the labels",
     "eps": "target ε in place of v",
     "linear": "linear schedule in place of cosine",
     "eps_linear": "ε and linear: the derivation's own choices",
@@ -45,7 +49,6 @@ ABLATION = {
     "patch_1": "pixels not folded",
     "channels_24": "24 channels",
     "channels_48": "48 channels",
-    "labels": "told the labels, and asked for 0 to 9 in turn",
     "base_again": "as it is, once more at the end",
 }
 SECTIONS = ("quality", "steps", "ablation", "throughput", "cost", "sampling", "start", "gpu")
@@ -187,12 +190,13 @@ def _quality(data: dict[str, Any]) -> str:
 ## Quality after so many seconds
 
 A reader of chapter 9 has three minutes. So every network starts from random weights, on the same MNIST, and gets the same
-seconds of training; time for anything else does not count. Then each draws {data["samples"]} digits from the same initial
-noise in {data["steps"]} deterministic DDIM steps, through the same sampler, and a classifier that none of them has seen
-looks at them. Its features of the samples are compared with those of {data["real"]:,} test images: the Fréchet distance
-(0 is best), the share of samples that it recognises with more than 95 % certainty, the share of samples that lie among
-real images (precision), and the share of real images that lie among samples (recall). The last row shows what real
-handwriting gets, from as many images: no row can be expected to do better.
+seconds of training; time for anything else does not count. Then each draws {data["samples"]} digits from the same noise
+in {data["steps"]} DDIM steps with η = {data["eta"]:g}, through the same sampler (0 to 9 in turn, where the network was told
+the labels in its training), and a classifier that none of them has seen looks at them. Its features of the samples are
+compared with those of {data["real"]:,} test images: the Fréchet distance (0 is best), the share of samples that it
+recognises with more than 95 % certainty, the share of samples that lie among real images (precision), and the share of
+real images that lie among samples (recall). The last row shows what real handwriting gets, from as many images: no row can
+be expected to do better.
 
 {_table(head, rows)}
 
@@ -314,10 +318,10 @@ def _ablation(data: dict[str, Any]) -> str:
 ## What each choice is worth
 
 The run of chapter 9 makes many choices. Here each of some is taken back, one at a time: the same images, {data["seconds"]:g}
-seconds of training from random weights on all cores, then {data["samples"]} digits in {data["steps"]} deterministic DDIM
-steps. So a change that makes an update dearer pays for it in updates. The run as it is stands there three times: first of
-all, with another seed, and once more at the very end. How far these lie apart is what this machine and chance do on
-their own.
+seconds of training from random weights on all cores, then {data["samples"]} digits, 0 to 9 in turn, in {data["steps"]}
+DDIM steps with η = {data["eta"]:g}. So a change that makes an update dearer pays for it in updates. The run as it is stands
+there three times: first of all, with another seed, and once more at the very end. How far these lie apart is what this
+machine and chance do on their own.
 
 {_table(head, rows)}
 
@@ -330,8 +334,8 @@ whichever is larger). By that rule {f"these are worse: {_order(worse)}" if worse
 
 **What it does not mean.** Every row is one run. {data["seconds"]:g} seconds favour what is quick: more channels, whole
 pixels and large batches have their best time after the end of this table. The learning rate was chosen for the run as it
-is, and for AdamW from a few; the other rows keep it. And the network that was told the labels had an easier question: its
-digits come in equal shares because it was asked for them.
+is, and for AdamW from a few; the other rows keep it. And the network that was not told the labels has the harder question:
+it must choose what to draw.
 """
 
 

@@ -134,7 +134,13 @@ def measure(options: argparse.Namespace) -> None:
     perfect, real = metrics.held_out(test, min(options.number, len(test) // 2))
     print(f"real images: {metrics.quality(perfect, real)}")
     samples = metrics.draw(
-        model, schedule, options.number, steps=options.steps, labels=options.labels, seed=options.seed
+        model,
+        schedule,
+        options.number,
+        steps=options.steps,
+        eta=options.eta,
+        labels=options.labels,
+        seed=options.seed,
     )
     print(f"samples:     {metrics.quality(samples, real)}")
 
@@ -209,7 +215,8 @@ def _parser() -> argparse.ArgumentParser:
         "--data", default="auto", choices=["auto", "mnist", "digits"], help="the test images to measure against"
     )
     p.add_argument("--number", type=int, default=2000, help="how many digits")
-    p.add_argument("--steps", type=int, default=50, help="sampling steps (DDIM without noise)")
+    p.add_argument("--steps", type=int, default=50, help="sampling steps (DDIM)")
+    p.add_argument("--eta", type=float, default=0.0, help="of DDIM: 0 deterministic, 1 like DDPM")
     p.add_argument("--labels", action="store_true", help="ask for the digits 0 to 9 in turn")
     p.add_argument("--seed", type=int, default=0, help="decides the noise")
     return parser

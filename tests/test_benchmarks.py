@@ -185,6 +185,20 @@ def test_a_peer_counts_its_times_from_0_and_is_unwrapped():
     assert peer.target == "eps"
 
 
+def test_the_course_tells_the_label_as_four_more_channels():
+    class Network(nn.Module):
+        def forward(self, x: Tensor, t: Tensor) -> Tensor:
+            return x
+
+    peer = networks.Peer(Network(), "eps", num_classes=10)
+    x_t, t = torch.randn(2, 1, 3, 3), torch.tensor([1, 1000])
+    told = peer(x_t, t, torch.tensor([7, 2]))
+    assert told.shape == (2, 5, 3, 3) and torch.equal(told[:, :1], x_t)
+    assert torch.equal(told[:, 1:, 1, 2], peer.label.weight[[7, 2]])
+    assert torch.equal(peer(x_t, t), peer(x_t, t, torch.tensor([10, 10])))
+    assert networks.course_labels().network.conv_in.in_channels == 5
+
+
 def test_the_same_name_builds_the_same_network():
     first, second = networks.build("ours"), networks.build("ours")
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
@@ -277,7 +291,7 @@ print(json.dumps(quality.measure(budget, load_images("auto", "train"), few)))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout.splitlines()[-1])
-    assert data["curves"].keys() == {"ours", "course", "course_our_recipe", "ours_eps_linear"}
+    assert data["curves"].keys() == {"ours", "course", "course_our_recipe", "ours_no_labels", "ours_eps_linear"}
     assert len(data["curves"]["ours"]) == 2 and all(point["updates"] >= 1 for point in data["curves"]["course"])
     worst = min(points[-1]["frechet"]["value"] for points in data["curves"].values())
     assert data["perfect"]["frechet"]["value"] < worst
@@ -343,13 +357,13 @@ def test_the_ablation_changes_one_thing_at_a_time():
 
 
 def test_ablation():
-    budget = replace(TINY, runs=("base", "eps_linear", "labels", "base_again"))
+    budget = replace(TINY, runs=("base", "eps_linear", "no_labels", "base_again"))
     data = ablation.measure(budget, *few_images())
-    assert list(data["rows"]) == ["base", "raw_weights", "eps_linear", "labels", "base_again"]
-    base, raw, labels = (data["rows"][name] for name in ("base", "raw_weights", "labels"))
-    assert base["updates"] == raw["updates"] >= 1 and labels["parameters"] == base["parameters"] + 11 * 4 * 32
+    assert list(data["rows"]) == ["base", "raw_weights", "eps_linear", "no_labels", "base_again"]
+    base, raw, without = (data["rows"][name] for name in ("base", "raw_weights", "no_labels"))
+    assert base["updates"] == raw["updates"] >= 1 and without["parameters"] == base["parameters"] - 11 * 4 * 32
     assert base["images_per_second"] == pytest.approx(base["updates"] * TrainConfig().batch_size / base["seconds"])
-    assert "told the labels" in report._ablation(data) and "24 channels" not in report._ablation(data)
+    assert "not told the labels" in report._ablation(data) and "24 channels" not in report._ablation(data)
 
 
 def test_the_sigmoid_schedule():

@@ -15,6 +15,7 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 import threadpoolctl
+import torch
 
 from diffnotes.book import plots
 from diffnotes.book.live import LivePlot, png, show_widget
@@ -77,7 +78,8 @@ def release_idle_threads() -> None:
 
 class Dashboard:
     """Trains `trainer` until it has had `seconds` of training, and shows the loss, the speed, the time left and digits
-    drawn with the averaged weights every `grid_every` seconds. When it ends or is stopped, the run is saved to `folder`.
+    drawn with the averaged weights every `grid_every` seconds, 0 to 9 and again if the network knows labels. When it ends
+    or is stopped, the run is saved to `folder`.
 
     It starts by itself. Stop keeps everything; Resume goes on; when the budget is spent, the button offers a minute more."""
 
@@ -88,7 +90,7 @@ class Dashboard:
             raise ValueError(f"seconds must be positive, got {seconds}")
         self.trainer, self.seconds, self.folder = trainer, seconds, Path(folder)
         self.grid_every, self.steps = grid_every, steps
-        self.x_T = initial_noise(seed=0, batch=16)
+        self.x_T = initial_noise(seed=0, batch=20)
         self._last_redraw = self._last_grid = -1e9
 
         self.button = widgets.Button(description="Stop", layout={"width": "150px"})
@@ -188,9 +190,10 @@ class Dashboard:
             )
 
     def _draw_digits(self) -> None:
-        x_T = self.x_T.to(self.trainer.accelerator.device)
-        *_, last = ddim_sample(self.trainer.ema.model, self.trainer.schedule, x_T, steps=self.steps)
-        self.grid.value = png(grid_image(last.x_t, columns=4))
+        model, x_T = self.trainer.ema.model, self.x_T.to(self.trainer.accelerator.device)
+        y = None if model.num_classes is None else torch.arange(len(x_T), device=x_T.device) % model.num_classes
+        *_, last = ddim_sample(model, self.trainer.schedule, x_T, steps=self.steps, y=y)
+        self.grid.value = png(grid_image(last.x_t, columns=5))
 
     def _fallback(self) -> str:
         state = self.trainer.history[-1] if self.trainer.history else None

@@ -160,14 +160,23 @@ def held_out(images: Pictures, number: int = 2000, seed: int = 0) -> tuple[Pictu
 
 
 def draw(
-    model: Denoiser, schedule: Schedule, number: int, *, steps: int = 50, labels: bool = False, seed: int = 0
+    model: Denoiser,
+    schedule: Schedule,
+    number: int,
+    *,
+    steps: int = 50,
+    eta: float = 0.0,
+    labels: bool = False,
+    seed: int = 0,
 ) -> Pictures:
-    """Samples to measure: (number, 1, 28, 28) from DDIM without noise, a hundred at a time. With labels, the digits 0 to 9
-    in turn, for a model that knows them. Image i depends on the seed and on i only."""
+    """Samples to measure: (number, 1, 28, 28) from DDIM, a hundred at a time; eta = 0 without fresh noise, eta = 1 with
+    that of DDPM. With labels, the digits 0 to 9 in turn, for a model that knows them. Image i depends on the seed and on i
+    only."""
     x_T, y = initial_noise(seed, number), torch.arange(number) % 10
     ends = []
     for i in range(0, number, 100):
         part = slice(i, i + 100)
-        *_, last = ddim_sample(model, schedule, x_T[part], steps=steps, y=y[part] if labels else None)
+        asked = y[part] if labels else None
+        *_, last = ddim_sample(model, schedule, x_T[part], steps=steps, eta=eta, y=asked, generator=seed + i)
         ends.append(last.x_t)
     return torch.cat(ends)
