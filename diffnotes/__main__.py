@@ -101,13 +101,15 @@ def train(options: argparse.Namespace) -> None:
 
 
 def sample(options: argparse.Namespace) -> None:
-    """Draw digits from a saved run into one picture."""
+    """Draw digits from a saved run, or from the weights that come with the package ("mnist"), into one picture."""
     from diffnotes.training.grid import grid_image
 
     if options.number < 1:
         raise ValueError(f"--number must be at least 1, got {options.number}")
-    model, schedule = load_model(options.run_folder)
-    y = None if options.label is None else torch.full((options.number,), options.label)
+    model, schedule = _network(options.run_folder)
+    y = torch.arange(options.number) % 10 if options.labels else None
+    if options.label is not None:
+        y = torch.full((options.number,), options.label)
     x_T = initial_noise(options.seed, options.number)
     if options.sampler == "ddim":
         frames = ddim_sample(
@@ -118,7 +120,7 @@ def sample(options: argparse.Namespace) -> None:
     for frame in tqdm(frames, total=(options.steps or schedule.T) + 1, unit="step"):
         last = frame
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    grid_image(last.x_t, scale=3).save(options.out)
+    grid_image(last.x_t, columns=10 if options.labels else None, scale=3).save(options.out)
     print(f"{options.number} digits saved to {options.out}")
 
 
@@ -128,8 +130,7 @@ def measure(options: argparse.Namespace) -> None:
 
     if options.number < 10:
         raise ValueError(f"--number must be at least 10, got {options.number}")
-    is_ours = options.run_folder == "mnist" and not Path("mnist").exists()
-    model, schedule = load_pretrained("mnist") if is_ours else load_model(options.run_folder)
+    model, schedule = _network(options.run_folder)
     test = load_images(options.data, "test").x
     perfect, real = metrics.held_out(test, min(options.number, len(test) // 2))
     print(f"real images: {metrics.quality(perfect, real)}")
@@ -143,6 +144,11 @@ def measure(options: argparse.Namespace) -> None:
         seed=options.seed,
     )
     print(f"samples:     {metrics.quality(samples, real)}")
+
+
+def _network(name: str) -> tuple[UNet, Schedule]:
+    """Network and schedule of the run in folder `name`; "mnist", where there is no such folder: those of the package."""
+    return load_pretrained("mnist") if name == "mnist" and not Path("mnist").exists() else load_model(name)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -197,13 +203,15 @@ def _parser() -> argparse.ArgumentParser:
 
     p = commands.add_parser("sample", help="draw digits from a run", description=sample.__doc__, formatter_class=both)
     p.set_defaults(run=sample)
-    p.add_argument("run_folder", metavar="RUN", help="folder of the run")
+    p.add_argument("run_folder", metavar="RUN", help='folder of the run, or "mnist" for the weights of the package')
     p.add_argument("--out", type=Path, default=Path("samples.png"), help="the picture to write")
     p.add_argument("--number", type=int, default=64, help="how many digits")
     p.add_argument("--sampler", default="ddim", choices=["ddim", "ddpm"], help="the sampler")
     p.add_argument("--steps", type=int, default=50, help="sampling steps")
     p.add_argument("--eta", type=float, default=0.0, help="of DDIM: 0 deterministic, 1 like DDPM")
-    p.add_argument("--label", type=int, help="draw this digit (a run trained with --labels)")
+    asked = p.add_mutually_exclusive_group()
+    asked.add_argument("--label", type=int, help="draw this digit (a run trained with --labels)")
+    asked.add_argument("--labels", action="store_true", help="draw 0 to 9 in turn, ten in a row (likewise)")
     p.add_argument("--seed", type=int, default=0, help="decides the noise")
 
     p = commands.add_parser(

@@ -23,10 +23,17 @@ TRAIN_DEFAULTS = {
     "--learning-rate": "0.003", "--warmup": "100", "--label-dropout": "0.1",
     "--ema-decay": "0.998", "--precision": "auto", "--seed": "0", "--updates": "None",
 }  # fmt: skip
-MEASURE_DEFAULTS = {"--data": "auto", "--number": "2000", "--steps": "50", "--labels": "False", "--seed": "0"}
+MEASURE_DEFAULTS = {
+    "--data": "auto",
+    "--number": "2000",
+    "--steps": "50",
+    "--eta": "0.0",
+    "--labels": "False",
+    "--seed": "0",
+}
 SAMPLE_DEFAULTS = {
     "--out": "samples.png", "--number": "64", "--sampler": "ddim", "--steps": "50", "--eta": "0.0", "--label": "None",
-    "--seed": "0",
+    "--labels": "False", "--seed": "0",
 }  # fmt: skip
 
 
@@ -277,9 +284,22 @@ def test_digit_of_a_picture_does_not_depend_on_how_many_there_are(run):
     assert np.abs(one.astype(int) - many[: 3 * 28, : 3 * 28]).max() <= 1  # a grey value: batches are summed differently
 
 
-@pytest.mark.parametrize("how", [["--label", "7"], ["--sampler", "ddpm"], ["--eta", "1"], ["--steps", "4"]])
+@pytest.mark.parametrize(
+    "how", [["--label", "7"], ["--sampler", "ddpm"], ["--eta", "1"], ["--steps", "4"]]
+)
 def test_every_option_of_sample_changes_the_picture(run, how):
     assert (picture(run, "--number", "4") != picture(run, "--number", "4", *how)).any()
+
+
+def test_labels_in_turn_are_ten_in_a_row(run):
+    together = picture(run, "--number", "20", "--labels")
+    assert together.shape == (3 * (30 * 2 - 2), 3 * (30 * 10 - 2))
+    first_three = picture(run, "--number", "4", "--label", "3")[3 * 30 :, 3 * 30 :]  # number 3 of the noises
+    assert np.abs(together[: 3 * 28, 3 * 90 : 3 * 118].astype(int) - first_three).max() <= 1
+
+
+def test_sample_knows_the_weights_of_the_package_by_name():
+    assert picture("mnist", "--number", "1").any()
 
 
 def test_sample_uses_the_average_and_not_the_last_weights(run):
@@ -330,7 +350,7 @@ def test_measure_tells_the_quality_of_samples_beside_that_of_real_images(run, ca
     assert samples == f"samples:     {metrics.quality(drawn, others)}"
 
 
-@pytest.mark.parametrize("how", [["--labels"], ["--seed", "5"], ["--steps", "4"]])
+@pytest.mark.parametrize("how", [["--labels"], ["--seed", "5"], ["--steps", "4"], ["--eta", "1"]])
 def test_every_option_of_measure_changes_the_samples(run, how, capsys, monkeypatch):
     monkeypatch.setattr(
         metrics, "quality", lambda x, real: f"{x.double().sum():.9f}"

@@ -170,6 +170,10 @@ KERNEL_IS_IDLE = """() => {
     const panel = window.jupyterapp?.shell.currentWidget, kernel = panel?.sessionContext?.session?.kernel;
     return panel?.sessionContext?.isReady && kernel?.connectionStatus === 'connected' && kernel?.status === 'idle';
 }"""
+ALL_IS_TRUSTED = """() => {
+    const cells = [...window.jupyterapp.shell.currentWidget.content.model.cells];
+    return cells.every(cell => cell.type !== 'code' || cell.trusted);
+}"""
 RUN_IS_OVER = """panel => {
     const cells = [...document.querySelectorAll(panel + ' .jp-CodeCell')];
     const prompts = cells.map(cell => cell.querySelector('.jp-InputPrompt').textContent.trim());
@@ -237,6 +241,14 @@ class Notebook:
     def command(self, name: str) -> None:
         """Execute one of JupyterLab's commands, without waiting for what it starts."""
         self.page.evaluate("name => { window.jupyterapp.commands.execute(name); }", name)
+
+    def trust(self) -> None:
+        """Let the stored outputs do everything, scripts and widgets too."""
+        self.command("notebook:trust")
+        dialog = self.page.locator(".jp-Dialog")
+        dialog.locator("button.jp-mod-accept").click()
+        dialog.wait_for(state="detached")
+        self.page.wait_for_function(ALL_IS_TRUSTED, timeout=PATIENCE)
 
     def cell(self, text: str) -> Locator:
         """The code cell with `text` in its source."""

@@ -2,9 +2,6 @@
 
 import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 
 import nbformat
@@ -17,8 +14,12 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_run_all(name: str, open_notebook: Callable[[str], Notebook]) -> None:
+def test_a_notebook_as_its_reader_meets_it(name: str, open_notebook: Callable[[str], Notebook]) -> None:
+    """First as cloned: JupyterLab then shows no scripts and no widgets. Then trusted, and then run."""
     notebook = open_notebook(name)
+    assert notebook.trouble() == []
+    notebook.trust()
+    assert notebook.trouble() == []
     notebook.run_all()
     trouble = notebook.trouble()
     if os.environ.get("CI") != "true":  # for whoever wants to look: .artifacts/<notebook>-01.png and so on
@@ -26,24 +27,6 @@ def test_run_all(name: str, open_notebook: Callable[[str], Notebook]) -> None:
     assert trouble == []
     for slider in notebook.panel.get_by_role("slider").all():
         expect(slider).to_have_accessible_name(re.compile(r"\S"))
-
-
-@pytest.mark.parametrize("trusted", [False, True], ids=["as-cloned", "trusted"])
-@pytest.mark.parametrize("name", NAMES)
-def test_stored_outputs(name: str, trusted: bool, server: Server, open_notebook: Callable[[str], Notebook]) -> None:
-    """JupyterLab shows less of a notebook that the reader has not yet trusted: no scripts, and no widgets."""
-    path = f"stored-{'trusted' if trusted else 'as-cloned'}-{name}"
-    shutil.copy(NOTEBOOKS / name, server.root / path)
-    if trusted:
-        trust(server, path)
-    notebook = open_notebook(path)
-    assert notebook.trouble() == []
-
-
-def trust(server: Server, path: str) -> None:
-    """Mark the notebook as one whose outputs may do everything."""
-    command = [sys.executable, "-m", "jupyter", "trust", str(server.root / path)]
-    subprocess.run(command, env=server.environment, check=True, capture_output=True)
 
 
 WIDGET = {"version_major": 2, "version_minor": 0, "model_id": "0" * 32}
@@ -78,8 +61,8 @@ def test_trouble_is_found(server: Server, open_notebook: Callable[[str], Noteboo
         for part in BROKEN.values()
     ]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), server.root / "broken.ipynb")
-    trust(server, "broken.ipynb")
     notebook = open_notebook("broken.ipynb")
+    notebook.trust()
     notebook.panel.get_by_text("Error displaying widget").wait_for()
     found = notebook.trouble()
     assert [said for said in BROKEN if not any(line.startswith(said) for line in found)] == []
