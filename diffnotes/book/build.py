@@ -1,7 +1,7 @@
 """Run notebooks at the full budget and store their outputs, as readers without a kernel will see them: make book.
 
-Each notebook runs in a folder of its own, so that it finds no runs of an earlier chapter: what is stored comes from the
-model that ships with the package. Real MNIST is needed. A widget's view is taken out where a picture stands behind it,
+Each notebook runs in a folder of its own, so that it finds no runs of an earlier chapter and no solved exercises: what is
+stored comes from the model that ships with the package. Real MNIST is needed. A widget's view is taken out where a picture stands behind it,
 and the notebook's metadata record what it was run with.
 """
 
@@ -30,6 +30,7 @@ def build(path: Path) -> float:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(path, folder)
+        os.environ["DIFFNOTES_PROGRESS"] = folder  # a reader who has solved nothing yet
         NotebookClient(
             notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": folder}}
         ).execute()

@@ -115,6 +115,7 @@ def jupyter_lab(folder: Path) -> Iterator[Server]:
         "IPYTHONDIR": str(folder / "ipython"),
         "JUPYTER_TOKEN": token,
         "DIFFNOTES_RUNS": str(runs),
+        "DIFFNOTES_PROGRESS": str(folder / "progress"),
         "DIFFNOTES_BUDGET": "ci",
         "OMP_NUM_THREADS": "1",  # beside a browser and a server, two threads mostly wait for each other
     }

@@ -1,0 +1,377 @@
+"""The exercises answer: right; wrong, with a case and the meaning of the mistake; not tried yet. They never get in the way."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sympy as sp
+import torch
+
+from diffnotes.book import check, exercises
+from diffnotes.book.chapters import CHAPTERS
+from diffnotes.book.exercises import EXERCISES, progress
+from diffnotes.book.exercises.kinds import Break, Build, Derive, Predict, show
+from diffnotes.book.scan import FOLDER, markdown_cells, tags
+from diffnotes.book.symbols import abar, abar_prev, abar_s, alpha, x_t
+
+BREAKS = {  # wrong values, each with words of the message that is meant for it
+    "01.4": [
+        ((0, 2, 0, 0.4), "brings you to about nine"),
+        ((-2, 0.4, 2, 2), "exchange the two bells"),
+        ((-2, 1, 2, 1), "With equal widths"),
+        ((0, 1.2, 1, 1), "Not ten times yet"),
+    ],
+    "02.2": [
+        ((0.5, 0, 0.5), "not half of it yet"),
+        ((1e-6, 1e-6, 1 - 2e-6), "As long as every state can be drawn"),
+    ],
+    "03.3": [
+        (((1, 2, 2), (0, 2, 1)), "still the larger one"),
+        (((0, 0, 0), (0, 0, 0)), "The two agree here"),
+    ],
+    "04.3": [(0.02, "warning is still there"), (0.2, "none at 0.01 less either")],
+    "05.5": [(0, "A single image"), (0.5, "Narrower"), (1, "Just at the border")],
+}
+JUNK = [
+    "x",
+    "",
+    -0.5,
+    True,
+    10**400,
+    float("nan"),
+    object(),
+    [],
+    {},
+    (77.5,),
+    sp.Symbol("(77.5)"),
+    (1, "2"),
+    [[1], [2]],
+    torch.ones(2, 3),
+    torch.ones(1, dtype=torch.complex64),
+    torch.tensor(float("inf")),
+    np.array(["a"]),
+    np.array([alpha, alpha]),
+    sp.nan,
+    sp.Eq(x_t, 1),
+    sp.MatrixSymbol("M", 2, 2),
+    sp.Function("f")(alpha),
+    lambda: 0,
+    lambda *given: "x",
+    lambda *given: 1j,
+    lambda *given: np.array(["a", "b"]),
+    lambda *given: torch.ones(4, dtype=torch.complex64),
+    lambda *given: (1, [2, 3]),
+    lambda *given: given[0],
+    len,
+]
+
+
+def of_kind(kind: type) -> list[str]:
+    return [tag for tag, exercise in EXERCISES.items() if isinstance(exercise, kind)]
+
+
+@pytest.fixture(autouse=True)
+def shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[exercises.Shown]:
+    """What is displayed; and what is solved is kept in a folder of the test's own."""
+    found: list[exercises.Shown] = []
+    monkeypatch.setenv("DIFFNOTES_PROGRESS", str(tmp_path / "progress"))
+    monkeypatch.setattr(exercises, "display", found.append)
+    return found
+
+
+# -- wrong answers ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tag", "number"),
+    [(tag, i) for tag in of_kind(Derive) + of_kind(Build) for i in range(len(EXERCISES[tag].mistakes))],
+)
+def test_a_typical_mistake_is_told_what_it_means_with_a_case(tag: str, number: int):
+    mistake = EXERCISES[tag].mistakes[number]
+    verdict = exercises.judge(tag, mistake.answer)
+    assert (verdict.state, verdict.words) == ("wrong", mistake.means)
+    case, mine, book = verdict.rows
+    assert case[0] == "for" and mine[0].startswith("your ") and book[0].startswith("the book's") and mine[1] != book[1]
+
+
+@pytest.mark.parametrize("tag", of_kind(Predict))
+def test_one_option_is_right_and_each_other_is_told_why_not(tag: str):
+    options = EXERCISES[tag].options
+    verdicts = {letter: exercises.judge(tag, letter) for letter in options}
+    right = [letter for letter, verdict in verdicts.items() if verdict.state == "right"]
+    assert len(right) == 1 and verdicts[right[0]].rows
+    for letter, verdict in verdicts.items():
+        assert verdict.words == options[letter]
+        assert letter in right or not verdict.rows  # the numbers would give it away
+    assert exercises.judge(tag, f" ({right[0].upper()})").state == "right"
+
+
+@pytest.mark.parametrize(("tag", "value", "words"), [(tag, *wrong) for tag, found in BREAKS.items() for wrong in found])
+def test_a_value_that_does_not_break_it_is_told_why(tag: str, value: object, words: str):
+    verdict = exercises.judge(tag, value)
+    assert verdict.state == "wrong" and words in verdict.words and verdict.rows
+
+
+def test_every_exercise_knows_at_least_two_wrong_answers():
+    known = {tag: len(EXERCISES[tag].mistakes) for tag in of_kind(Derive) + of_kind(Build)}
+    known |= {tag: len(EXERCISES[tag].options) - 1 for tag in of_kind(Predict)}
+    known |= {tag: len(BREAKS[tag]) for tag in of_kind(Break)}
+    assert known.keys() == EXERCISES.keys() and min(known.values()) >= 2
+
+
+def test_an_unknown_mistake_gets_a_case_and_a_hint():
+    verdict = exercises.judge("01.2", alpha)
+    assert "for" in dict(verdict.rows) and "there is a hint below" in verdict.words
+
+
+def test_the_case_shows_both_values_at_one_point():
+    case, mine, book = (value for _, value in exercises.judge("01.2", abar).rows)
+    at = {name: float(number) for name, number in re.findall(r"(\S+) = ([\d.]+)", case)}
+    assert float(mine) == pytest.approx(at["ᾱ_t"], rel=1e-3)
+    assert float(book) == pytest.approx((1 - at["α_t"]) * (1 - at["ᾱ_{t-1}"]) / (1 - at["ᾱ_t"]), rel=1e-2)
+
+
+def test_of_a_large_table_the_entry_that_is_furthest_off_is_shown():
+    def one_entry_off(q):
+        table = q.joint.astype(float)
+        table[1, 0, 1, 1] += 0.5
+        return table
+
+    _, (name, mine), (_, book) = exercises.judge("03.2", one_entry_off).rows
+    assert name == "your function at [1, 0, 1, 1]" and float(mine) == pytest.approx(float(book) + 0.5)
+
+
+# -- not tried yet ------------------------------------------------------------------------------------------------------
+
+
+def not_written(*given):
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("tag", EXERCISES)
+def test_an_exercise_that_was_not_tried_says_so_and_keeps_nothing(tag: str, shown):
+    for answer in (
+        None,
+        ...,
+        *([not_written, lambda *given: None, lambda *given: ...] if tag in of_kind(Build) else []),
+    ):
+        exercises.check(tag, answer)
+    assert all(f"Exercise {tag.removeprefix('0')} · Not tried yet." in repr(message) for message in shown)
+    assert not progress.file().exists()
+
+
+# -- answers of the wrong kind ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tag", EXERCISES)
+def test_no_answer_is_so_strange_that_it_raises(tag: str, shown):
+    for answer in JUNK:
+        exercises.check(tag, answer)
+    assert [message for message in shown if not repr(message).startswith("✗ Exercise ")] == []
+
+
+@pytest.mark.parametrize(
+    ("tag", "answer", "expected", "given"),
+    [
+        ("01.1", 3, 'one of "a", "b", "c", "d".', "the number 3"),
+        ("01.1", "e", "one of", "'e'"),
+        ("01.2", "1 - alpha", "a sympy expression in α_t, ᾱ_t, ᾱ_{t-1}.", "'1 - alpha'"),
+        ("01.2", alpha / 2.0, "sp.Rational(1, 2) for 0.5", "0.5*α_t"),
+        ("01.2", alpha * abar_s, "written with α_t, ᾱ_t, ᾱ_{t-1}", "ᾱ_s"),
+        ("01.2", alpha * sp.Symbol(r"\bar{\alpha}_{t}"), "even if its name is the same", "ᾱ_t"),
+        ("01.4", (0, 3, 0, 1), "the widths from 0.4 to 2", "(0, 3, 0, 1)"),
+        ("01.5", 1, "a function of y, a tensor", "the number 1"),
+        ("01.5", lambda y: y[:2], "a guess for each entry", "an array of shape (2,)"),
+        ("05.2", lambda witnesses: 1.0, "returns the mean and the variance", "the number 1"),
+    ],
+)
+def test_an_answer_of_the_wrong_kind_is_told_what_was_expected(tag: str, answer: object, expected: str, given: str):
+    verdict = exercises.judge(tag, answer)
+    assert verdict.headline == "This cannot be checked as it stands." and expected in verdict.words
+    assert given in dict(verdict.rows).values()
+
+
+def test_an_error_in_the_readers_function_is_shown_with_the_readers_line():
+    def rule(y):
+        return y / int("zero")
+
+    rows = dict(exercises.judge("01.5", rule).rows)
+    assert rows["your function raised"] == "ValueError: invalid literal for int() with base 10: 'zero'"
+    assert rows["in the line"] == 'return y / int("zero")'
+    assert rows["called with"].startswith("y = [")
+
+
+def test_a_function_of_other_arguments_is_told_so():
+    assert "TypeError" in dict(exercises.judge("01.5", lambda: 0).rows)["your function raised"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "near"),
+    [("05.9", "05.1, 05.2, 05.3, 05.4, 05.5"), ("5.2", "05.2"), (5.2, "05.2"), ("", "01.1"), (None, "01.1")],
+)
+def test_an_unknown_number_lists_near_ones(tag: object, near: str):
+    with pytest.raises(ValueError, match="tag must be the number of an exercise") as caught:
+        exercises.check(tag, None)
+    assert near in str(caught.value) and f"got {tag!r}" in str(caught.value)
+
+
+# -- right answers in other forms ---------------------------------------------------------------------------------------
+
+
+def test_a_derived_expression_may_be_written_in_any_form():
+    answer = 1 / (1 / (1 - abar_prev) + alpha / (1 - alpha))
+    assert exercises.judge("01.2", answer).headline == "Right, and sympy proves it."
+
+
+def test_where_sympy_is_at_a_loss_numbers_decide(monkeypatch: pytest.MonkeyPatch):
+    def at_a_loss(*given):
+        raise check.NoVerdict
+
+    monkeypatch.setattr(check, "identity", at_a_loss)
+    right = (1 - alpha) * (1 - abar_prev) / (1 - abar)
+    assert exercises.judge("01.2", right).headline == "Right: equal at 8 random points."
+    assert exercises.judge("01.2", right + sp.Rational(1, 1000)).state == "wrong"
+
+
+def test_a_function_may_work_in_place_and_in_float32():
+    def in_place(y):
+        return y.sign_().float()
+
+    assert exercises.judge("01.5", in_place).state == "right"
+
+
+def test_complex_numbers_are_not_cut_to_real_ones():
+    assert exercises.judge("01.5", lambda y: torch.complex(torch.sign(y), y)).state == "wrong"
+
+
+def test_what_needs_a_gradient_can_be_judged():
+    assert exercises.judge("01.5", lambda y: y.requires_grad_() * 2).state == "wrong"
+
+
+# -- what is shown ------------------------------------------------------------------------------------------------------
+
+
+def test_the_message_is_html_and_plain_text_and_says_the_state_in_words(shown):
+    exercises.check("01.2", sp.sqrt((1 - alpha) * (1 - abar_prev) / (1 - abar)))
+    (message,) = shown
+    assert repr(message).startswith("✗ Exercise 1.2 · Not right yet.\n  for: α_t = ")
+    assert "<b>✗ Exercise 1.2 · Not right yet.</b>" in message._repr_html_()
+    assert re.search('<th scope="row"[^>]*>your answer</th><td[^>]*><code>0.35', message._repr_html_())
+
+
+def test_slips_and_equations_in_a_message_are_links(shown):
+    exercises.check("01.2", sp.sqrt((1 - alpha) * (1 - abar_prev) / (1 - abar)))
+    exercises.check("01.4", (-2, 1, 2, 1))
+    exercises.check("01.1", "b")
+    html = "".join(message._repr_html_() for message in shown)
+    for link in ("90_errata_clinic.ipynb#A34", "#eq-1.15", "05_bayes_posterior.ipynb#eq-5.16"):
+        assert f'<a href="{link}">' in html
+
+
+def test_indices_are_set_low_and_names_in_code_are_left(shown):
+    exercises.check("01.2", alpha / (1 - abar_s))
+    exercises.check("02.3", 1)
+    exercises.check("05.1", "d")
+    html = "".join(message._repr_html_() for message in shown)
+    for words in ("ᾱ<sub>t-1</sub>", "α<sub>t</sub>", "β̃<sub>1</sub> = 0", "of log_p and log_q"):
+        assert words in html
+    assert "_{" not in html
+
+
+def test_what_a_reader_wrote_is_escaped(shown):
+    exercises.check("01.1", "<script>")
+    assert "<script>" not in shown[0]._repr_html_() and "&lt;script&gt;" in shown[0]._repr_html_()
+
+
+def test_every_equation_and_slip_that_is_named_exists():
+    equations = {tag for path in FOLDER.glob("*.ipynb") for _, tag in tags(path)}
+    clinic = "".join(cell.source for _, cell in markdown_cells(FOLDER / f"{CHAPTERS[90]}.ipynb"))
+    words = " ".join(
+        [m.means for tag in of_kind(Derive) + of_kind(Build) for m in EXERCISES[tag].mistakes]
+        + [EXERCISES[tag].right for tag in of_kind(Derive) + of_kind(Build)]
+        + [reason for tag in of_kind(Predict) for reason in EXERCISES[tag].options.values()]
+        + [exercises.judge(tag, value).words for tag, found in BREAKS.items() for value, _ in found]
+    )
+    assert set(re.findall(r"\((\d+\.\d+)\)", words)) <= equations
+    named = set(re.findall(r"\b([AP]\d\d)\b", words))
+    assert named and [slip for slip in named if f'<a id="{slip}"></a>' not in clinic] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (torch.tensor([1.0, -0.5]), "[1., -0.5]"),
+        (torch.tensor([[0.123456789]]), "0.123457"),
+        (torch.eye(2), "[[1., 0.], [0., 1.]]"),
+        ([(0.5, 2)], "((0.5, 2))"),
+        (abar_prev / 2, "ᾱ_{t-1}/2"),
+    ],
+)
+def test_values_are_shown_short(value: object, text: str):
+    assert show(value) == text
+
+
+# -- what is kept -------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_solved_stays_solved(shown):
+    for letter in ("a", "b", "c"):
+        exercises.check("01.1", letter)
+    exercises.check("01.5", len)
+    assert progress.read() == {"01.1": "right", "01.5": "wrong"}
+    assert [path.name for path in progress.file().parent.iterdir()] == ["exercises.json"]
+    assert "could not be kept" not in "".join(map(repr, shown))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"01.1": {}, "01.2": "great"}', b"\xff\xfe", b"null"])
+def test_a_broken_file_is_no_reason_to_fail(content: bytes, shown):
+    progress.file().parent.mkdir(parents=True)
+    progress.file().write_bytes(content)
+    assert progress.read() == {}
+    exercises.overview()
+    exercises.check("01.1", "b")
+    assert json.loads(progress.file().read_text()) == {"01.1": "right"}
+
+
+def test_a_folder_that_cannot_be_written_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shown):
+    (tmp_path / "a_file").touch()
+    monkeypatch.setenv("DIFFNOTES_PROGRESS", str(tmp_path / "a_file"))
+    exercises.check("01.1", "b")
+    exercises.overview()
+    assert "Right, it is (b)." in repr(shown[0]) and "Your progress could not be kept: " in repr(shown[0])
+    assert str(tmp_path) not in repr(shown[0])
+
+
+def test_an_interrupted_write_leaves_the_old_file(monkeypatch: pytest.MonkeyPatch):
+    progress.keep("01.1", "right")
+
+    def disk_full(*given):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", disk_full)
+    assert progress.keep("01.2", "right") == "No space left on device"
+    assert progress.read() == {"01.1": "right"}
+    assert [path.name for path in progress.file().parent.iterdir()] == ["exercises.json"]
+
+
+def test_without_the_variable_it_is_kept_in_the_users_data_folder(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("DIFFNOTES_PROGRESS")
+    monkeypatch.setattr("platformdirs.user_data_path", lambda name: Path("data") / name)
+    assert progress.file() == Path("data/diffnotes/exercises.json")
+
+
+def test_the_overview_sorts_the_exercises_of_each_chapter(shown):
+    exercises.check("01.1", "b")
+    exercises.check("01.2", alpha)
+    exercises.overview()
+    table = shown[-1]
+    assert repr(table).startswith(f"1 of {len(EXERCISES)} exercises solved.\n")
+    first = "01_gaussian_toolkit: ✓ solved 1.1; ✗ tried, not solved yet 1.2; ○ not tried yet 1.3, 1.4, 1.5"
+    assert first in repr(table)
+    row = re.search(
+        r"<tr>[^\n]*?01_gaussian_toolkit.*?</tr>", table._repr_html_()[table._repr_html_().index("01_g") - 90 :]
+    )
+    assert row and '>1.1</td><td style="text-align:left">1.2</td>' in row[0]
+    assert 'href="01_gaussian_toolkit.ipynb#What-you-take-with-you"' in row[0]
