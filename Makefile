@@ -13,7 +13,7 @@ LAB_FLAGS = $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 export DIFFNOTES_BUDGET ?= $(if $(filter test notebooks browser unit,$(MAKECMDGOALS)),ci,full)
 
-.PHONY: help lab test lint format unit notebooks browser book weights bench clean
+.PHONY: help lab test lint format unit notebooks browser book docs weights bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo 'make book   run all notebooks at the full budget (real MNIST needed) and store their outputs'
 	@echo 'make weights  train the weights that come with the package, from scratch (hours on two cores)'
 	@echo 'make bench  compare with other implementations and write docs/benchmarks.md (about an hour on two cores)'
+	@echo 'make docs   build the HTML edition of the book in docs/_build/html'
 	@echo 'make lint | unit | notebooks | browser   the parts of make test;   make clean   remove what they made'
 
 lab: $(VENV)/.reader
@@ -51,20 +52,25 @@ notebooks: $(VENV)/.tester
 	runs=$$(mktemp -d) && OMP_NUM_THREADS=1 DIFFNOTES_RUNS=$$runs $(BIN)/python -m pytest -p no:cacheprovider -n 2 --dist loadfile \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout=600 --durations=8 notebooks; status=$$?; rm -rf "$$runs"; exit $$status
 
-# the notebooks two at a time; what is measured in milliseconds afterwards, alone
+# two at a time; what is measured in milliseconds afterwards, alone
 browser: $(VENV)/.tester
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser/test_every_notebook.py -n 2 --durations=8
-	$(BIN)/python -m pytest tests/browser --ignore=tests/browser/test_every_notebook.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser --ignore=tests/browser/test_schedule_explorer.py -n 2 --dist loadgroup --durations=8
+	$(BIN)/python -m pytest tests/browser/test_schedule_explorer.py
 
 book: $(VENV)/.reader
 	$(BIN)/python -m diffnotes.book.build $(filter-out notebooks/91_%,$(wildcard notebooks/*.ipynb))
 	$(BIN)/python -m diffnotes.book.index
 	$(BIN)/python -m diffnotes.book.build notebooks/91_equation_index.ipynb
 
+# from the notebooks as they are stored; DIFFNOTES_REPOSITORY=https://github.com/NAME/diffnotes adds the launch buttons
+docs: $(VENV)/.writer
+	$(BIN)/sphinx-build -q -E -W --keep-going -j 2 -d docs/_build/doctrees docs docs/_build/html
+	@echo 'The HTML edition: docs/_build/html/index.html'
+
 weights: $(VENV)/.reader
 	$(BIN)/python -m diffnotes.training.classify
-	$(BIN)/python -m diffnotes train --out runs/weights --data mnist --labels --label-dropout 0.25 --batch-size 64 \
-		--ema-decay 0.9995 --warmup 200 --updates $(or $(UPDATES),12000)
+	$(BIN)/python -m diffnotes train --out runs/weights --data mnist --labels --label-dropout 0.5 --batch-size 64 \
+		--ema-decay 0.9995 --warmup 200 --updates $(or $(UPDATES),8000)
 	$(BIN)/python -m diffnotes.training.pretrained runs/weights
 	$(BIN)/python -m diffnotes measure mnist
 
@@ -73,7 +79,7 @@ bench: $(VENV)/.bencher
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) docs/_build docs/notebooks .artifacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # -- setting up ----------------------------------------------------------------------------------------------------------
 
@@ -85,6 +91,12 @@ $(VENV)/.reader: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.tester: $(VENV)/.reader
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
 	@touch $@
+
+$(VENV)/.writer: $(VENV)/.reader
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	@touch $@
+
+unit browser: $(VENV)/.writer  # they test the HTML edition too
 
 # --no-deps: see the extra in pyproject.toml
 $(VENV)/.bencher: $(VENV)/.tester

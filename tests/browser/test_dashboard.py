@@ -8,7 +8,7 @@ import pytest
 from lab import LONG, PATIENCE, PIXELS, Notebook, Server, digest, wait_for_new_picture
 from playwright.sync_api import Locator, expect
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("dashboard")]  # in one process
 
 
 class Dashboard:

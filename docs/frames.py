@@ -1,0 +1,186 @@
+"""Explorers that move on a page, without a kernel: pictures of some of their states, drawn at build time by the explorer
+itself, behind HTML's own sliders.
+
+One description serves notebook and page: controls, picture, reading and alt text are those of the `Explorer` that the
+notebook shows. A page adds only at which values each control stops. The pictures are kept in _build/frames, under a name
+made from the code that draws them, and drawn again when that changes."""
+
+import hashlib
+import io
+import itertools
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from sphinx.application import Sphinx
+
+PACKAGE = Path(__file__).parents[1] / "diffnotes"
+
+
+@dataclass(frozen=True)
+class Page:
+    """An explorer on a page: in which chapter and by what line the notebook shows it, how to build it, and the stops of its
+    controls, the values they begin with among them; controls that are not named stay where they are. A control may count
+    its stops in shares of another one: {"t": "T"}."""
+
+    chapter: str
+    call: str
+    build: Callable[[], Any]
+    stops: Mapping[str, Sequence[Any]]
+    shares: Mapping[str, str]
+
+
+def schedule() -> Any:
+    """The schedule explorer of chapter 4, on the digit that the chapter takes."""
+    from diffnotes import load_images
+    from diffnotes.book.explorers import build_schedule
+
+    return build_schedule(load_images("auto").x[0])
+
+
+def posterior() -> Any:
+    """The posterior explorer of chapter 5."""
+    from diffnotes import Schedule
+    from diffnotes.book.explorers import build_posterior
+
+    return build_posterior(Schedule.cosine(T=20), t=10)
+
+
+def kl() -> Any:
+    """The two bells of chapter 1."""
+    from diffnotes.book.explorers import build_kl
+
+    return build_kl()
+
+
+PAGES = {
+    "schedule": Page(
+        chapter="04_forward_process",
+        call="explorers.schedule(images.x[0])",
+        build=schedule,
+        stops={
+            "kind": ["linear", "quadratic", "sigmoid", "cosine"],
+            "T": [20, 200, 1000],
+            "beta_T": [0.02, 0.1, 0.4],
+            "t": [0, 0.1, 0.2, 0.4, 0.6, 0.8, 1],
+        },
+        shares={"t": "T"},
+    ),
+    "kl": Page(
+        chapter="01_gaussian_toolkit",
+        call="gaussians.kl()",
+        build=kl,
+        stops={"mu_2": [-2, -1, 0, 1, 2], "sigma_1": [0.5, 1, 1.5, 2], "sigma_2": [0.5, 1, 1.5, 2]},
+        shares={},
+    ),
+    "posterior": Page(
+        chapter="05_bayes_posterior",
+        call="posterior(coarse, t=10)",
+        build=posterior,
+        stops={"t": [1, 2, 5, 10, 20], "x_t": [-1.2, -0.4, 0.4, 1.2], "x_0": [-0.8, 0, 0.8]},
+        shares={},
+    ),
+}
+
+
+def page_of(docname: str, source: str) -> str | None:
+    """The name of the explorer that a chapter's cell shows, if it is one of those above."""
+    for name, page in PAGES.items():
+        if docname.endswith(page.chapter) and source.rstrip().endswith(page.call):
+            return name
+    return None
+
+
+def wrap(name: str, picture: str) -> str:
+    """The HTML of an output, with the page's controls beside it; without scripts it stays the picture that it is."""
+    script = f'<script defer src="../_static/frames/{name}.js"></script>'
+    return f'<div data-frames="{name}">{picture}</div>{script}'
+
+
+# -- drawing ------------------------------------------------------------------------------------------------------------------
+
+
+def draw(name: str, folder: Path) -> None:
+    """Draw every state of an explorer into `folder`/`name`/, and write `name`.js: what the controls are, and for every state
+    its picture, its reading, and which controls are off."""
+    page = PAGES[name]
+    explorer = page.build()
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    start = [_start(explorer.defaults, key, stops, page.shares) for key, stops in page.stops.items()]
+    states: dict[tuple[int, ...], list[Any]] = {}
+    for places in itertools.product(*(range(len(stops)) for stops in page.stops.values())):
+        chosen = {key: stops[i] for (key, stops), i in zip(page.stops.items(), places, strict=True)}
+        for key, other in page.shares.items():
+            chosen[key] = round(chosen[key] * chosen[other])
+        reading = explorer.update(**(explorer.defaults | chosen))
+        off = [key for key in page.stops if getattr(explorer.controls[key], "disabled", False)]
+        same = tuple(first if key in off else i for key, i, first in zip(page.stops, places, start, strict=True))
+        states[places] = states.get(same) or [_save(explorer.plot.picture(), folder, name), reading, off]
+    controls = [
+        {
+            "name": explorer.controls[key].description + (f" / {page.shares[key]}" if key in page.shares else ""),
+            "key": key,
+            "stops": [stop if isinstance(stop, str) else f"{stop:g}" for stop in stops],
+            "start": first,
+            "menu": isinstance(stops[0], str),
+        }
+        for (key, stops), first in zip(page.stops.items(), start, strict=True)
+    ]
+    by_place = {",".join(map(str, places)): state for places, state in states.items()}
+    data = {"title": _title(explorer), "controls": controls, "states": by_place}
+    (folder / f"{name}.js").write_text(
+        f"(window.explorerFrames ??= {{}})[{json.dumps(name)}] = {json.dumps(data, ensure_ascii=False)};\n",
+        encoding="utf-8",
+    )
+
+
+def _save(picture: Image.Image, folder: Path, name: str) -> str:
+    """Store a picture under the name of its content, which is returned."""
+    buffer = io.BytesIO()
+    picture.convert("RGB").quantize(128, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(buffer, "png")
+    file = f"{name}/{hashlib.sha256(buffer.getvalue()).hexdigest()[:16]}.png"
+    (folder / file).write_bytes(buffer.getvalue())
+    return file
+
+
+def _title(explorer: Any) -> str:
+    """What stands above its sliders."""
+    row = explorer.widget.children[0]
+    return re.sub(r"<b>(.*?)</b>.*", r"\1", row.children[0].children[0].value, flags=re.DOTALL)
+
+
+def _start(defaults: Mapping[str, Any], key: str, stops: Sequence[Any], shares: Mapping[str, str]) -> int:
+    """The stop at which a control begins: the explorer's own first value."""
+    value = defaults[key] / defaults[shares[key]] if key in shares else defaults[key]
+    near = [
+        i for i, stop in enumerate(stops) if stop == value or (not isinstance(stop, str) and abs(stop - value) < 1e-9)
+    ]
+    if not near:
+        raise ValueError(f"stops of {key} must hold the explorer's first value {value}, got {list(stops)}")
+    return near[0]
+
+
+def frames(app: Sphinx) -> None:
+    """Draw what is not drawn yet, and add it to the site."""
+    code = b"".join(path.read_bytes() for path in sorted([*PACKAGE.rglob("*.py"), Path(__file__)]))
+    kept = Path(__file__).parent / "_build" / "frames"
+    folder = kept / hashlib.sha256(code).hexdigest()[:16] / "frames"
+    for old in kept.glob("*"):
+        if old != folder.parent:
+            shutil.rmtree(old)
+    for name in PAGES:
+        if not (folder / f"{name}.js").exists():
+            draw(name, folder)
+    app.config.html_static_path.append(str(folder.parent))
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.connect("builder-inited", frames)
+    app.add_js_file("frames.js", defer="defer")
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

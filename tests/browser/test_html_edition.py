@@ -1,0 +1,213 @@
+"""The HTML edition in a browser: nothing asked of other sites, all formulas set, accessible, and fit for a phone."""
+
+import functools
+import http.server
+import importlib.util
+import statistics
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+sys.path.append(str(Path(__file__).parents[1] / "docs"))
+
+from build_edition import build
+from lab import PATIENCE
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("edition")]  # in one process
+
+MATH, EXPLORER, GLOSSARY = "notebooks/05_bayes_posterior.html", "notebooks/04_forward_process.html", "glossary.html"
+SEEN = [MATH, EXPLORER, GLOSSARY, "notebooks/91_equation_index.html", "index.html"]
+LAPTOP, PHONE = {"width": 1366, "height": 768}, {"width": 390, "height": 844}
+READY = "!window.MathJax || MathJax.startup.promise.then(() => true)"
+FORMULAS = """() => ({
+    written: document.querySelectorAll('.math').length,
+    set: document.querySelectorAll('.math mjx-container').length,
+    numbers: document.querySelectorAll('[data-mml-node=mlabeledtr]').length,
+    errors: [...document.querySelectorAll('[data-mml-node=merror], mjx-merror')].map(e => e.textContent),
+})"""
+# all but the inside of formulas, which MathJax gives to screen readers as MathML
+AXE = """only => axe.run({exclude: [['mjx-container']]}, {
+    resultTypes: ['violations'],
+    runOnly: only.rules ? {type: 'rule', values: only.rules} : {type: 'tag', values: only.tags},
+}).then(result => result.violations)"""
+SIDEWAYS = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files and does not talk about it."""
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def edition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the built site."""
+    folder = tmp_path_factory.mktemp("edition")
+    said = build(folder)
+    assert said == ""
+    handler = functools.partial(Quiet, directory=str(folder / "html"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@dataclass
+class Visit:
+    """An open page, what it asked for, and what went wrong on it."""
+
+    page: Page
+    asked: list[str] = field(default_factory=list)
+    trouble: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def visit(browser: Browser, edition: str) -> Iterator[Callable[[str], Visit]]:
+    """Opens a page of the site and waits for its formulas; once for all tests, which leave it as they found it."""
+
+    @functools.cache
+    def open_one(name: str) -> Visit:
+        visit = Visit(browser.new_context(viewport=LAPTOP, color_scheme="light").new_page())
+        visit.page.on("request", lambda request: visit.asked.append(request.url))
+        visit.page.on("console", lambda said: visit.trouble.append(said.text) if said.type == "error" else None)
+        visit.page.on("pageerror", lambda error: visit.trouble.append(str(error)))
+        visit.page.on("response", lambda answer: visit.trouble.append(answer.url) if answer.status >= 400 else None)
+        visit.page.goto(edition + name, timeout=PATIENCE)
+        visit.page.wait_for_function(READY, timeout=PATIENCE)
+        return visit
+
+    yield open_one
+    for context in browser.contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_a_page_asks_nothing_of_other_sites(visit: Callable[[str], Visit], edition: str, name: str):
+    seen = visit(name)
+    assert [url for url in seen.asked if not url.startswith((edition, "data:"))] == []
+    assert seen.trouble == []
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_every_formula_is_set_with_its_number(visit: Callable[[str], Visit], edition: str, name: str):
+    page = visit(name).page
+    formulas = page.evaluate(FORMULAS)
+    assert formulas["set"] == formulas["written"] and formulas["errors"] == []
+    assert formulas["numbers"] == page.request.get(edition + name).text().count(r"\tag{")
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_a_phone_scrolls_no_page_sideways(visit: Callable[[str], Visit], name: str):
+    page = visit(name).page
+    page.set_viewport_size(PHONE)
+    sideways = page.evaluate(SIDEWAYS)
+    page.set_viewport_size(LAPTOP)
+    assert sideways <= 0
+
+
+@pytest.mark.parametrize(
+    ("name", "theme"),
+    [(EXPLORER, "light"), (EXPLORER, "dark"), (GLOSSARY, "light"), ("index.html", "dark")],
+)
+def test_axe_finds_no_serious_violation(visit: Callable[[str], Visit], name: str, theme: str):
+    page = visit(name).page
+    page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+    axe = importlib.util.find_spec("axe_playwright_python")
+    page.add_script_tag(path=Path(axe.origin).with_name("axe.min.js"))
+    found = page.evaluate(
+        AXE, {"rules": ["color-contrast"]} if theme == "dark" else {"tags": ["wcag2a", "wcag2aa", "best-practice"]}
+    )
+    page.evaluate("document.documentElement.dataset.theme = 'light'")
+    serious = [violation for violation in found if violation["impact"] in ("serious", "critical")]
+    assert [(v["id"], [node["html"][:200] for node in v["nodes"]][:3]) for v in serious] == []
+
+
+def test_on_paper_no_formula_is_cut_off(visit: Callable[[str], Visit]):
+    page = visit(EXPLORER).page
+    page.set_viewport_size({"width": 680, "height": 1000})  # A4 with common margins
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    beyond = page.evaluate("""() => [...document.querySelectorAll('div.math')].map(box =>
+        box.querySelector('svg').getBoundingClientRect().right - box.getBoundingClientRect().right)""")
+    page.emulate_media(media="screen")
+    page.set_viewport_size(LAPTOP)
+    assert len(beyond) > 20 and max(beyond) < 1
+
+
+def test_the_dark_theme_can_be_chosen(visit: Callable[[str], Visit]):
+    page = visit("cite.html").page
+    look = "[document.documentElement.dataset.theme, getComputedStyle(document.body).backgroundColor]"
+    theme, background = page.evaluate(look)
+    assert theme == "light"
+    page.get_by_role("button", name="Color mode").first.click()
+    page.get_by_role("button", name="Dark", exact=True).click()
+    theme, dark = page.evaluate(look)
+    assert theme == "dark" and dark != background
+
+
+def test_the_search_finds_a_term(visit: Callable[[str], Visit]):
+    page = visit("symbols.html").page
+    page.keyboard.press("Control+k")
+    page.keyboard.type("ancestral")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search.html?q=ancestral*")
+    results = page.locator("#search-results li a")
+    results.first.wait_for(timeout=PATIENCE)
+    assert any("glossary.html" in (link.get_attribute("href") or "") for link in results.all())
+
+
+def test_the_number_of_an_equation_leads_to_it_in_another_chapter(visit: Callable[[str], Visit], edition: str):
+    page = visit("cite.html").page
+    page.goto(f"{edition}notebooks/04_forward_process.html#eq-4.12", timeout=PATIENCE)
+    page.wait_for_function(READY, timeout=PATIENCE)
+    page.evaluate("location.hash = ''; location.hash = 'eq-4.12'")  # the formulas above it have grown since
+    formula = page.locator("p:has(> a[id='eq-4.12']) + div.math")
+    assert formula.locator("[data-mml-node=mlabeledtr]").count() == 1
+    top = formula.bounding_box()["y"]
+    assert 40 < top < 400
+
+
+def test_an_explorer_moves_without_a_kernel_and_goes_back(visit: Callable[[str], Visit]):
+    page = visit(EXPLORER).page
+    explorer = page.locator("[data-frames=schedule]")
+    picture, reading = explorer.locator("img"), explorer.locator("[aria-live]")
+    first, said = picture.get_attribute("src"), reading.inner_text()
+    steps = explorer.get_by_role("slider", name="T", exact=True)
+    assert steps.get_attribute("aria-valuetext") == "1000"
+    steps.focus()
+    page.keyboard.press("ArrowLeft")
+    assert steps.get_attribute("aria-valuetext") == "200"
+    assert "The prior is missed" in reading.inner_text() and "ᾱ_T = 0.13" in picture.get_attribute("alt")
+    assert picture.evaluate("async image => { await image.decode(); return image.naturalWidth; }") > 0
+    explorer.get_by_role("combobox", name="kind").select_option("cosine")
+    assert explorer.get_by_role("slider", name="β_T").is_disabled()
+    explorer.get_by_role("button", name="The noise schedule: back to the first values").click()
+    assert (picture.get_attribute("src"), reading.inner_text()) == (first, said)
+
+
+def test_an_explorer_answers_within_a_frame_or_two(visit: Callable[[str], Visit]):
+    page = visit(EXPLORER).page
+    explorer = page.locator("[data-frames=schedule]")
+    explorer.get_by_role("slider", name="t / T").focus()
+    page.wait_for_load_state("networkidle")  # the pictures that the slider leads to
+    milliseconds = explorer.evaluate("""async explorer => {
+        const slider = explorer.querySelectorAll('input')[2], image = explorer.querySelector('img'), times = [];
+        for (const place of [0, 1, 2, 3, 4, 5, 6, 5, 4, 3, 2, 1]) {
+            const start = performance.now();
+            slider.value = place;
+            slider.dispatchEvent(new Event('input'));
+            await image.decode();
+            times.push(performance.now() - start);
+        }
+        return times;
+    }""")
+    median = statistics.median(milliseconds)
+    explorer.get_by_role("button", name="back to the first values").click()
+    print(f"schedule on a page: slider to picture {median:.0f} ms, median of {len(milliseconds)}")
+    assert median < 120

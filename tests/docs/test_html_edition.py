@@ -1,0 +1,125 @@
+"""The HTML edition builds without a warning, its links lead somewhere, and it needs nothing from elsewhere."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from build_edition import REPOSITORY, ROOT
+from conftest import Site
+from pages import is_elsewhere, target
+
+from diffnotes.book.chapters import CHAPTERS
+from diffnotes.book.scan import equations, notebooks
+from diffnotes.training.data import load_images
+
+CHAPTER_PAGES = [f"notebooks/{name}.html" for name in CHAPTERS.values()]
+
+
+def html_outputs(path: Path) -> list[str]:
+    """The stored HTML of a notebook's explorers, dashboards and sliders."""
+    outputs = [output for cell in nbformat.read(path, 4).cells for output in cell.get("outputs", [])]
+    bundles = [output.data for output in outputs if "data" in output]
+    return [b["text/html"] for b in bundles if b.get("text/plain", "").startswith("An interactive figure")]
+
+
+def test_the_build_has_no_warnings(site: Site):
+    assert site.said == ""
+
+
+def test_the_contents_are_in_the_order_of_the_book(site: Site):
+    sidebar = site.pages["index.html"].text.split("bd-docs-nav", 1)[1].split("</nav>", 1)[0]
+    found = [link for link in re.findall(r'href="([^"#]+)"', sidebar) if link != "index.html"]
+    assert found == [*CHAPTER_PAGES, "benchmarks.html", "glossary.html", "symbols.html", "cite.html"]
+
+
+def test_every_link_within_the_site_resolves(site: Site):
+    lost = []
+    for name, page in site.pages.items():
+        for link in page.links:
+            if is_elsewhere(link) or link == "#":
+                continue
+            path, fragment = target(name, link)
+            ids = site.pages[path].ids if path in site.pages else []
+            if not (site.folder / path).is_file() or (fragment and fragment not in ids):
+                lost.append(f"{name}: {link}")
+    assert lost == []
+
+
+def test_no_id_stands_twice_on_a_page(site: Site):
+    twice = {name: {i for i in page.ids if page.ids.count(i) > 1} for name, page in site.pages.items()}
+    assert {name: ids for name, ids in twice.items() if ids} == {}
+
+
+def test_every_numbered_equation_is_on_its_page_with_its_number(site: Site):
+    missing = []
+    for equation in equations():
+        page = site.pages[f"notebooks/{Path(equation.notebook).stem}.html"]
+        if f"eq-{equation.tag}" not in page.ids or rf"\tag{{{equation.tag}}}" not in page.text:
+            missing.append(equation.tag)
+    assert missing == []
+
+
+def test_every_picture_has_an_alternative_text(site: Site):
+    assert {
+        name: page.alts for name, page in site.pages.items() if not all(alt and alt.strip() for alt in page.alts)
+    } == {}
+
+
+def test_no_page_loads_anything_from_elsewhere(site: Site):
+    loaded = {name: [a for a in page.loaded if is_elsewhere(a)] for name, page in site.pages.items()}
+    assert {name: found for name, found in loaded.items() if found} == {}
+
+
+def test_no_style_sheet_loads_anything_from_elsewhere(site: Site):
+    sheets = {path.name: path.read_text(encoding="utf-8") for path in site.folder.glob("_static/**/*.css")}
+    asked = {
+        name: re.findall(r"(?:url\(|@import)[\s\"']*(?:https?:)?//[^)\"';]*", text) for name, text in sheets.items()
+    }
+    assert sheets and {name: found for name, found in asked.items() if found} == {}
+
+
+@pytest.mark.parametrize("name", CHAPTERS.values())
+def test_a_chapter_can_be_started_and_downloaded(site: Site, name: str):
+    page, place = site.pages[f"notebooks/{name}.html"], REPOSITORY.removeprefix("https://github.com/")
+    assert f"https://mybinder.org/v2/gh/{place}/main?urlpath=lab/tree/notebooks/{name}.ipynb" in page.links
+    assert f"https://colab.research.google.com/github/{place}/blob/main/notebooks/{name}.ipynb" in page.links
+    downloads = {target(f"notebooks/{name}.html", link)[0] for link in page.links if "_sources" in link}
+    assert downloads == {f"_sources/notebooks/{name}.ipynb"}
+    assert (site.folder / downloads.pop()).read_bytes() == (ROOT / "notebooks" / f"{name}.ipynb").read_bytes()
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_every_explorer_has_a_line_that_says_how_to_run_it(site: Site, path: Path):
+    page = site.pages[f"notebooks/{path.stem}.html"]
+    assert page.classes.count("run-it") == len(html_outputs(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "chapter"),
+    [("schedule", "04_forward_process"), ("kl", "01_gaussian_toolkit"), ("posterior", "05_bayes_posterior")],
+)
+def test_an_explorer_on_a_page_begins_where_the_notebook_s_does(site: Site, name: str, chapter: str):
+    assert f'data-frames="{name}"' in site.pages[f"notebooks/{chapter}.html"].text
+    if name == "schedule" and load_images("auto").name != "mnist":
+        pytest.skip("the notebook's digit is from MNIST")
+    script = (site.folder / "_static" / "frames" / f"{name}.js").read_text(encoding="utf-8")
+    frames = json.loads(script.partition("] = ")[2].rstrip(";\n"))
+    file, reading, _ = frames["states"][",".join(str(control["start"]) for control in frames["controls"])]
+    assert (site.folder / "_static" / "frames" / file).is_file()
+    (stored,) = [
+        html for html in html_outputs(ROOT / "notebooks" / f"{chapter}.ipynb") if html.endswith(f"{reading}</div>")
+    ]
+    assert stored.startswith("<img alt=")
+
+
+def test_an_explorer_on_a_page_has_a_picture_for_every_state(site: Site):
+    folder = site.folder / "_static" / "frames"
+    for script in folder.glob("*.js"):
+        frames = json.loads(script.read_text(encoding="utf-8").partition("] = ")[2].rstrip(";\n"))
+        number = 1
+        for control in frames["controls"]:
+            number *= len(control["stops"])
+        assert len(frames["states"]) == number
+        assert [file for file, *_ in frames["states"].values() if not (folder / file).is_file()] == []
