@@ -1,8 +1,8 @@
 """Run notebooks at the full budget and store their outputs, as readers without a kernel will see them: make book.
 
 Each notebook runs in a folder of its own, so that it finds no runs of an earlier chapter and no solved exercises: what is
-stored comes from the model that ships with the package. Real MNIST is needed. A widget's view is taken out where a picture stands behind it,
-and the notebook's metadata record what it was run with.
+stored comes from the model that ships with the package. Real MNIST is needed. A widget's view is taken out where a picture
+stands behind it, and the notebook's metadata record what it was run with.
 """
 
 import os

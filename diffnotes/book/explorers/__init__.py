@@ -7,6 +7,7 @@ from diffnotes.book.explorers.guidance import build_guidance, guidance
 from diffnotes.book.explorers.latent import ElboCurves, build_latent_plane, latent_plane
 from diffnotes.book.explorers.posterior import build_posterior, build_reverse_step, posterior, reverse_step
 from diffnotes.book.explorers.schedule import build_schedule, schedule
+from diffnotes.book.explorers.unet import build_unet, unet
 
 __all__ = [
     "ElboCurves",
@@ -22,6 +23,7 @@ __all__ = [
     "build_product",
     "build_reverse_step",
     "build_schedule",
+    "build_unet",
     "ddim",
     "draw",
     "film",
@@ -33,4 +35,5 @@ __all__ = [
     "product",
     "reverse_step",
     "schedule",
+    "unet",
 ]

@@ -1,0 +1,224 @@
+import io
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from diffnotes.book import live
+from diffnotes.book.explorers.unet import blocks, build_unet, costs, look, unet
+from diffnotes.models.unet import UNet
+from diffnotes.process.forward import q_sample
+from diffnotes.process.schedules import Schedule
+from diffnotes.training.grid import grey
+
+SCHEDULE = Schedule.cosine(T=100)
+IMAGE = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+NAMES = [
+    "time", "first", "down 1", "halve 1", "down 2", "middle", "up 1", "up 2", "double 1", "up 3", "up 4", "last",
+]  # fmt: skip
+
+
+def network(**settings) -> UNet:
+    """A small U-Net with random weights in every layer, also in those that begin at zero."""
+    torch.manual_seed(0)
+    model = UNet(**{"channels": 8, "multipliers": (1, 2), "blocks": 1, "patch": 2, "target": "v", **settings}).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    return model
+
+
+MODEL = network()
+
+
+def sent(explorer: live.Explorer) -> np.ndarray:
+    """The pixels that the explorer's picture shows."""
+    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
+
+
+def choose(explorer: live.Explorer, name: str) -> str:
+    """Choose a block by its name; returns the reading."""
+    control = explorer.controls["block"]
+    control.value = dict(control.options)[name]
+    return explorer.reading.value
+
+
+def noisy(t: int) -> torch.Tensor:
+    return q_sample(SCHEDULE, IMAGE, t, torch.randn(IMAGE.shape, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.fixture(scope="module")
+def the_explorer() -> live.Explorer:
+    return build_unet(MODEL, SCHEDULE, IMAGE)
+
+
+@pytest.fixture
+def explorer(the_explorer: live.Explorer) -> live.Explorer:
+    """The explorer with its first values; to draw its map anew for each test would take most of the time."""
+    the_explorer.reset()
+    return the_explorer
+
+
+# -- the blocks -------------------------------------------------------------------------------------------------------
+
+
+def test_the_blocks_stand_in_the_order_in_which_they_run():
+    assert [block.name for block in blocks(MODEL)] == NAMES
+
+
+def test_the_skips_join_the_stops_that_the_network_joins():
+    """What the last channels of a block's input hold is the output of the block that its skip is said to come from."""
+    found = blocks(MODEL)
+    joined = {block.name: found[block.skip_from].name for block in found if block.skip_from is not None}
+    assert joined == {"up 1": "down 2", "up 2": "halve 1", "up 3": "down 1", "up 4": "first"}
+    given: dict[str, torch.Tensor] = {}
+    hooks = [
+        block.layers[-1].register_forward_pre_hook(lambda _, args, name=block.name: given.update({name: args[0]}))
+        for block in found
+    ]
+    seen, _ = look(MODEL, found, noisy(30), torch.tensor([30]))
+    for hook in hooks:
+        hook.remove()
+    for block in found:
+        if block.skip_from is not None:
+            skip = seen[block.skip_from].answer
+            assert torch.equal(given[block.name][0, -len(skip) :], skip)
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_classes": 10}, {"multipliers": (1, 2, 2), "patch": 1, "blocks": 2}])
+def test_the_bill_has_every_weight_and_all_computation_once(settings):
+    model = network(**settings)
+    bill = costs(model, blocks(model), IMAGE)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(IMAGE, torch.tensor([5]))
+    assert sum(weights for weights, _ in bill) == sum(p.numel() for p in model.parameters())
+    assert sum(flops for _, flops in bill) == counter.get_total_flops()
+
+
+def test_the_bill_of_a_convolution_by_hand():
+    found = blocks(MODEL)
+    weights, flops = costs(MODEL, found, IMAGE)[NAMES.index("halve 1")]
+    assert (weights, flops) == (9 * 8 * 8 + 8, 2 * 9 * 8 * 8 * 2 * 2)  # 8 channels, to 2 by 2 places
+
+
+def test_looking_changes_nothing_and_gives_the_networks_own_answer():
+    x_t, t = noisy(30), torch.tensor([30])
+    with torch.no_grad():
+        before = MODEL(x_t, t)
+    seen, answer = look(MODEL, blocks(MODEL), x_t, t)
+    assert torch.equal(answer, before)
+    assert torch.equal(F.pixel_shuffle(seen[-1].answer[None], 2), before)
+    assert not any(layer._forward_hooks for layer in MODEL.modules())
+
+
+# -- the explorer -----------------------------------------------------------------------------------------------------
+
+
+def test_it_begins_at_the_first_block_of_the_way_down_early_in_the_schedule(explorer):
+    assert explorer.values() == {"block": NAMES.index("down 1"), "t": 30}
+
+
+def test_its_reading_gives_shapes_weights_and_shares(explorer):
+    reading = choose(explorer, "up 2")
+    assert "in: 24 × 2 × 2, 8 of these channels over the skip connection from halve 1 · out: 16 × 2 × 2" in reading
+    own, everything = (sum(p.numel() for p in part.parameters()) for part in (MODEL.up[1], MODEL))
+    assert f"{own:,} weights, {own / everything:.1%} of all" in reading
+    flops = [f for _, f in costs(MODEL, blocks(MODEL), IMAGE)]
+    share = flops[NAMES.index("up 2")] / sum(flops)
+    assert f"additions for a picture, {share:.1%} of all" in reading
+
+
+def test_its_reading_tells_what_the_time_does_to_a_residual_block(explorer):
+    def factors(t: int) -> torch.Tensor:
+        e = MODEL.time(torch.cat([f(t * 10000.0 ** (-torch.arange(8) / 8)) for f in (torch.cos, torch.sin)])[None])
+        return 1 + MODEL.down[0].scale_shift(F.silu(e))[0, :8]
+
+    for t in (30, 90):
+        explorer.controls["t"].value = t
+        low, high = (float(n) for n in re.findall(r"from (-?[\d.]+) to (-?[\d.]+)\.$", choose(explorer, "down 1"))[0])
+        assert (low, high) == pytest.approx((factors(t).min().item(), factors(t).max().item()), abs=6e-3)
+
+
+@pytest.mark.parametrize(("name", "words"), [("halve 1", "not told the time"), ("time", "makes of t = 30 what every")])
+def test_its_reading_tells_the_other_blocks_apart(explorer, name, words):
+    assert words in choose(explorer, name)
+
+
+def test_it_shows_the_noisy_image_and_the_answer(explorer):
+    explorer.controls["t"].value = 60
+    noisy_picture, answer = explorer.plot.artists[:2]
+    with torch.no_grad():
+        expected = MODEL(noisy(60), torch.tensor([60]))
+    assert (noisy_picture.get_array() == grey(noisy(60))[0, 0]).all()
+    assert (answer.get_array() == grey(expected)[0, 0]).all()
+
+
+def test_its_maps_are_the_blocks_output_each_from_its_smallest_to_its_largest_value(explorer):
+    choose(explorer, "first")
+    maps = look(MODEL, blocks(MODEL), noisy(30), torch.tensor([30]))[0][1].answer.numpy()
+    shown = np.ma.filled(explorer.plot.artists[3].get_array(), np.nan)
+    assert shown.shape == (15, 15)  # 8 maps of 4 by 4 in 3 rows of 3, with a gap after each
+    second = shown[0:4, 5:9]
+    assert second == pytest.approx((maps[1] - maps[1].min()) / (maps[1].max() - maps[1].min()), abs=1e-6)
+    assert np.isnan(shown[10:, 10:]).all() and np.isnan(shown[4]).all()
+
+
+def test_the_maps_of_the_clock_share_one_scale(explorer):
+    choose(explorer, "time")
+    shown = np.ma.filled(explorer.plot.artists[3].get_array(), np.nan)
+    values = shown[~np.isnan(shown)]
+    assert len(values) == 32 and values.min() == 0 and values.max() == 1 and len(set(values.tolist())) > 20
+
+
+def test_every_block_moves_the_picture_and_the_mark(explorer):
+    pictures, corners = [], []
+    for name in NAMES:
+        choose(explorer, name)
+        pictures.append(sent(explorer).tobytes())
+        corners.append(explorer.plot.artists[2].get_xy())
+    assert len(set(pictures)) == len(set(corners)) == len(NAMES)
+
+
+def test_reset_goes_back_to_the_first_picture(explorer):
+    first, reading = sent(explorer), explorer.reading.value
+    explorer.controls["t"].value = 90
+    choose(explorer, "middle")
+    assert (sent(explorer) != first).any()
+    explorer.reset()
+    assert (sent(explorer) == first).all() and explorer.reading.value == reading
+
+
+@pytest.mark.parametrize("settings", [{"multipliers": (1,), "attention": 0}, {"multipliers": (1, 2, 2), "patch": 1}])
+@pytest.mark.parametrize("t", [1, 100])
+def test_it_works_for_other_networks_and_at_both_ends(settings, t):
+    explorer = build_unet(network(num_classes=3, **settings), SCHEDULE, IMAGE[0], block="middle", t=t)
+    assert "nan" not in explorer.reading.value
+    assert ("residual block with attention" in explorer.reading.value) == ("attention" not in settings)
+
+
+def test_every_control_has_a_name(explorer):
+    assert [control.description for control in explorer.controls.values()] == ["block", "t"]
+
+
+def test_a_picture_stands_behind_it(monkeypatch):
+    lines: list[str] = []
+    monkeypatch.setattr(live, "display", lambda what, **_: lines.append(what["text/html"]))
+    unet(MODEL, SCHEDULE, IMAGE, block="up 3", t=40)
+    assert "digit at t = 40" in lines[0] and "up 3 is marked" in lines[0] and "<b>up 3</b>, residual block" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"t": 0}, "t must lie in 1..100, got 0"),
+        ({"block": "up 9"}, f"block must be one of {', '.join(NAMES)}, got 'up 9'"),
+        ({"image": torch.zeros(2, 1, 8, 8)}, "image must be one grey image (1, H, W), got shape (2, 1, 8, 8)"),
+    ],
+)
+def test_it_refuses_what_it_cannot_show(wrong, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        build_unet(**{"model": MODEL, "schedule": SCHEDULE, "image": IMAGE, **wrong})
