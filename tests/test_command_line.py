@@ -284,9 +284,7 @@ def test_digit_of_a_picture_does_not_depend_on_how_many_there_are(run):
     assert np.abs(one.astype(int) - many[: 3 * 28, : 3 * 28]).max() <= 1  # a grey value: batches are summed differently
 
 
-@pytest.mark.parametrize(
-    "how", [["--label", "7"], ["--sampler", "ddpm"], ["--eta", "1"], ["--steps", "4"]]
-)
+@pytest.mark.parametrize("how", [["--label", "7"], ["--sampler", "ddpm"], ["--eta", "1"], ["--steps", "4"]])
 def test_every_option_of_sample_changes_the_picture(run, how):
     assert (picture(run, "--number", "4") != picture(run, "--number", "4", *how)).any()
 
