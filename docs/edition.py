@@ -13,6 +13,8 @@ from sphinx.application import Sphinx
 INTERACTIVE = "An interactive figure"  # how the plain text of an explorer's output begins (diffnotes.book.live)
 # a displayed formula on lines of its own, perhaps within a quotation; MyST wants an empty line on both sides of it
 DISPLAYED = re.compile(r"^(?P<indent>(?:> ?| )*)\$\$.+?\$\$[ ]*$", re.MULTILINE | re.DOTALL)
+# a link to a heading: JupyterLab's anchor is the heading as it stands, MyST's is in small letters
+HEADING = re.compile(r'(?<=\.html#)[A-Z]\w*(-\w+)+(?=")')
 CHINESE = re.compile(r"[\u4e00-\u9fff]+")  # told apart for screen readers and for the choice of a font
 RUN_IT = '<p class="run-it">This moves under your hands when the chapter runs. Run it: {ways}</p>'
 RUN_IT_FREELY = (
@@ -36,6 +38,7 @@ def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
             if "text/html" not in data:
                 continue
             html = re.sub(r'(href="[\w-]+)\.ipynb', r"\1.html", "".join(data["text/html"]))
+            html = HEADING.sub(lambda link: link[0].lower(), html)
             if "".join(data.get("text/plain", "")).startswith(INTERACTIVE):
                 name = page_of(docname, "".join(cell["source"]))
                 line = (RUN_IT_FREELY if name else RUN_IT).format(ways=ways_to_run(app, docname))
