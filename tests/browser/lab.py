@@ -171,9 +171,11 @@ KERNEL_IS_IDLE = """() => {
     const panel = window.jupyterapp?.shell.currentWidget, kernel = panel?.sessionContext?.session?.kernel;
     return panel?.sessionContext?.isReady && kernel?.connectionStatus === 'connected' && kernel?.status === 'idle';
 }"""
-ALL_IS_TRUSTED = """() => {
-    const cells = [...window.jupyterapp.shell.currentWidget.content.model.cells];
-    return cells.every(cell => cell.type !== 'code' || cell.trusted);
+TRUST_ALL = """() => {  // what the command notebook:trust does once its dialog is answered; more may be coming in yet
+    const cells = [...window.jupyterapp.shell.currentWidget.content.model.cells].filter(cell => cell.type === 'code');
+    const all = cells.every(cell => cell.trusted);
+    cells.forEach(cell => { cell.trusted = true; });
+    return all;
 }"""
 RUN_IS_OVER = """panel => {
     const cells = [...document.querySelectorAll(panel + ' .jp-CodeCell')];
@@ -195,6 +197,9 @@ PICTURES = """panel => [...document.querySelectorAll(panel + ' .jp-OutputArea im
     visible: image.checkVisibility() && image.getBoundingClientRect().height > 0,
     overflow: image.getBoundingClientRect().right > image.closest('.jp-OutputArea').getBoundingClientRect().right + 1,
 }))"""
+PICTURES_ARE_LOADED = (
+    """panel => [...document.querySelectorAll(panel + ' .jp-OutputArea img')].every(image => image.complete)"""
+)
 DIGEST = """async image => {
     try {
         const bytes = await (await fetch(image.src)).arrayBuffer();
@@ -245,11 +250,8 @@ class Notebook:
 
     def trust(self) -> None:
         """Let the stored outputs do everything, scripts and widgets too."""
-        self.command("notebook:trust")
-        dialog = self.page.locator(".jp-Dialog")
-        dialog.locator("button.jp-mod-accept").click()
-        dialog.wait_for(state="detached")
-        self.page.wait_for_function(ALL_IS_TRUSTED, timeout=PATIENCE)
+        self.wait_for_kernel()
+        self.page.wait_for_function(TRUST_ALL, timeout=PATIENCE)
 
     def cell(self, text: str) -> Locator:
         """The code cell with `text` in its source."""
@@ -296,6 +298,7 @@ class Notebook:
     def trouble(self) -> list[str]:
         """Everything on the page that a reader should never see: errors of cells, widgets, formulas and pictures."""
         self.wait_for_math()
+        self.page.wait_for_function(PICTURES_ARE_LOADED, arg=PANEL, timeout=PATIENCE)  # or have failed to
         kinds = ["application/vnd.jupyter.error", "application/vnd.jupyter.stderr"]
         failed = [
             f"output: {output.inner_text()[:500]}"
