@@ -3,7 +3,7 @@ itself, behind HTML's own sliders.
 
 One description serves notebook and page: controls, picture, reading and alt text are those of the `Explorer` that the
 notebook shows. A page adds only at which values each control stops. The pictures are kept in _build/frames, under a name
-made from the code that draws them, and drawn again when that changes."""
+made from the code that draws them and the digit that they show, and drawn again when either changes."""
 
 import hashlib
 import io
@@ -167,7 +167,10 @@ def _start(defaults: Mapping[str, Any], key: str, stops: Sequence[Any], shares: 
 
 def frames(app: Sphinx) -> None:
     """Draw what is not drawn yet, and add it to the site."""
-    code = b"".join(path.read_bytes() for path in sorted([*PACKAGE.rglob("*.py"), Path(__file__)]))
+    from diffnotes import load_images
+
+    made_of = [path.read_bytes() for path in sorted([*PACKAGE.rglob("*.py"), Path(__file__)])]
+    code = b"".join([*made_of, load_images("auto").x[0].numpy().tobytes()])
     kept = Path(__file__).parent / "_build" / "frames"
     folder = kept / hashlib.sha256(code).hexdigest()[:16] / "frames"
     for old in kept.glob("*"):

@@ -11,7 +11,7 @@ import torch
 
 from diffnotes.book import check, exercises
 from diffnotes.book.chapters import CHAPTERS
-from diffnotes.book.exercises import EXERCISES, progress
+from diffnotes.book.exercises import EXERCISES, chapter_01, progress
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Predict, show
 from diffnotes.book.scan import FOLDER, markdown_cells, tags
 from diffnotes.book.symbols import abar, abar_prev, abar_s, alpha, x_t
@@ -375,3 +375,9 @@ def test_the_overview_sorts_the_exercises_of_each_chapter(shown):
     )
     assert row and '>1.1</td><td style="text-align:left">1.2</td>' in row[0]
     assert 'href="01_gaussian_toolkit.ipynb#What-you-take-with-you"' in row[0]
+
+
+def test_an_expression_that_is_off_by_very_little_is_wrong():
+    right = chapter_01._best_width()
+    assert exercises.judge("01.3", right).state == "right"
+    assert exercises.judge("01.3", right * (1 + sp.Rational(1, 10**8))).state == "wrong"

@@ -102,15 +102,14 @@ def test_every_explorer_has_a_line_that_says_how_to_run_it(site: Site, path: Pat
 )
 def test_an_explorer_on_a_page_begins_where_the_notebook_s_does(site: Site, name: str, chapter: str):
     assert f'data-frames="{name}"' in site.pages[f"notebooks/{chapter}.html"].text
-    if name == "schedule" and load_images("auto").name != "mnist":
-        pytest.skip("the notebook's digit is from MNIST")
     script = (site.folder / "_static" / "frames" / f"{name}.js").read_text(encoding="utf-8")
     frames = json.loads(script.partition("] = ")[2].rstrip(";\n"))
     file, reading, _ = frames["states"][",".join(str(control["start"]) for control in frames["controls"])]
     assert (site.folder / "_static" / "frames" / file).is_file()
-    (stored,) = [
-        html for html in html_outputs(ROOT / "notebooks" / f"{chapter}.ipynb") if html.endswith(f"{reading}</div>")
-    ]
+    outputs = html_outputs(ROOT / "notebooks" / f"{chapter}.ipynb")
+    if load_images("auto").name != "mnist":  # the notebook's digit, whose bits the reading tells, is from MNIST
+        reading, *outputs = (re.sub(r"[\d.e+-]+ bits", "some bits", text) for text in (reading, *outputs))
+    (stored,) = [html for html in outputs if html.endswith(f"{reading}</div>")]
     assert stored.startswith("<img alt=")
 
 

@@ -30,6 +30,7 @@ Rows = tuple[tuple[str, str], ...]
 POINTS = 8  # at which two expressions are compared in numbers
 MOST = 8  # entries of an array that are shown
 TOLERANCE = 1e-6  # of the largest entry; wrong formulas are off by far more, a constant in float32 by less
+ROUNDING = 1e-10  # of the value of an expression, which is exact
 
 
 @dataclass(frozen=True)
@@ -277,7 +278,7 @@ def _difference(mine: sp.Expr, other: sp.Expr, given: Mapping[sp.Symbol, sp.Expr
     """A point at which two expressions have different values, or one of them none; nothing if they agree everywhere."""
     for values in symbols.points(mine, other, number=POINTS):
         left, right = (_value(expression, values) for expression in (mine, other))
-        if left is None or right is None or not abs(left - right) <= TOLERANCE * max(abs(left), abs(right)):
+        if left is None or right is None or not abs(left - right) <= ROUNDING * max(abs(left), abs(right)):
             shown = values | {symbol: expression.subs(values) for symbol, expression in (given or {}).items()}
             case = ", ".join(f"{symbols.plain(symbol)} = {float(value):.4g}" for symbol, value in shown.items())
             return (("for", case or "every case"), ("your answer", _written(left)), ("the book's", _written(right)))
