@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.measure import Budget
+from benchmarks.measure import CLIP, Budget
 from benchmarks.networks import OURS, parameters
 from diffnotes import Images, Schedule, TrainConfig, Trainer, UNet
 from diffnotes.training.metrics import draw, held_out, quality
@@ -52,7 +52,8 @@ def measure(budget: Budget, train: Images, test: Images) -> dict[str, Any]:
             networks["raw_weights"] = trainer.model.eval()
         for row, network in networks.items():
             labels = trainer.model.num_classes is not None
-            samples = draw(network, trainer.schedule, budget.many, steps=budget.steps, eta=budget.eta, labels=labels)
+            how = {"steps": budget.steps, "eta": budget.eta, "labels": labels, "clip": CLIP}
+            samples = draw(network, trainer.schedule, budget.many, **how)
             images = trainer.update * trainer.config.batch_size
             rows[row] = {
                 "updates": trainer.update,
@@ -64,6 +65,8 @@ def measure(budget: Budget, train: Images, test: Images) -> dict[str, Any]:
             print(f"  {row}: {trainer.update} updates, {rows[row]['frechet']['value']:.1f}", flush=True)
     return {
         "seconds": budget.ablation_seconds,
+        "clip": CLIP,
+        "threads": torch.get_num_threads(),
         "samples": budget.many,
         "steps": budget.steps,
         "eta": budget.eta,

@@ -17,6 +17,7 @@ import torch
 
 from benchmarks import networks
 
+CLIP = True  # in sampling, the guessed image is cut to [-1, 1], where pixels lie: so do the peers' own samplers
 PACKAGES = ("torch", "diffusers", "denoising-diffusion-pytorch", "diffnotes")
 
 
@@ -33,6 +34,7 @@ class Budget:
     marks           seconds at which a run is looked at on the way
     own             training budgets of our own network, each a run of its own
     samples, steps, eta    images drawn to judge a network, and DDIM's steps and fresh noise for them
+    guidance        the scale of classifier-free guidance, where it is used
     many            images drawn for the number of sampling steps and for the ablation, where differences are small
     ablation_seconds, runs    of training for each run of the ablation, and which runs, of ablation.RUNS; all if empty
     perfect         test images that stand in for a perfect model; the others are measured against
@@ -49,8 +51,9 @@ class Budget:
     samples: int = 256
     steps: int = 20
     eta: float = 1.0
+    guidance: float = 1.5
     many: int = 500
-    ablation_seconds: float = 90
+    ablation_seconds: float = 120
     runs: tuple[str, ...] = ()
     perfect: int = 2000
     batches: tuple[int, ...] = (8, 16, 32, 64, 128)

@@ -8,49 +8,28 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from diffnotes.book.measured import steps_figure
+from diffnotes.book.measured import (
+    CHOICES,
+    TITLES,
+    ablation_table,
+    number,
+    plain_ticks,
+    quality_figure,
+    steps_figure,
+    with_error,
+)
 
-TITLES = {
-    "ours": "diffnotes, chapter 9",
-    "course": "diffusers, course",
-    "ours_like_course": "diffnotes, laid out like the course",
-    "large": "diffusers, 96 channels",
-    "ours_like_large": "diffnotes, laid out like 96 channels",
-    "ddpm_pytorch": "denoising-diffusion-pytorch",
-    "course_our_recipe": "diffusers, course, in our recipe",
-    "ours_no_labels": "diffnotes, without labels",
-    "ours_eps_linear": "diffnotes, ε and linear schedule",
-    "perfect": "MNIST itself",
-}
 RECIPES = {
-    "ours": "ours: v, cosine, {optimizer}, labels",
+    "ours": "ours: v, cosine, {optimizer}, labels, every tenth hidden",
+    "ours_guided": "the same networks, sampled with classifier-free guidance of scale {guidance:g} (two calls for each step)",
     "course": "the course's (unit 2): ε, cosine, Adam 1e-3, batch 128, labels",
     "ddpm_pytorch": "its defaults: weighted v, sigmoid, Adam 8e-5, EMA 0.995",
     "large": "the course's (unit 1): ε, cosine, AdamW 4e-4, batch 64",
-    "course_our_recipe": "ours: v, cosine, {optimizer}, labels",
+    "course_our_recipe": "ours: v, cosine, {optimizer}, labels, every tenth hidden",
     "ours_no_labels": "ours, but without labels",
     "ours_eps_linear": "ours, but ε and the linear schedule",
 }
 OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
-ABLATION = {
-    "base": "as it is",
-    "base_seed_1": "as it is, another seed",
-    "raw_weights": "sampled from the weights, not from their average",
-    "adamw": "AdamW in place of Muon",
-    "independent_times": "each time of a batch drawn by itself",
-    "no_weights": "the loss not weighted",
-    "no_labels": "not told the labels",
-    "eps": "target ε in place of v",
-    "linear": "linear schedule in place of cosine",
-    "eps_linear": "ε and linear: the derivation's own choices",
-    "batch_16": "16 images an update",
-    "batch_64": "64 images an update",
-    "no_attention": "no attention",
-    "patch_1": "pixels not folded",
-    "channels_24": "24 channels",
-    "channels_48": "48 channels",
-    "base_again": "as it is, once more at the end",
-}
 SECTIONS = ("quality", "steps", "ablation", "throughput", "cost", "sampling", "start", "gpu")
 HEAD = """# Benchmarks
 
@@ -94,20 +73,9 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def _number(value: float) -> str:
-    """Three digits, and thousands told apart."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
 def _spread(value: dict[str, float], scale: float = 1.0) -> str:
-    low, median, high = (_number(value[key] * scale) for key in ("low", "median", "high"))
+    low, median, high = (number(value[key] * scale) for key in ("low", "median", "high"))
     return f"{median} ({low}{' to ' if low.startswith('-') else '–'}{high})"
-
-
-def _measured(value: dict[str, float]) -> str:
-    error = value["error"]
-    digits = max(0, min(4, 1 - int(np.floor(np.log10(error))))) if error > 0 else 2
-    return f"{value['value']:.{digits}f} ± {error:.{digits}f}"
 
 
 def _duration(seconds: float) -> str:
@@ -172,17 +140,18 @@ def _quality(data: dict[str, Any]) -> str:
         for point in points:
             rows.append([
                 TITLES[name], f"{point['seconds']:.0f} s", f"{point['updates']:,}",
-                *(_measured(point[key]) for key in ("frechet", "recognised", "precision", "recall")),
+                *(with_error(point[key]) for key in ("frechet", "recognised", "precision", "recall")),
                 f"{point['sampling_seconds']:.1f} s",
             ])  # fmt: skip
     perfect = data["perfect"]
-    values = [_measured(perfect[key]) for key in ("frechet", "recognised", "precision", "recall")]
+    values = [with_error(perfect[key]) for key in ("frechet", "recognised", "precision", "recall")]
     rows.append([f"*{TITLES['perfect']}*", "", "", *values, ""])
     head = ["network", "trained", "updates", "Fréchet ↓", "recognised ↑", "precision ↑", "recall ↑", "sampling"]
     own = data["own_recipe"]
-    optimizer = OPTIMIZERS[own.get("optimizer", "adamw")]
+    optimizer, guidance = OPTIMIZERS[own.get("optimizer", "adamw")], data["guidance"]
     recipes = "\n".join(
-        f"- **{TITLES[name]}**: {RECIPES[name].format(optimizer=optimizer)}." for name in data["curves"]
+        f"- **{TITLES[name]}**: {RECIPES[name].format(optimizer=optimizer, guidance=guidance)}."
+        for name in data["curves"]
     )
     precision = "bfloat16" if data["bfloat16"] else "float32"
     last = {name: points[-1]["frechet"]["value"] for name, points in data["curves"].items()}
@@ -191,10 +160,11 @@ def _quality(data: dict[str, Any]) -> str:
 
 A reader of chapter 9 has three minutes. So every network starts from random weights, on the same MNIST, and gets the same
 seconds of training; time for anything else does not count. Then each draws {data["samples"]} digits from the same noise
-in {data["steps"]} DDIM steps with η = {data["eta"]:g}, through the same sampler (0 to 9 in turn, where the network was told
-the labels in its training), and a classifier that none of them has seen looks at them. Its features of the samples are
-compared with those of {data["real"]:,} test images: the Fréchet distance (0 is best), the share of samples that it
-recognises with more than 95 % certainty, the share of samples that lie among real images (precision), and the share of
+in {data["steps"]} DDIM steps with η = {data["eta"]:g}, through the same sampler, which cuts each guess of the image to the
+range of pixels, as the peers' own samplers do (0 to 9 in turn, where the network was told the labels in its training), and
+a classifier that none of them has seen looks at them. Its features of the samples are compared with those of
+{data["real"]:,} test images: the Fréchet distance (0 is best), the share of samples that it recognises with more than 95 %
+certainty, the share of samples that lie among real images (precision), and the share of
 real images that lie among samples (recall). The last row shows what real handwriting gets, from as many images: no row can
 be expected to do better.
 
@@ -246,11 +216,11 @@ def _steps(data: dict[str, Any]) -> str:
 
     def table(measure: str) -> str:
         rows = [
-            [name, spacing, *(_measured(point[measure]) for point in points)]
+            [name, spacing, *(with_error(point[measure]) for point in points)]
             for name, curve in data["curves"].items()
             for spacing, points in curve.items()
         ]
-        rows.append([f"*{TITLES['perfect']}*", "", *[_measured(perfect[measure])] * len(numbers)])
+        rows.append([f"*{TITLES['perfect']}*", "", *[with_error(perfect[measure])] * len(numbers)])
         return _table(["sampler", "spacing", *numbers], rows)
 
     few = {name: curve["linear"][0]["frechet"]["value"] for name, curve in data["curves"].items()}
@@ -296,34 +266,25 @@ def _order(values: dict[str, float]) -> str:
 
 
 def _ablation(data: dict[str, Any]) -> str:
-    names = [name for name in ABLATION if name in data["rows"]]
-    rows = []
-    for name in names:
-        row = data["rows"][name]
-        rows.append([
-            ABLATION[name], f"{row['parameters']:,}", f"{row['updates']:,}", _number(row["images_per_second"]),
-            *(_measured(row[key]) for key in ("frechet", "recognised")),
-        ])  # fmt: skip
-    perfect = data["perfect"]
-    rows.append([f"*{TITLES['perfect']}*", "", "", "", *(_measured(perfect[key]) for key in ("frechet", "recognised"))])
-    head = ["chapter 9's run", "parameters", "updates", "images a second", "Fréchet ↓", "recognised ↑"]
+    names = [name for name in CHOICES if name in data["rows"]]
     distance = {name: data["rows"][name]["frechet"] for name in names}
     same = [distance[name]["value"] for name in ("base", "base_seed_1", "base_again") if name in names]
     middle = sum(same) / len(same)
     apart = max(max(same) - min(same), 2 * max(distance[name]["error"] for name in names if name.startswith("base")))
-    changes = {ABLATION[name]: distance[name]["value"] for name in names if not name.startswith("base")}
+    changes = {CHOICES[name]: distance[name]["value"] for name in names if not name.startswith("base")}
     worse = {name: value for name, value in changes.items() if value > middle + apart}
     better = {name: value for name, value in changes.items() if value < middle - apart}
+    threads = "one thread" if data["threads"] == 1 else f"{data['threads']} threads"
     return f"""
 ## What each choice is worth
 
 The run of chapter 9 makes many choices. Here each of some is taken back, one at a time: the same images, {data["seconds"]:g}
-seconds of training from random weights on all cores, then {data["samples"]} digits, 0 to 9 in turn, in {data["steps"]}
+seconds of training from random weights in {threads}, then {data["samples"]} digits, 0 to 9 in turn, in {data["steps"]}
 DDIM steps with η = {data["eta"]:g}. So a change that makes an update dearer pays for it in updates. The run as it is stands
 there three times: first of all, with another seed, and once more at the very end. How far these lie apart is what this
 machine and chance do on their own.
 
-{_table(head, rows)}
+{_table(*ablation_table(data))}
 
 The weights and their average come from one and the same run, the first.
 
@@ -345,7 +306,7 @@ def _throughput(data: dict[str, Any]) -> str:
     for name, row in data["networks"].items():
         step, forward = row["step"], row["forward"]
         size.append([
-            TITLES[name], f"{row['parameters']:,}", _number(forward["flops"] / 1e6), _number(step["flops"] / 1e6),
+            TITLES[name], f"{row['parameters']:,}", number(forward["flops"] / 1e6), number(step["flops"] / 1e6),
             f"{row['memory_mib']:.0f} MiB",
         ])  # fmt: skip
         speed.append([
@@ -489,7 +450,7 @@ def figures(results: dict[str, Any], folder: Path) -> None:
     """Write the figures that the page shows to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     drawings = {
-        "quality": ("quality", _quality_figure), "samples": ("quality", _samples_figure),
+        "quality": ("quality", quality_figure), "samples": ("quality", _samples_figure),
         "throughput": ("throughput", _throughput_figure), "cost": ("cost", _cost_figure),
         "steps": ("steps", steps_figure),
     }  # fmt: skip
@@ -500,35 +461,6 @@ def figures(results: dict[str, Any], folder: Path) -> None:
             figure.savefig(buffer, format="png", dpi=110)
             picture = Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE)
             picture.save(folder / f"{name}.png", optimize=True)
-
-
-def _plain(axis: Any) -> None:
-    """Ticks of a logarithmic axis at 1, 2, 5, 10, 20, ..., written out."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_locator(NullLocator())
-
-
-def _quality_figure(data: dict[str, Any]) -> Any:
-    from diffnotes.book import plots
-
-    figure, axes = plots.subplots(size=(7.0, 4.0))
-    for name, points in data["curves"].items():
-        seconds = [point["seconds"] for point in points]
-        values, errors = ([point["frechet"][key] for point in points] for key in ("value", "error"))
-        style = "o-" if len(points) > 1 else "D"
-        axes.errorbar(
-            seconds, values, errors, fmt=style, capsize=2, label=TITLES[name], linewidth=2 if name == "ours" else 1.2
-        )
-    axes.axhline(data["perfect"]["frechet"]["value"], linestyle="--", color="#777777", label=TITLES["perfect"])
-    axes.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="Fréchet distance (lower is better)")
-    axes.set_xticks(data["marks"], [f"{mark:g}" for mark in data["marks"]])
-    axes.xaxis.minorticks_off()
-    _plain(axes.yaxis)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure
 
 
 def _samples_figure(data: dict[str, Any]) -> Any:
@@ -562,7 +494,7 @@ def _throughput_figure(data: dict[str, Any]) -> Any:
     axes.set_yticks(range(len(names)), [TITLES[name] for name in names])
     axes.invert_yaxis()
     axes.set(xscale="log", xlabel="images a second, forward and backward")
-    _plain(axes.xaxis)
+    plain_ticks(axes.xaxis)
     return figure
 
 
@@ -585,6 +517,6 @@ def _cost_figure(data: dict[str, Any]) -> Any:
         place.set(xscale="log", yscale="log", xlabel=labels[axis], title=f"slope {curve['slope']:.2f}")
         place.set_xticks(curve["at"], [str(value) for value in curve["at"]])
         place.xaxis.minorticks_off()
-        _plain(place.yaxis)
+        plain_ticks(place.yaxis)
     axes[0].set_ylabel("seconds")
     return figure

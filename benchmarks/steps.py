@@ -9,14 +9,13 @@ from typing import Any
 
 import torch
 
-from benchmarks.measure import Budget
+from benchmarks.measure import CLIP, Budget
 from benchmarks.networks import parameters
 from diffnotes import Images, Schedule, ddim_sample, ddpm_sample, initial_noise, load_pretrained
 from diffnotes.process.losses import Denoiser
 from diffnotes.training.metrics import held_out, quality
 
 CHUNK = 100  # images sampled at a time
-CLIP = True  # the guessed image is cut to [-1, 1], where pixels lie
 SPACINGS = ("linear", "quadratic")
 SAMPLERS: dict[str, Callable[..., Any]] = {  # less fresh noise before more; DDIM with eta = 1 is DDPM with beta-tilde
     "DDIM, η = 0": partial(ddim_sample, eta=0.0),

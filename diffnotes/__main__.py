@@ -23,6 +23,7 @@ from diffnotes import (
     load_model,
     load_pretrained,
 )
+from diffnotes.process.guidance import Guided
 from diffnotes.training.checkpoint import FILE_NAME
 from diffnotes.training.trainer import TrainingDiverged, interrupt_later
 
@@ -32,6 +33,8 @@ SCHEDULES = {
     "sigmoid": Schedule.sigmoid,
     "cosine": Schedule.cosine,
 }
+
+GUIDANCE = "scale of classifier-free guidance; 1: none. Above, digits are more typical of their label, and more alike"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -110,13 +113,16 @@ def sample(options: argparse.Namespace) -> None:
     y = torch.arange(options.number) % 10 if options.labels else None
     if options.label is not None:
         y = torch.full((options.number,), options.label)
+    if options.guidance != 1 and y is None:
+        raise ValueError(f"--guidance must be 1 without --label or --labels, got {options.guidance}")
+    guided = Guided(model, options.guidance)
     x_T = initial_noise(options.seed, options.number)
     if options.sampler == "ddim":
         frames = ddim_sample(
-            model, schedule, x_T, steps=options.steps, eta=options.eta, y=y, generator=options.seed + 1
+            guided, schedule, x_T, steps=options.steps, eta=options.eta, y=y, generator=options.seed + 1
         )
     else:
-        frames = ddpm_sample(model, schedule, x_T, steps=options.steps, y=y, generator=options.seed + 1)
+        frames = ddpm_sample(guided, schedule, x_T, steps=options.steps, y=y, generator=options.seed + 1)
     for frame in tqdm(frames, total=(options.steps or schedule.T) + 1, unit="step"):
         last = frame
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -141,6 +147,7 @@ def measure(options: argparse.Namespace) -> None:
         steps=options.steps,
         eta=options.eta,
         labels=options.labels,
+        guidance=options.guidance,
         seed=options.seed,
     )
     print(f"samples:     {metrics.quality(samples, real)}")
@@ -212,6 +219,7 @@ def _parser() -> argparse.ArgumentParser:
     asked = p.add_mutually_exclusive_group()
     asked.add_argument("--label", type=int, help="draw this digit (a run trained with --labels)")
     asked.add_argument("--labels", action="store_true", help="draw 0 to 9 in turn, ten in a row (likewise)")
+    p.add_argument("--guidance", type=float, default=1.0, help=GUIDANCE)
     p.add_argument("--seed", type=int, default=0, help="decides the noise")
 
     p = commands.add_parser(
@@ -226,6 +234,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--steps", type=int, default=50, help="sampling steps (DDIM)")
     p.add_argument("--eta", type=float, default=0.0, help="of DDIM: 0 deterministic, 1 like DDPM")
     p.add_argument("--labels", action="store_true", help="ask for the digits 0 to 9 in turn")
+    p.add_argument("--guidance", type=float, default=1.0, help=GUIDANCE)
     p.add_argument("--seed", type=int, default=0, help="decides the noise")
     return parser
 

@@ -291,8 +291,10 @@ print(json.dumps(quality.measure(budget, load_images("auto", "train"), few)))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout.splitlines()[-1])
-    assert data["curves"].keys() == {"ours", "course", "course_our_recipe", "ours_no_labels", "ours_eps_linear"}
-    assert len(data["curves"]["ours"]) == 2 and all(point["updates"] >= 1 for point in data["curves"]["course"])
+    names = {"ours", "ours_guided", "course", "course_our_recipe", "ours_no_labels", "ours_eps_linear"}
+    assert data["curves"].keys() == names
+    assert len(data["curves"]["ours"]) == len(data["curves"]["ours_guided"]) == 2
+    assert all(point["updates"] >= 1 for point in data["curves"]["course"])
     worst = min(points[-1]["frechet"]["value"] for points in data["curves"].values())
     assert data["perfect"]["frechet"]["value"] < worst
 
@@ -346,7 +348,7 @@ def test_no_two_images_share_their_noise(small_network: nn.Module, monkeypatch: 
 def test_the_ablation_changes_one_thing_at_a_time():
     names = list(ablation.RUNS)
     assert names[0] == "base" and names[-1] == "base_again" and ablation.RUNS["base"] == ablation.RUNS["base_again"]
-    assert set(report.ABLATION) == {*names, "raw_weights"}
+    assert set(report.CHOICES) == {*names, "raw_weights"}
     usual = asdict(TrainConfig())
     for name, run in ablation.RUNS.items():
         changed = {key for key, value in run.network.items() if networks.ours().settings[key] != value}

@@ -29,11 +29,12 @@ MEASURE_DEFAULTS = {
     "--steps": "50",
     "--eta": "0.0",
     "--labels": "False",
+    "--guidance": "1.0",
     "--seed": "0",
 }
 SAMPLE_DEFAULTS = {
     "--out": "samples.png", "--number": "64", "--sampler": "ddim", "--steps": "50", "--eta": "0.0", "--label": "None",
-    "--labels": "False", "--seed": "0",
+    "--labels": "False", "--guidance": "1.0", "--seed": "0",
 }  # fmt: skip
 
 
@@ -289,6 +290,12 @@ def test_every_option_of_sample_changes_the_picture(run, how):
     assert (picture(run, "--number", "4") != picture(run, "--number", "4", *how)).any()
 
 
+def test_guidance_changes_what_is_asked_for(run):
+    asked = picture(run, "--number", "4", "--label", "7")
+    assert (picture(run, "--number", "4", "--label", "7", "--guidance", "1") == asked).all()
+    assert (picture(run, "--number", "4", "--label", "7", "--guidance", "3") != asked).any()
+
+
 def test_labels_in_turn_are_ten_in_a_row(run):
     together = picture(run, "--number", "20", "--labels")
     assert together.shape == (3 * (30 * 2 - 2), 3 * (30 * 10 - 2))
@@ -314,6 +321,8 @@ def test_sample_uses_the_average_and_not_the_last_weights(run):
         ("--steps 0", "steps must be an integer from 1 to T = 20, got 0"),
         ("--steps 21", "steps must be an integer from 1 to T = 20, got 21"),
         ("--eta -1", "eta must be >= 0, got -1.0"),
+        ("--guidance 2", "--guidance must be 1 without --label or --labels, got 2.0"),
+        ("--labels --guidance nan", "scale must be a finite number, got nan"),
         ("--number 1 --label 11", "y must hold labels 0..10 (10 = no label), got [11]"),
         ("--out picture.unknown", "unknown file extension: .unknown"),
     ],
@@ -361,6 +370,16 @@ def test_every_option_of_measure_changes_the_samples(run, how, capsys, monkeypat
     assert samples(*how) != samples()
 
 
+def test_measure_guides_the_samples(run, capsys, monkeypatch):
+    monkeypatch.setattr(metrics, "quality", lambda x, real: f"{x.double().sum():.9f}")
+    found = []
+    for scale in ("1", "3"):
+        how = ["--data", "digits", "--number", "30", "--steps", "3", "--labels", "--guidance", scale]
+        assert main(["measure", run, *how]) == 0
+        found.append(capsys.readouterr().out.splitlines()[1])
+    assert found[0] != found[1]
+
+
 def test_measure_knows_the_weights_of_the_package_by_name(capsys):
     assert main(["measure", "mnist", "--data", "digits", "--number", "10", "--steps", "1"]) == 0
     assert "from 10 samples" in capsys.readouterr().out
@@ -369,3 +388,8 @@ def test_measure_knows_the_weights_of_the_package_by_name(capsys):
 def test_measure_answers_a_bad_value_in_one_line(run, capsys):
     assert main(["measure", run, "--number", "9"]) == 1
     assert capsys.readouterr().err == "diffnotes measure: --number must be at least 10, got 9\n"
+    assert main(["measure", run, "--data", "digits", "--number", "10", "--guidance", "2"]) == 1
+    assert (
+        capsys.readouterr().err
+        == "diffnotes measure: guidance must be 1 without labels, which it leans towards, got 2.0\n"
+    )

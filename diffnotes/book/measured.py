@@ -4,6 +4,7 @@ A chapter that shows such numbers says where they come from, and how to make the
 """
 
 import json
+import math
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -12,6 +13,38 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from diffnotes.book import plots
 from diffnotes.book.scan import FOLDER
 
+TITLES = {
+    "ours": "diffnotes, chapter 9",
+    "ours_guided": "diffnotes, chapter 9, guided",
+    "course": "diffusers, course",
+    "ours_like_course": "diffnotes, laid out like the course",
+    "large": "diffusers, 96 channels",
+    "ours_like_large": "diffnotes, laid out like 96 channels",
+    "ddpm_pytorch": "denoising-diffusion-pytorch",
+    "course_our_recipe": "diffusers, course, in our recipe",
+    "ours_no_labels": "diffnotes, without labels",
+    "ours_eps_linear": "diffnotes, ε and linear schedule",
+    "perfect": "MNIST itself",
+}
+CHOICES = {
+    "base": "as it is",
+    "base_seed_1": "as it is, another seed",
+    "raw_weights": "sampled from the weights, not from their average",
+    "adamw": "AdamW in place of Muon",
+    "independent_times": "each time of a batch drawn by itself",
+    "no_weights": "the loss not weighted",
+    "no_labels": "not told the labels",
+    "eps": "target ε in place of v",
+    "linear": "linear schedule in place of cosine",
+    "eps_linear": "ε and linear: the derivation's own choices",
+    "batch_16": "16 images an update",
+    "batch_64": "64 images an update",
+    "no_attention": "no attention",
+    "patch_1": "pixels not folded",
+    "channels_24": "24 channels",
+    "channels_48": "48 channels",
+    "base_again": "as it is, once more at the end",
+}
 PATH = FOLDER.parent / "docs" / "benchmarks" / "results.json"
 
 
@@ -27,6 +60,40 @@ def provenance(section: str) -> str:
     processor = machine["gpu"] or f"{machine['cpu']} with {machine['cores']} cores"
     trial = "in a trial run, too short for the numbers to mean anything, " if entry["trial"] else ""
     return f"Measured {trial}on {machine['date']} on {processor}, with torch {machine['torch']}, by {entry['command']}."
+
+
+def ablation_table(data: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table of chapter 9's run and its changes: measured("ablation"), written out."""
+    head = ["chapter 9's run", "parameters", "updates", "images a second", "Fréchet ↓", "recognised ↑"]
+    rows = []
+    for name, words in CHOICES.items():
+        if name in data["rows"]:
+            row = data["rows"][name]
+            quality = [with_error(row[key]) for key in ("frechet", "recognised")]
+            rows.append(
+                [words, f"{row['parameters']:,}", f"{row['updates']:,}", number(row["images_per_second"]), *quality]
+            )
+    perfect = [with_error(data["perfect"][key]) for key in ("frechet", "recognised")]
+    return head, [*rows, [TITLES["perfect"], "", "", "", *perfect]]
+
+
+def quality_figure(data: dict[str, Any]) -> Figure:
+    """Fréchet distance against seconds of training, a line for each network: measured("quality"), drawn."""
+    figure, axes = plots.subplots(size=(7.6, 4.0))
+    for marker, (name, points) in zip("osDv^X*P", data["curves"].items(), strict=False):
+        seconds = [point["seconds"] for point in points]
+        values, errors = ([point["frechet"][key] for point in points] for key in ("value", "error"))
+        style = f"{marker}-" if len(points) > 1 else marker
+        axes.errorbar(
+            seconds, values, errors, fmt=style, capsize=2, label=TITLES[name], linewidth=2 if name == "ours" else 1.2
+        )
+    axes.axhline(data["perfect"]["frechet"]["value"], linestyle="--", color="#777777", label=TITLES["perfect"])
+    axes.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="Fréchet distance (lower is better)")
+    axes.set_xticks(data["marks"], [f"{mark:g}" for mark in data["marks"]])
+    axes.xaxis.minorticks_off()
+    plain_ticks(axes.yaxis)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
 
 
 def steps_figure(data: dict[str, Any]) -> Figure:
@@ -47,13 +114,30 @@ def steps_figure(data: dict[str, Any]) -> Figure:
         ax.set_xticks(steps, [str(step) for step in steps])
         ax.xaxis.minorticks_off()
     axes[0].set_yscale("log")
-    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes[0].yaxis.set_minor_locator(NullLocator())
+    plain_ticks(axes[0].yaxis)
     for spacing, style in styles.items():
         axes[0].plot([], [], style, color="#777777", label=f"{spacing} spacing")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
+
+
+def number(value: float) -> str:
+    """Three digits, and thousands told apart."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def with_error(value: dict[str, float]) -> str:
+    """A number and its standard error, as many digits as the error deserves."""
+    error = value["error"]
+    digits = max(0, min(4, 1 - math.floor(math.log10(error)))) if error > 0 else 2
+    return f"{value['value']:.{digits}f} ± {error:.{digits}f}"
+
+
+def plain_ticks(axis: Any) -> None:
+    """Ticks of a logarithmic axis at 1, 2, 5, 10, 20, ..., written out."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def _section(name: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffnotes.models.classifier import Classifier
+from diffnotes.process.guidance import Guided
 from diffnotes.process.losses import Denoiser
 from diffnotes.process.samplers import ddim_sample, initial_noise
 from diffnotes.process.schedules import Schedule
@@ -167,16 +168,22 @@ def draw(
     steps: int = 50,
     eta: float = 0.0,
     labels: bool = False,
+    guidance: float = 1.0,
+    clip: bool = False,
     seed: int = 0,
 ) -> Pictures:
     """Samples to measure: (number, 1, 28, 28) from DDIM, a hundred at a time; eta = 0 without fresh noise, eta = 1 with
-    that of DDPM. With labels, the digits 0 to 9 in turn, for a model that knows them. Image i depends on the seed and on i
-    only."""
+    that of DDPM. With labels, the digits 0 to 9 in turn, for a model that knows them, by classifier-free guidance with the
+    scale `guidance` (1: none). With clip, each guess of the image is cut to [-1, 1] (book, eq. 10.7). Image i depends on the
+    seed and on i only."""
+    if guidance != 1 and not labels:
+        raise ValueError(f"guidance must be 1 without labels, which it leans towards, got {guidance}")
+    model = Guided(model, guidance)
     x_T, y = initial_noise(seed, number), torch.arange(number) % 10
     ends = []
     for i in range(0, number, 100):
         part = slice(i, i + 100)
         asked = y[part] if labels else None
-        *_, last = ddim_sample(model, schedule, x_T[part], steps=steps, eta=eta, y=asked, generator=seed + i)
+        *_, last = ddim_sample(model, schedule, x_T[part], steps=steps, eta=eta, y=asked, clip=clip, generator=seed + i)
         ends.append(last.x_t)
     return torch.cat(ends)

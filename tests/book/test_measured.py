@@ -4,7 +4,16 @@ from pathlib import Path
 import pytest
 
 from diffnotes.book import measured as module
-from diffnotes.book.measured import measured, provenance, steps_figure
+from diffnotes.book.measured import (
+    CHOICES,
+    TITLES,
+    ablation_table,
+    measured,
+    provenance,
+    quality_figure,
+    steps_figure,
+    with_error,
+)
 
 MACHINE = {"cpu": "Two Cores", "cores": 2, "gpu": None, "torch": "2.0", "date": "2026-01-02"}
 
@@ -69,3 +78,37 @@ def test_the_figure_shows_each_number_in_its_place():
     assert right.containers[2].lines[0].get_ydata() == pytest.approx([0.41, 0.09])
     assert (left.get_xscale(), left.get_yscale(), right.get_yscale()) == ("log", "log", "linear")
     assert {"a", "b", "c", "d", "real images"} <= {text.get_text() for text in figure.legends[0].get_texts()}
+
+
+def quality_point(seconds: float, frechet: float) -> dict:
+    return {
+        "seconds": seconds,
+        "frechet": {"value": frechet, "error": 0.5},
+        "recognised": {"value": 0.5, "error": 0.01},
+    }
+
+
+def test_the_curves_of_quality_show_each_number_and_real_images_below():
+    curves = {"ours": [quality_point(60, 13.0), quality_point(180, 2.0)], "large": [quality_point(180, 60.0)]}
+    (axes,) = quality_figure({"curves": curves, "perfect": quality_point(0, 0.3), "marks": [60, 180]}).axes
+    ours, large = (container.lines[0] for container in axes.containers)
+    assert ours.get_xdata().tolist() == [60, 180] and ours.get_ydata().tolist() == [13.0, 2.0]
+    assert large.get_ydata().tolist() == [60.0] and (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    (real,) = (line for line in axes.lines if line.get_label() == TITLES["perfect"])
+    assert set(real.get_ydata()) == {0.3}
+
+
+def test_the_table_of_changes_is_in_the_books_order_and_ends_with_real_images():
+    row = {"parameters": 671620, "updates": 900, "images_per_second": 215.3, **quality_point(90, 4.25)}
+    head, rows = ablation_table({"rows": {"eps": row, "base": row}, "perfect": quality_point(0, 0.3)})
+    assert [line[0] for line in rows] == [CHOICES["base"], CHOICES["eps"], TITLES["perfect"]]
+    assert rows[0][1:] == ["671,620", "900", "215", "4.25 ± 0.50", "0.500 ± 0.010"] and {len(line) for line in rows} == {
+        len(head)
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"), [(2.345, 0.12, "2.35 ± 0.12"), (61.2, 3.0, "61.2 ± 3.0"), (0.5, 0.0, "0.50 ± 0.00")]
+)
+def test_an_error_decides_how_many_digits_are_told(value: float, error: float, text: str):
+    assert with_error({"value": value, "error": error}) == text

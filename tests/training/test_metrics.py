@@ -187,3 +187,17 @@ def test_draw_with_labels_asks_for_0_to_9_in_turn():
     drawn = draw(Listening(), Schedule.cosine(T=20), 123, steps=20, labels=True)
     assert drawn.mean(dim=(1, 2, 3)).round().tolist() == [i % 10 for i in range(123)]
     assert draw(Listening(), Schedule.cosine(T=20), 3, steps=20).mean() < -0.8
+
+
+def test_draw_with_guidance_says_the_label_louder():
+    drawn = draw(Listening(), Schedule.cosine(T=20), 10, steps=20, labels=True, guidance=2.0)
+    assert drawn.mean(dim=(1, 2, 3)).round().tolist() == [-1 + 2 * (y + 1) for y in range(10)]
+    with pytest.raises(ValueError, match="guidance must be 1 without labels, which it leans towards, got 1.5"):
+        draw(Listening(), Schedule.cosine(T=20), 10, guidance=1.5)
+
+
+def test_draw_with_clip_keeps_every_guess_inside_the_box():
+    schedule = Schedule.cosine(T=20)
+    loud = {"steps": 20, "labels": True}
+    assert draw(Listening(), schedule, 10, **loud).abs().amax() > 2
+    assert draw(Listening(), schedule, 10, **loud, clip=True).abs().amax() <= 1
