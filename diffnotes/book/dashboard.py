@@ -1,206 +1,195 @@
-"""Training beside the reader: a thread that trains, and a dashboard that shows what it does, with Stop and Resume.
+"""A dashboard for a training run: what it shows while a thread trains, with Stop and Resume.
 
 Cell 1:  dashboard = Dashboard(trainer, seconds=180, folder="runs/mine")
 Cell 2:  await dashboard.finished()          # waits without blocking the page, and raises what went wrong in the thread
 """
 
-import asyncio
-import ctypes
-import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
-import threadpoolctl
 import torch
 
 from diffnotes.book import plots
-from diffnotes.book.live import LivePlot, png, show_widget
+from diffnotes.book.live import LivePlot, image_widget, png
+from diffnotes.book.live_training import GRID_SECONDS, LiveTraining, check_seconds
 from diffnotes.process.samplers import ddim_sample, initial_noise
 from diffnotes.training.grid import grid_image
-from diffnotes.training.trainer import Trainer, TrainState
+from diffnotes.training.trainer import TENTHS, Trainer
 
-REDRAW_SECONDS = 0.5
-MORE_SECONDS = 60
-
-
-class BackgroundRun:
-    """Goes through `states` on a thread, calling on_state for each, until they end, `stop` is set, or something fails."""
-
-    def __init__(
-        self,
-        states: Iterable[TrainState],
-        on_state: Callable[[TrainState], None],
-        at_end: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.stop = threading.Event()
-        self.error: BaseException | None = None
-        self.thread = threading.Thread(target=self._run, args=(states, on_state, at_end), daemon=True)
-        self.thread.start()
-
-    def _run(
-        self, states: Iterable[TrainState], on_state: Callable[[TrainState], None], at_end: Callable[[], None]
-    ) -> None:
-        try:
-            for state in states:
-                on_state(state)
-                if self.stop.is_set():
-                    break
-        except BaseException as error:  # kept for the cell that waits: a thread's exception reaches no cell by itself
-            self.error = error
-        try:
-            at_end()
-        except BaseException as error:
-            self.error = self.error or error
-
-    async def finished(self) -> None:
-        """Wait for the end; raise what went wrong. While it waits, buttons and sliders work."""
-        await asyncio.to_thread(self.thread.join)
-        if self.error is not None:
-            raise self.error
+WINDOW = 50  # updates in a running median
+RECENT = 100  # updates in the median of the loss by time
+LOWEST = {"v": 0.02, "x0": 0.005, "eps": 0.005}  # where the axis of the loss begins, for each target
+LOWEST_BY_TIME = {"v": 0.01, "x0": 0.0005, "eps": 0.0005}
 
 
-def release_idle_threads() -> None:
-    """Give back the OpenMP threads that earlier cells have left waiting in the calling thread's pool.
+class Curve:
+    """A number of each update over the seconds of training: thin as it is, thick its running median."""
 
-    GNU OpenMP keeps a pool of threads for each thread that has computed something. With one pool for the notebook's cells and
-    one for the training there are more threads than cores, and then all of them go to sleep between any two pieces of
-    work: training beside the notebook was 1.8 times slower for it. The pool comes back by itself when it is needed."""
-    for library in threadpoolctl.threadpool_info():
-        if library["user_api"] == "openmp" and library["prefix"] == "libgomp":
-            pause = getattr(ctypes.CDLL(library["filepath"]), "omp_pause_resource_all", None)
-            if pause is not None:
-                pause(1)  # omp_pause_soft
+    def __init__(self, ax: Any) -> None:
+        (self.raw,) = ax.plot([], [], color=plots.SKY, lw=0.8, label="of each update")
+        (self.smooth,) = ax.plot([], [], color=plots.BLUE, label=f"running median of {WINDOW}")
+
+    def set(self, seconds: np.ndarray, values: np.ndarray) -> None:
+        """Show these values, at most 1500 of them, and at most 300 medians."""
+        keep = _spread(len(values), 1500)
+        self.raw.set_data(seconds[keep], values[keep])
+        if len(values) >= WINDOW:
+            first = _spread(len(values) - WINDOW + 1, 300)
+            windows = np.lib.stride_tricks.sliding_window_view(values, WINDOW)[first]
+            self.smooth.set_data(seconds[first + WINDOW // 2], np.median(windows, axis=1))
+
+
+def _spread(number: int, most: int) -> np.ndarray:
+    """The numbers 0 .. number - 1, or `most` of them, evenly chosen, with the first and the last."""
+    return np.unique(np.linspace(0, max(number - 1, 0), min(number, most)).astype(int))
+
+
+def median_by_time(losses: Sequence[np.ndarray]) -> np.ndarray:
+    """The median of each tenth's loss over some updates (rows of Trainer.loss_by_time), nan where no update has one. (10,)"""
+    columns = [column[~np.isnan(column)] for column in np.array(losses, dtype=float).reshape(-1, TENTHS).T]
+    return np.array([np.median(column) if len(column) else np.nan for column in columns])
+
+
+class RunView:
+    """The pictures of one run: the curve of its loss, and twenty digits that are drawn always from the same noise with the
+    average of its weights, 0 to 9 and again if the network knows labels.
+
+    With details: also the norm of the gradient, the loss by time, and the digits of the weights after the last update.
+    `picture` is the widget of the curves, `images` those of the digits; `lowest` is where the axis of the loss begins."""
+
+    def __init__(self, trainer: Trainer, seconds: float, lowest: float, steps: int, details: bool = False) -> None:
+        self.trainer, self.lowest, self.steps, self.details = trainer, lowest, steps, details
+        self.networks = {"averaged weights": trainer.ema.model} | ({"last weights": trainer.model} if details else {})
+        self.x_T = initial_noise(seed=0, batch=20)
+        self.grids = {name: grid_image(self.x_T, columns=10) for name in self.networks}  # until there are digits
+        self.images = {
+            name: widgets.Image(value=png(grid), format="png", width=596 if details else 447)
+            for name, grid in self.grids.items()
+        }
+        self.picture = image_widget(760 if details else 310)
+        self.rescale(seconds)
+
+    def rescale(self, seconds: float) -> None:
+        """Make the figure, with room for `seconds` of training."""
+        if self.details:
+            figure, axes = plots.subplots(1, 3, size=(7.6, 2.6), width_ratios=(8, 5, 5))
+        else:
+            figure, axes = plots.subplots(1, 1, size=(3.1, 1.8), squeeze=False)
+            axes = axes[0]
+        time_axis = dict(xlim=(0, seconds), yscale="log", xlabel="seconds of training")
+        self.loss = Curve(axes[0])
+        axes[0].set(ylim=(self.lowest, 2), title="loss (mean squared error)", **time_axis)
+        artists = [self.loss.raw, self.loss.smooth]
+        if self.details:
+            axes[0].legend(loc="lower left")
+            self.norm = Curve(axes[1])
+            axes[1].axhline(self.trainer.config.gradient_clip, color=plots.BLACK, lw=1, ls=":")
+            axes[1].set(ylim=(0.02, 5), title="gradient norm", **time_axis)
+            T, lowest = self.trainer.schedule.T, LOWEST_BY_TIME[self.trainer.model.target]
+            (self.first,) = axes[2].plot([], [], "o-", color=plots.SKY, ms=3, lw=1, label=f"first {RECENT} updates")
+            (self.last,) = axes[2].plot([], [], "o-", color=plots.BLUE, ms=4, label=f"last {RECENT}")
+            axes[2].set(xlim=(0, T), ylim=(lowest, 2), yscale="log", xlabel="time t", title="loss by time")
+            axes[2].legend(loc="lower left")
+            artists += [self.norm.raw, self.norm.smooth, self.first, self.last]
+        self.plot = LivePlot(figure, artists, self.picture)
+
+    def redraw(self) -> None:
+        """Draw the curves."""
+        history = list(self.trainer.history)
+        seconds = np.array([state.seconds for state in history])
+        self.loss.set(seconds, np.array([state.loss for state in history]))
+        if self.details:
+            self.norm.set(seconds, np.array([state.gradient_norm for state in history]))
+            middles = (np.arange(TENTHS) + 0.5) * self.trainer.schedule.T / TENTHS
+            by_time = self.trainer.loss_by_time
+            self.last.set_data(middles, median_by_time(by_time[-RECENT:]))
+            if len(by_time) >= 2 * RECENT:
+                self.first.set_data(middles, median_by_time(by_time[:RECENT]))
+        self.plot.refresh()
+
+    def draw_digits(self) -> None:
+        """Draw the digits, from the same noise as ever."""
+        x_T = self.x_T.to(self.trainer.accelerator.device)
+        for name, network in self.networks.items():
+            y = None if network.num_classes is None else torch.arange(len(x_T), device=x_T.device) % network.num_classes
+            *_, last = ddim_sample(network, self.trainer.schedule, x_T, steps=self.steps, y=y)
+            self.grids[name] = grid_image(last.x_t, columns=10)
+            self.images[name].value = png(self.grids[name])
+
+    def reading(self) -> str:
+        """How the run stands, in a line."""
+        recent = self.trainer.history[-100:]
+        if not recent:
+            return "starting ..."
+        last = recent[-1]
+        speed = (last.images - recent[0].images) / max(last.seconds - recent[0].seconds, 1e-9)
+        loss = np.median([state.loss for state in recent[-WINDOW:]])
+        return (
+            f"update {last.update:,} · {last.images:,} images seen · loss {loss:.3f} · {speed:,.0f} images per second"
+        )
+
+    def curves_html(self, of: str = "") -> str:
+        """The curves for readers without a kernel; `of` names the run in their alt text."""
+        if not self.trainer.history:
+            return plots.img_tag(self.plot.picture(), f"The loss{of}: no update yet.")
+        state = self.trainer.history[-1]
+        alt = f"The loss{of} over {state.seconds:.0f} seconds of training: steep at first, then slow; now {state.loss:.2f}."
+        if self.details:
+            alt += (
+                f" The norm of its gradient, now {state.gradient_norm:.2f}. The loss in each tenth of the times 1 to T."
+            )
+        return plots.img_tag(self.plot.picture(), alt)
+
+    def digits_html(self, name: str, of: str = "") -> str:
+        """The digits of these weights for readers without a kernel."""
+        return plots.img_tag(self.grids[name], f"Twenty digits drawn with the {name}{of}.", self.images[name].width)
 
 
 class Dashboard:
-    """Trains `trainer` until it has had `seconds` of training, and shows the loss, the speed, the time left and digits
-    drawn with the averaged weights every `grid_every` seconds, 0 to 9 and again if the network knows labels. When it ends
-    or is stopped, the run is saved to `folder`.
+    """Trains `trainer` until it has had `seconds` of training, and shows its loss, also by time, the norm of its gradient,
+    the speed, the time left, and every `grid_every` seconds digits drawn in `steps` steps with the averaged weights and
+    with the last ones. When it ends or is stopped, the run is saved to `folder`.
 
     It starts by itself. Stop keeps everything; Resume goes on; when the budget is spent, the button offers a minute more."""
 
     def __init__(
-        self, trainer: Trainer, seconds: float, folder: str | Path, grid_every: float = 15.0, steps: int = 20
+        self, trainer: Trainer, seconds: float, folder: str | Path, grid_every: float = GRID_SECONDS, steps: int = 20
     ) -> None:
-        if not seconds > 0:
-            raise ValueError(f"seconds must be positive, got {seconds}")
-        self.trainer, self.seconds, self.folder = trainer, seconds, Path(folder)
-        self.grid_every, self.steps = grid_every, steps
-        self.x_T = initial_noise(seed=0, batch=20)
-        self._last_redraw = self._last_grid = -1e9
-
-        self.button = widgets.Button(description="Stop", layout={"width": "150px"})
-        self.button.on_click(lambda _button: self._clicked())
-        self.bar = widgets.FloatProgress(min=0, max=1, layout={"width": "100%"})
-        self.status = widgets.HTML("starting ...")
-        self.grid = widgets.Image(format="png", width=236)
-        self.plot, self._raw, self._smooth = self._loss_plot()
-        pictures = widgets.HBox([self.plot.image, self.grid], layout={"flex_flow": "row wrap", "align_items": "center"})
-        top = widgets.HBox([self.button, self.bar])
-        self.widget = widgets.VBox([top, self.status, pictures])
-        self._redraw()
-        self._display_id = f"dashboard-{id(self)}"
-        show_widget(self.widget, self._fallback(), self._display_id)
-        self.run = self._start()
+        check_seconds(seconds)
+        self.view = RunView(trainer, seconds, LOWEST[trainer.model.target], steps, details=True)
+        rows = [
+            widgets.HBox(
+                [widgets.Label(name, layout={"width": "130px"}), image],
+                layout={"align_items": "center", "margin": "6px 0 0"},
+            )
+            for name, image in self.view.images.items()
+        ]
+        self.pictures = widgets.VBox([widgets.HBox([self.view.picture]), *rows])
+        self.live = LiveTraining(self, [trainer], seconds, [folder], grid_every)
 
     async def finished(self) -> None:
-        """Wait until the run ends or is stopped, then show where it stands as a plain picture too."""
-        run = self.run
-        while True:
-            await run.finished()
-            if run is self.run:
-                break
-            run = self.run  # resumed in the meantime
-        show_widget(self.widget, self._fallback(), self._display_id, update=True)
+        """Wait until the run ends or is stopped, then show where it stands as plain pictures too."""
+        await self.live.finished()
 
-    # -- the thread's side ------------------------------------------------------------------------------------------------
+    # -- as LiveTraining wants it
 
-    def _start(self) -> BackgroundRun:
-        self.button.description, self.training = "Stop", True
-        release_idle_threads()
-        return BackgroundRun(self.trainer.steps(seconds=self.seconds), self._on_state, self._at_end)
+    def rescale(self, seconds: float) -> None:
+        """Make room on the axes for `seconds` of training."""
+        self.view.rescale(seconds)
 
-    def _on_state(self, state: TrainState) -> None:
-        now = time.monotonic()
-        if now - self._last_redraw > REDRAW_SECONDS:
-            self._redraw()
-            self._last_redraw = now
-        if now - self._last_grid > self.grid_every:
-            self._draw_digits()
-            self._last_grid = time.monotonic()
+    def redraw(self, left: float) -> str:
+        """Draw the curves, and return a line that says how the run stands."""
+        self.view.redraw()
+        return f"{self.view.reading()} · {left:,.0f} s left."
 
-    def _at_end(self) -> None:
-        path = self.trainer.save(self.folder)
-        self._redraw()
-        self._draw_digits()
-        self.training = False
-        spent = self.trainer.seconds >= self.seconds
-        self.button.description = f"Train {MORE_SECONDS} s more" if spent else "Resume"
-        self.status.value += f" {'Done' if spent else 'Stopped'}; saved to <code>{path}</code>."
+    def draw_digits(self) -> None:
+        """Draw digits with both sets of weights."""
+        self.view.draw_digits()
 
-    def _clicked(self) -> None:
-        if self.training:
-            self.button.description = "Stopping ..."
-            self.run.stop.set()
-            return
-        if self.trainer.seconds >= self.seconds:
-            self.seconds = self.trainer.seconds + MORE_SECONDS
-            self.plot, self._raw, self._smooth = self._loss_plot(self.plot.image)
-        self.run = self._start()
-
-    # -- what it draws ----------------------------------------------------------------------------------------------------
-
-    def _loss_plot(self, image: widgets.Image | None = None) -> tuple[LivePlot, Any, Any]:
-        figure, ax = plots.subplots(size=(5.2, 2.9))
-        (raw,) = ax.plot([], [], color=plots.SKY, lw=0.8, label="of each update")
-        (smooth,) = ax.plot([], [], color=plots.BLUE, label="running median of 50")
-        ax.set(
-            xlim=(0, self.seconds),
-            ylim=(0.02, 2),
-            yscale="log",
-            xlabel="seconds of training",
-            title="loss (mean squared error)",
-        )
-        ax.legend(loc="upper right")
-        return LivePlot(figure, [raw, smooth], image), raw, smooth
-
-    def _redraw(self) -> None:
-        history = list(self.trainer.history)
-        seconds, loss = np.array([s.seconds for s in history]), np.array([s.loss for s in history])
-        keep = np.unique(np.linspace(0, max(len(history) - 1, 0), min(len(history), 1500)).astype(int))
-        self._raw.set_data(seconds[keep], loss[keep])
-        blocks = len(history) // 50
-        if blocks:
-            middle = seconds[: blocks * 50].reshape(blocks, 50)[:, 25]
-            self._smooth.set_data(middle, np.median(loss[: blocks * 50].reshape(blocks, 50), axis=1))
-        self.plot.refresh()
-        if history:
-            last = history[-1]
-            recent = history[-100:]
-            speed = (last.images - recent[0].images) / max(last.seconds - recent[0].seconds, 1e-9)
-            left = max(self.seconds - last.seconds, 0)
-            self.bar.value = min(last.seconds / self.seconds, 1)
-            self.status.value = (
-                f"update {last.update:,} · {last.images:,} images seen · loss {np.median(loss[-50:]):.3f} · "
-                f"{speed:,.0f} images per second · {left:,.0f} s left."
-            )
-
-    def _draw_digits(self) -> None:
-        model, x_T = self.trainer.ema.model, self.x_T.to(self.trainer.accelerator.device)
-        y = None if model.num_classes is None else torch.arange(len(x_T), device=x_T.device) % model.num_classes
-        *_, last = ddim_sample(model, self.trainer.schedule, x_T, steps=self.steps, y=y)
-        self.grid.value = png(grid_image(last.x_t, columns=5))
-
-    def _fallback(self) -> str:
-        state = self.trainer.history[-1] if self.trainer.history else None
-        if state is None:
-            return "<p>The training dashboard stands here while the notebook runs.</p>"
-        curve = plots.img_tag(
-            self.plot.picture(),
-            f"The loss over {state.seconds:.0f} seconds of training: steep at first, then slow; now about {state.loss:.2f}.",
-        )
-        return f"{curve}<p>{self.status.value}</p>"
+    def html(self) -> str:
+        """The pictures for readers without a kernel."""
+        digits = "".join(f"<p>{name}<br>{self.view.digits_html(name)}</p>" for name in self.view.networks)
+        return f"{self.view.curves_html()}{digits}"

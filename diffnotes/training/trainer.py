@@ -31,6 +31,7 @@ from diffnotes.training.muon import Muon
 
 # what a run was trained with whose checkpoint does not say, for it is older than these settings
 BEFORE = {"min_snr": None, "optimizer": "adamw", "even_times": False}
+TENTHS = 10  # the times 1..T are looked at in ten parts
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ class TrainingDiverged(FloatingPointError):
 class Trainer:
     """Trains a U-Net on images: for state in trainer.steps(seconds=180): ...
 
-    `model` is being trained; `ema.model`, its moving average, is the one to sample from; `history` lists every TrainState."""
+    `model` is being trained; `ema.model`, its moving average, is the one to sample from; `history` lists every TrainState,
+    and `loss_by_time` for every update the mean squared error of its images in each tenth of 1..T, nan where it had none."""
 
     def __init__(self, model: UNet, schedule: Schedule, images: Images, config: TrainConfig | None = None) -> None:
         from accelerate import Accelerator
@@ -136,6 +138,7 @@ class Trainer:
         self.ema = EMA(model, self.config.ema_decay)
         self.update, self.seconds, self.interrupted = 0, 0.0, False
         self.history: list[TrainState] = []
+        self.loss_by_time: list[np.ndarray] = []  # float32, (10,) each
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
         self._turn, self._newest_loop = threading.Lock(), object()
 
@@ -162,17 +165,18 @@ class Trainer:
                 return
             started = time.perf_counter()
             with self._turn, interrupt_later() as interrupts:
-                loss, norm, rate = self._update(progress)
+                loss, norm, rate, by_time = self._update(progress)
                 self.update += 1
                 self.seconds += time.perf_counter() - started
                 done = self.update / updates if updates is not None else self.seconds / (seconds or math.inf)
                 images = self.update * self.config.batch_size
                 state = TrainState(self.update, images, self.seconds, loss, norm, rate, min(done, 1.0))
                 self.history.append(state)
+                self.loss_by_time.append(by_time)
             self.interrupted = self._agree(float(bool(interrupts)), mean=True) > 0  # one process met it: all end here
             yield state
 
-    def _update(self, progress: float) -> tuple[float, float, float]:
+    def _update(self, progress: float) -> tuple[float, float, float, np.ndarray]:
         """One line of algorithm 1 after the other. Nothing of the run has changed if it raises TrainingDiverged."""
         x0, y, t, eps = self.batch(self.update)
         rise = min(1, (self.update + 1) / max(1, self.config.warmup))
@@ -196,13 +200,24 @@ class Trainer:
             )
         self.optimizer.step()
         self.ema.update(self.model)  # after the step: the average is of weights that exist
-        return mean_loss, norm.item(), rate
+        return mean_loss, norm.item(), rate, self._by_time(t, errors)
 
     def _weight(self, t: Tensor) -> Tensor:
         """What the squared error at each of these times counts in the loss."""
         if self.config.min_snr is None:
             return torch.ones(len(t))
         return min_snr_weight(self.schedule, t, self.config.min_snr, self.model.target)
+
+    def _by_time(self, t: Tensor, errors: Tensor) -> np.ndarray:
+        """The mean of the errors in each tenth of 1..T, over all processes; nan for a tenth without images. (10,)"""
+        pairs = torch.stack([t.to(errors), errors.detach()], dim=1)
+        if self.accelerator.num_processes > 1:
+            pairs = self.accelerator.gather(pairs)
+        times, losses = pairs.cpu().double().numpy().T
+        tenth = (times.astype(int) - 1) * TENTHS // self.schedule.T
+        number = np.bincount(tenth, minlength=TENTHS)
+        total = np.bincount(tenth, weights=losses, minlength=TENTHS)
+        return np.where(number > 0, total / np.maximum(number, 1), np.nan).astype(np.float32)
 
     def batch(self, n: int) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         """What update n sees on this process: images x0, labels y (None without classes), times t and noise eps.
@@ -261,6 +276,7 @@ class Trainer:
             tensors |= {f"optimizer.{i}.{k}": v for k, v in values.items()}
         tensors |= {"schedule.beta": self.schedule.beta, "schedule.alpha_bar": self.schedule.alpha_bar}
         tensors["history"] = torch.tensor([list(asdict(s).values()) for s in self.history], dtype=torch.float64)
+        tensors["loss_by_time"] = torch.from_numpy(np.array(self.loss_by_time, np.float32).reshape(-1, TENTHS))
         metadata = {
             "model": self.model.settings,
             "config": asdict(self.config),
@@ -298,6 +314,8 @@ class Trainer:
         trainer.update, trainer.seconds = metadata["update"], metadata["seconds"]
         for update, count, *rest in tensors["history"].tolist():
             trainer.history.append(TrainState(int(update), int(count), *rest))
+        unknown = torch.full((len(trainer.history), TENTHS), math.nan)  # in a run older than this record
+        trainer.loss_by_time = list(tensors.get("loss_by_time", unknown).numpy())
         return trainer
 
     def _images_digest(self) -> str:

@@ -1,5 +1,7 @@
-"""The training dashboard of chapter 9: it shows the run, Stop stops it, Resume goes on; and the kernel's own interrupt."""
+"""The training dashboard of chapter 9: it shows the run, Stop stops it, Resume goes on; two runs compared; and the kernel's
+own interrupt."""
 
+import json
 import re
 from collections.abc import Callable
 
@@ -21,7 +23,8 @@ class Dashboard:
         box = self.cell.locator(".jp-OutputArea-output .widget-vbox").first
         self.button = box.get_by_role("button")
         self.status = box.locator(".widget-html-content")
-        self.loss_picture, self.digits = box.locator("img.widget-image").all() if box.count() else (None, None)
+        pictures = box.locator("img.widget-image").all() if box.count() else (None, None, None)
+        self.curves, self.digits, self.digits_of_last_weights = pictures
 
     def wait_for_button(self, name: str | re.Pattern[str]) -> None:
         expect(self.button).to_have_text(name, timeout=LONG)
@@ -38,16 +41,21 @@ class Dashboard:
 
     def wait_for_update(self, least: int) -> None:
         """Wait until the status line tells of update `least`, or a later one."""
-        self.notebook.page.wait_for_function(
-            "([line, least]) => Number(line.textContent.match(/update ([\\d,]+)/)?.[1].replaceAll(',', '')) >= least",
-            arg=[self.status.element_handle(), least],
-            timeout=LONG,
-        )
+        wait_for_update(self.status, least)
 
     def updates_of_a_second(self) -> int:
         """How many updates the trainer makes while the kernel looks on for a second."""
         look = "import time\nbefore = trainer.update\ntime.sleep(1)\ntrainer.update - before"
         return int(self.notebook.run_code(look))
+
+
+def wait_for_update(line: Locator, least: int) -> None:
+    """Wait until the line tells of update `least`, or a later one."""
+    line.page.wait_for_function(
+        "([line, least]) => Number(line.textContent.match(/update ([\\d,]+)/)?.[1].replaceAll(',', '')) >= least",
+        arg=[line.element_handle(), least],
+        timeout=LONG,
+    )
 
 
 def start_dashboard(notebook: Notebook, seconds_key: str = "") -> Dashboard:
@@ -66,7 +74,7 @@ def start_dashboard(notebook: Notebook, seconds_key: str = "") -> Dashboard:
     for _ in range(2):
         notebook.command("notebook:run-cell-and-select-next")
         notebook.command("notebook:move-cursor-down")  # over the text between the two
-    notebook.cell("dashboard = Dashboard(").locator("img.widget-image").nth(1).wait_for(state="attached", timeout=LONG)
+    notebook.cell("dashboard = Dashboard(").locator("img.widget-image").nth(2).wait_for(state="attached", timeout=LONG)
     return Dashboard(notebook)
 
 
@@ -79,16 +87,19 @@ def test_a_run_to_its_end_and_a_minute_more(server: Server, open_notebook: Calla
     notebook = open_notebook("09_training.ipynb")
     dashboard = start_dashboard(notebook)
     dashboard.wait_for_update(1)
-    update, status, picture = dashboard.update, dashboard.status.inner_text(), digest(dashboard.loss_picture)
+    update, status, picture = dashboard.update, dashboard.status.inner_text(), digest(dashboard.curves)
+    noise = digest(dashboard.digits)
     dashboard.wait_for_update(update + 1)
     assert dashboard.status.inner_text() != status
-    wait_for_new_picture(dashboard.loss_picture, picture)
+    wait_for_new_picture(dashboard.curves, picture)
 
     notebook.wait_for_cell(dashboard.waiting)
     dashboard.wait_for_button(re.compile(r"Train \d+ s more"))
     expect(dashboard.status).to_contain_text("Done; saved to", timeout=PATIENCE)
     assert (server.runs / "mine" / "checkpoint.safetensors").stat().st_size > 1_000_000
-    assert shades(dashboard.loss_picture) > 20 and shades(dashboard.digits) > 100
+    assert shades(dashboard.curves) > 20 and shades(dashboard.digits) > 100
+    drawn = {digest(dashboard.digits), digest(dashboard.digits_of_last_weights)}
+    assert len(drawn) == 2 and noise not in drawn
     notebook.screenshots("09_training-dashboard-at-its-end")
 
     update = dashboard.update
@@ -127,6 +138,47 @@ def test_stop_and_resume(server: Server, open_notebook: Callable[[str], Notebook
         int(notebook.run_code("Trainer.load(runs_folder() / 'mine', images).update")) == dashboard.update > stopped_at
     )
     notebook.screenshots("09_training-dashboard-stopped")
+    assert notebook.trouble() == []
+
+
+COMPARISON = [
+    """
+from diffnotes import Schedule, Trainer, UNet, load_images
+from diffnotes.book.comparison import Comparison
+
+runs = {}
+for name, schedule in {"linear": Schedule.linear(T=100), "cosine": Schedule.cosine(T=100)}.items():
+    network = UNet(channels=8, multipliers=(1,), blocks=1, attention=0, patch=4, target="eps")
+    runs[name] = Trainer(network, schedule, load_images("digits"))
+comparison = Comparison(runs, seconds=300, steps=2)
+""",
+    "await comparison.finished()",
+]
+
+
+def test_two_runs_compared_stop_and_go_on_together(server: Server, open_notebook: Callable[[str], Notebook]) -> None:
+    cells = [nbformat.v4.new_code_cell(source.strip()) for source in COMPARISON]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), server.root / "scratch.ipynb")
+    notebook = open_notebook("scratch.ipynb")
+    notebook.menu_run_all()
+    box = notebook.cell("comparison = Comparison(").locator(".jp-OutputArea-output .widget-vbox").first
+    button, contents = box.get_by_role("button"), box.locator(".widget-html-content")
+    lines = [contents.nth(1), contents.nth(2)]  # below the one of the whole
+    expect(button).to_have_text("Stop", timeout=LONG)
+
+    reached = [0, 0]
+    for name in ("Stop", "Resume"):
+        if name == "Resume":
+            button.click()
+        for line, update in zip(lines, reached, strict=True):
+            wait_for_update(line, update + 1)
+        button.click()
+        notebook.wait_for_cell(notebook.cell("await comparison.finished()"))
+        expect(button).to_have_text("Resume", timeout=LONG)
+        reached = json.loads(notebook.run_code("import time\ntime.sleep(0.5)\n[run.update for run in runs.values()]"))
+        for line, update in zip(lines, reached, strict=True):
+            expect(line).to_contain_text(f"update {update:,} ·")
+    assert box.locator("img.widget-image").count() == 4
     assert notebook.trouble() == []
 
 

@@ -192,7 +192,7 @@ def test_draw_with_labels_asks_for_0_to_9_in_turn():
 def test_draw_with_guidance_says_the_label_louder():
     drawn = draw(Listening(), Schedule.cosine(T=20), 10, steps=20, labels=True, guidance=2.0)
     assert drawn.mean(dim=(1, 2, 3)).round().tolist() == [-1 + 2 * (y + 1) for y in range(10)]
-    with pytest.raises(ValueError, match="guidance must be 1 without labels, which it leans towards, got 1.5"):
+    with pytest.raises(ValueError, match=r"guidance must be 1 without labels, which it leans towards, got 1\.5"):
         draw(Listening(), Schedule.cosine(T=20), 10, guidance=1.5)
 
 

@@ -134,6 +134,11 @@ def test_updates_equal_steps_written_out(make_trainer, few, target, clip, min_sn
         state = next(states)
         assert state.loss == pytest.approx(loss.item(), rel=1e-6)
         assert state.gradient_norm == pytest.approx(norm, rel=1e-5)
+        in_tenths = [
+            [e.item() for e, time in zip(errors, t.tolist(), strict=True) if 0 < time - 2 * k <= 2] for k in range(10)
+        ]
+        by_time = [sum(those) / len(those) if those else math.nan for those in in_tenths]  # T = 20: two times each
+        assert trainer.loss_by_time[n].tolist() == pytest.approx(by_time, rel=1e-5, nan_ok=True)
         assert state.learning_rate == pytest.approx(rate, rel=1e-12)
 
     assert (norm > 1.01 * clip) == (clip < 1)
@@ -289,6 +294,16 @@ def test_processes_share_a_batch_without_overlap(make_trainer, monkeypatch, proc
     assert all(torch.equal(torch.cat(parts), all_of_it) for *parts, all_of_it in zip(*shares, whole, strict=True))
 
 
+def test_loss_by_time_is_of_the_images_of_all_processes(make_trainer, monkeypatch):
+    trainer = make_trainer(T=20)
+    monkeypatch.setattr(Accelerator, "num_processes", 2)
+    other = torch.tensor([[2.0, 9.0], [20.0, 1.0], [11.0, 5.0]])  # times and errors of the other process
+    monkeypatch.setattr(trainer.accelerator, "gather", lambda mine: torch.cat([mine, other]))
+    by_time = trainer._by_time(torch.tensor([1, 3, 20]), torch.tensor([3.0, 4.0, 2.0]))
+    expected = [6.0, 4.0, *[math.nan] * 3, 5.0, *[math.nan] * 3, 1.5]
+    assert by_time.tolist() == pytest.approx(expected, nan_ok=True)
+
+
 def test_batch_that_processes_cannot_share_equally_is_refused(make_trainer, monkeypatch):
     monkeypatch.setattr(Accelerator, "num_processes", 3)
     with pytest.raises(ValueError, match=r"^batch_size must be divisible by the 3 processes, got 8$"):
@@ -341,6 +356,7 @@ def test_loaded_run_has_all_settings_times_and_history(make_trainer, few, tmp_pa
     assert loaded.config == trainer.config and loaded.model.settings == trainer.model.settings
     assert loaded.history == trainer.history and (loaded.update, loaded.seconds) == (6, trainer.seconds)
     assert all(isinstance(state.update, int) and isinstance(state.images, int) for state in loaded.history)
+    assert np.array_equal(loaded.loss_by_time, trainer.loss_by_time, equal_nan=True) and len(loaded.loss_by_time) == 6
     assert torch.equal(loaded.schedule.beta, trainer.schedule.beta) and loaded.schedule.name == trainer.schedule.name
 
 
@@ -707,7 +723,9 @@ def test_a_run_older_than_some_settings_goes_on_as_it_began(make_trainer, run_of
     tensors, metadata = trainer_module.checkpoint.read(tmp_path)
     for setting in old:
         del metadata["config"][setting]
+    del tensors["loss_by_time"]
     trainer_module.checkpoint.write(tmp_path, tensors, metadata)
     again = Trainer.load(tmp_path, whole.images)
     assert again.config == whole.config
+    assert len(again.loss_by_time) == len(again.history) and np.isnan(again.loss_by_time).all()
     same_run(run_of(train(again, 8)), run_of(whole))
