@@ -54,8 +54,8 @@ notebooks: $(VENV)/.tester
 
 # two at a time; what is measured in milliseconds afterwards, alone
 browser: $(VENV)/.tester
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser --ignore=tests/browser/test_schedule_explorer.py -n 2 --dist loadgroup --durations=8
-	$(BIN)/python -m pytest tests/browser/test_schedule_explorer.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser --ignore=tests/browser/test_every_explorer.py -n 2 --dist loadgroup --durations=8
+	$(BIN)/python -m pytest tests/browser/test_every_explorer.py
 
 book: $(VENV)/.reader
 	$(BIN)/python -m diffnotes.book.build $(filter-out notebooks/91_%,$(wildcard notebooks/*.ipynb))

@@ -58,6 +58,13 @@ def kl() -> Any:
     return build_kl()
 
 
+def weights() -> Any:
+    """What the losses weigh, chapter 7."""
+    from diffnotes.book.explorers import build_weights
+
+    return build_weights()
+
+
 PAGES = {
     "schedule": Page(
         chapter="04_forward_process",
@@ -83,6 +90,18 @@ PAGES = {
         call="posterior(coarse, t=10)",
         build=posterior,
         stops={"t": [1, 2, 5, 10, 20], "x_t": [-1.2, -0.4, 0.4, 1.2], "x_0": [-0.8, 0, 0.8]},
+        shares={},
+    ),
+    "weights": Page(
+        chapter="07_epsilon_loss",
+        call="explorers.weights()",
+        build=weights,
+        stops={
+            "kind": ["linear", "cosine"],
+            "target": ["eps", "x0", "v"],
+            "variance": ["beta", "beta_tilde"],
+            "t": [1, 10, 50, 100, 200, 349, 500, 700, 900, 1000],
+        },
         shares={},
     ),
 }
@@ -125,7 +144,7 @@ def draw(name: str, folder: Path) -> None:
         {
             "name": explorer.controls[key].description + (f" / {page.shares[key]}" if key in page.shares else ""),
             "key": key,
-            "stops": [stop if isinstance(stop, str) else f"{stop:g}" for stop in stops],
+            "stops": [_words(explorer.controls[key], stop) if isinstance(stop, str) else f"{stop:g}" for stop in stops],
             "start": first,
             "menu": isinstance(stops[0], str),
         }
@@ -146,6 +165,12 @@ def _save(picture: Image.Image, folder: Path, name: str) -> str:
     file = f"{name}/{hashlib.sha256(buffer.getvalue()).hexdigest()[:16]}.png"
     (folder / file).write_bytes(buffer.getvalue())
     return file
+
+
+def _words(menu: Any, value: str) -> str:
+    """What a menu shows for a value: its options are values, or pairs of words and value."""
+    pairs = (option if isinstance(option, tuple) else (option, option) for option in menu.options)
+    return next(words for words, of in pairs if of == value)
 
 
 def _title(explorer: Any) -> str:

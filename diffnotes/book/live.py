@@ -5,6 +5,7 @@ the picture travels as a PNG. Axes stay fixed, so choose limits that hold for ev
 """
 
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -28,6 +29,25 @@ FOR_THE_KEYBOARD = """<style onload="(function help(self, tries) {
   output?.querySelectorAll('select, button').forEach(part => part.setAttribute('data-lm-suppress-shortcuts', 'true'));
   if (tries) setTimeout(help, 250, self, tries - 1);  // some may not be there yet
 })(this, 20)">/* nothing */</style>"""
+
+# Clicks on an explorer's picture choose from its menu: as if the option whose box was hit had been chosen by hand.
+FOR_THE_MOUSE = """<style onload="(function help(self, boxes, tries) {
+  const output = self.closest('.jp-OutputArea');
+  const picture = output?.querySelector('img.widget-image'), menu = output?.querySelector('select');
+  if (!picture || !menu) { if (tries) setTimeout(help, 250, self, boxes, tries - 1); return; }  // not there yet
+  const hit = event => boxes.findIndex(([left, top, right, bottom]) => {
+    const x = event.offsetX / picture.clientWidth, y = event.offsetY / picture.clientHeight;
+    return left <= x && x <= right && top <= y && y <= bottom;
+  });
+  picture.addEventListener('mousemove', event => { picture.style.cursor = hit(event) < 0 ? '' : 'pointer'; });
+  picture.addEventListener('click', event => {
+    if (hit(event) < 0) return;
+    menu.selectedIndex = hit(event);
+    menu.dispatchEvent(new Event('change', {bubbles: true}));
+  });
+})(this, %s, 20)">/* nothing */</style>"""
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom, as shares of a picture's width and height
 
 
 class LivePlot:
@@ -80,7 +100,8 @@ class LivePicture:
 class Explorer:
     """Sliders, a live picture and one line of reading that says what it shows, with a Reset button.
 
-    `update(**values)` sets the picture's data from the controls' values and returns the reading as HTML."""
+    `update(**values)` sets the picture's data from the controls' values and returns the reading as HTML. `boxes` are the
+    places in the picture where a click chooses from the menu, if there is one: one for each of its options."""
 
     def __init__(
         self,
@@ -89,8 +110,9 @@ class Explorer:
         plot: LivePlot | LivePicture,
         update: Callable[..., str],
         alt: str,
+        boxes: Sequence[Box] = (),
     ) -> None:
-        self.controls, self.plot, self.update, self.alt = dict(controls), plot, update, alt
+        self.controls, self.plot, self.update, self.alt, self.boxes = dict(controls), plot, update, alt, list(boxes)
         self.reading = widgets.HTML()
         self.defaults = {name: control.value for name, control in self.controls.items()}
         reset = widgets.Button(
@@ -99,7 +121,8 @@ class Explorer:
         reset.on_click(lambda _button: self.reset())
         for control in self.controls.values():
             control.observe(self._changed, "value")
-        heading = widgets.HTML(f"<b>{title}</b>{FOR_THE_KEYBOARD}")
+        clicks = FOR_THE_MOUSE % json.dumps([[round(float(side), 4) for side in box] for box in boxes]) if boxes else ""
+        heading = widgets.HTML(f"<b>{title}</b>{FOR_THE_KEYBOARD}{clicks}")
         sliders = widgets.VBox([heading, *self.controls.values(), reset], layout={"margin": "0 12px 0 0"})
         body = widgets.HBox([sliders, self.plot.image], layout={"flex_flow": "row wrap", "align_items": "flex-start"})
         self.widget = widgets.VBox([body, self.reading])

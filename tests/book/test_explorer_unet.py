@@ -1,4 +1,5 @@
 import io
+import json
 import re
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffnotes.book import live
-from diffnotes.book.explorers.unet import blocks, build_unet, costs, look, unet
+from diffnotes.book.explorers.unet import COLOURS, blocks, build_unet, costs, look, unet
 from diffnotes.models.unet import UNet
 from diffnotes.process.forward import q_sample
 from diffnotes.process.schedules import Schedule
@@ -222,3 +223,17 @@ def test_a_picture_stands_behind_it(monkeypatch):
 def test_it_refuses_what_it_cannot_show(wrong, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         build_unet(**{"model": MODEL, "schedule": SCHEDULE, "image": IMAGE, **wrong})
+
+
+def test_a_click_on_a_box_chooses_its_block(the_explorer: live.Explorer):
+    """Near the lower left corner of each place that takes clicks, the picture has the colour of the block's kind."""
+    picture = the_explorer.plot.picture()
+    assert len(the_explorer.boxes) == len(NAMES) == len(the_explorer.controls["block"].options)
+    for block, (left, top, right, bottom) in zip(blocks(MODEL), the_explorer.boxes, strict=True):
+        assert 0 < left < right < 1 and 0 < top < bottom < 1
+        corner = picture.getpixel((int(picture.width * left) + 5, int(picture.height * bottom) - 5))
+        assert "#{:02X}{:02X}{:02X}".format(*corner) == COLOURS[block.kind], block.name
+    (script,) = re.findall(
+        r"\(this, (\[\[.*?\]\]), 20\)", the_explorer.widget.children[0].children[0].children[0].value
+    )
+    assert np.allclose(json.loads(script), the_explorer.boxes, atol=1e-4)

@@ -22,6 +22,17 @@ def product() -> Explorer:
     return gaussians.build_product()
 
 
+@pytest.fixture(scope="module")
+def built_total() -> Explorer:
+    return gaussians.build_total()
+
+
+@pytest.fixture
+def total(built_total) -> Explorer:
+    built_total.reset()  # quicker than a new one
+    return built_total
+
+
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The HTML that stands behind a widget for readers without a kernel."""
@@ -55,6 +66,83 @@ def torch_kl(mu_1: float, sigma_1: float, mu_2: float, sigma_2: float) -> float:
     """The same divergence by torch's own distributions."""
     laws = (torch.distributions.Normal(*torch.tensor(pair).double()) for pair in ((mu_1, sigma_1), (mu_2, sigma_2)))
     return torch.distributions.kl_divergence(*laws).item()
+
+
+# -- the sum of two noises ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", [(0.8, 0.5, 0.0), (1.2, 0.5, 1.0), (0.6, 0.9, 0.45)])
+def test_the_reading_gives_the_variance_of_the_sum(total, values):
+    put(total, **dict(zip(("a", "b", "rho"), values, strict=True)))
+    *weights, rho = values
+    noises = np.random.default_rng(1).multivariate_normal([0, 0], [[1, rho], [rho, 1]], size=100_000)
+    measured = (noises @ weights).var()  # of other draws than the explorer's
+    formula, length, drawn = numbers(total.reading.value.split("<br>")[1])[1:]
+    assert formula == pytest.approx(measured, rel=0.02, abs=5e-3) and drawn == pytest.approx(measured, rel=0.03)
+    assert length**2 == pytest.approx(formula, rel=0.02)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.8, 0.5), (1.2, 0.5), (0.7, 0.7)])
+def test_the_reading_compares_two_noises_with_one_used_twice(total, a, b):
+    put(total, a=a, b=b)
+    e_1, e_2 = np.random.default_rng(2).normal(size=(2, 200_000))
+    apart, shared, times = numbers(total.reading.value.split("<br>")[0])
+    assert apart == pytest.approx((a * e_1 + b * e_2).var(), rel=0.02)
+    assert shared == pytest.approx((a * e_1 + b * e_1).var(), rel=0.02)
+    assert times == pytest.approx(shared / apart, rel=0.01) and times <= 2
+
+
+def test_the_cloud_is_round_for_two_noises_and_a_line_for_one(total):
+    x, y = curves(total)[0]
+    assert abs(np.corrcoef(x, y)[0, 1]) < 0.1
+    put(total, rho=0.6)
+    assert np.corrcoef(*curves(total)[0])[0, 1] == pytest.approx(0.6, abs=0.1)
+    put(total, rho=1.0)
+    np.testing.assert_allclose(*curves(total)[0])
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.35, 1.0])
+def test_the_strokes_have_the_lengths_of_the_standard_deviations(total, rho):
+    put(total, a=1.1, b=0.6, rho=rho)
+    together, of_x, of_y = (np.hypot(*(np.diff(part)[0] for part in curve)) for curve in curves(total)[1:4])
+    assert [of_x, of_y] == pytest.approx([1.1, 0.6])
+    assert together**2 == pytest.approx(1.1**2 + 0.6**2 + 2 * rho * 1.1 * 0.6)
+
+
+@pytest.mark.parametrize(("rho", "fits"), [(0.0, 4), (1.0, 5)])
+def test_the_histogram_fits_the_bell_of_its_case(total, rho, fits):
+    put(total, rho=rho)
+    (bars,) = (artist for artist in total.plot.artists if not hasattr(artist, "get_data"))
+    edges, heights = bars.get_paths()[0].vertices[1:-2].T
+    assert np.trapezoid(heights, edges) == pytest.approx(1, abs=1e-3)
+    off = [np.abs(heights[1:-1] - np.interp(edges, *curves(total)[bell])[1:-1]).max() for bell in (4, 5)]
+    assert off[fits - 4] < 0.04 < 0.08 < off[5 - fits]
+
+
+@pytest.mark.parametrize("a", [0.5, 1.2])
+@pytest.mark.parametrize("b", [0.5, 1.2])
+@pytest.mark.parametrize("rho", [0.0, 1.0])
+def test_the_sum_stays_within_the_axes(total, a, b, rho):
+    put(total, a=a, b=b, rho=rho)
+    arrow_ax, sum_ax = total.plot.figure.axes[1:]
+    (bars,) = (artist for artist in total.plot.artists if not hasattr(artist, "get_data"))
+    highest = max(curve[1].max() for curve in curves(total)[4:]), bars.get_paths()[0].vertices[:, 1].max()
+    assert max(highest) < sum_ax.get_ylim()[1]
+    (x, y) = curves(total)[1]
+    assert x.max() < arrow_ax.get_xlim()[1] and y.max() < arrow_ax.get_ylim()[1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"a": 0.4}, "a must lie in 0.5..1.2, got 0.4"),
+        ({"b": 1.3}, "b must lie in 0.5..1.2, got 1.3"),
+        ({"rho": -0.5}, "rho must lie in 0..1, got -0.5"),
+    ],
+)
+def test_the_sum_refuses_values_that_no_slider_has(wrong, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        gaussians.build_total(**wrong)
 
 
 # -- two Gaussians and their divergence ---------------------------------------------------------------------------------
@@ -151,10 +239,10 @@ def test_the_sharpest_posterior_stays_within_the_axes(product):
     assert 1.7 < curves(product)[2][1].max() < 2.35
 
 
-# -- both -----------------------------------------------------------------------------------------------------------------
+# -- all three ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["kl", "product"])
+@pytest.fixture(params=["total", "kl", "product"])
 def explorer(request: pytest.FixtureRequest) -> Explorer:
     return request.getfixturevalue(request.param)
 
@@ -169,7 +257,7 @@ def test_every_control_moves_the_picture_and_has_a_name(explorer):
 def test_reset_goes_back_to_the_first_picture(explorer):
     first, reading = pixels(explorer), explorer.reading.value
     for control in explorer.controls.values():
-        control.value = control.min
+        control.value = control.max
     explorer.reset()
     assert (pixels(explorer) == first).all() and explorer.reading.value == reading
 
@@ -177,6 +265,7 @@ def test_reset_goes_back_to_the_first_picture(explorer):
 @pytest.mark.parametrize(
     ("show", "words", "size"),
     [
+        (gaussians.total, ("a narrow one of variance 0.89, for two noises", "(a + b)² = 1.69"), (640, 500)),
         (gaussians.kl, ("Above, two bells of width 1", "D_KL(q ‖ p) = 0.500 nats"), (600, 470)),
         (gaussians.product, ("Three bells: the prior around -1", "Posterior mean 1.00"), (600, 360)),
     ],

@@ -1,14 +1,12 @@
-"""The schedule explorer of chapter 4: all of it by keyboard, right numbers, and how fast the picture follows a slider."""
+"""The schedule explorer of chapter 4: all of it by keyboard, and right numbers."""
 
-import json
 import math
 import re
-import statistics
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-from lab import ARTIFACTS, PATIENCE, Notebook, digest, wait_for_new_picture
+from lab import PATIENCE, Notebook, digest, wait_for_new_picture
 from playwright.sync_api import Locator, expect
 
 pytestmark = pytest.mark.browser
@@ -164,68 +162,3 @@ def test_reset_brings_everything_back(explorer: Explorer) -> None:
     assert explorer.values() == values
     wait_for_new_picture(explorer.image, moved)
     assert digest(explorer.image) == picture
-
-
-# -- how fast ---------------------------------------------------------------------------------------------------------
-
-# From the key to the frame in which the answer stands on the screen: a new picture decoded, or a new text
-LISTEN = """([handle, answer]) => {
-    window.answered = new Promise(resolve => {
-        let pressed;
-        handle.addEventListener('keydown', event => { pressed = event.timeStamp; }, {once: true, capture: true});
-        const seen = () => requestAnimationFrame(() => resolve(performance.now() - pressed));
-        if (answer.tagName === 'IMG') answer.addEventListener('load', seen, {once: true});
-        else new MutationObserver((_, observer) => { observer.disconnect(); seen(); })
-            .observe(answer, {childList: true, subtree: true, characterData: true});
-    });
-}"""
-ECHO = """
-import ipywidgets
-
-echo = ipywidgets.HTML()
-slider = ipywidgets.IntSlider(0, 0, 1000)
-slider.observe(lambda change: setattr(echo, "value", str(change["new"])), "value")
-ipywidgets.VBox([slider, echo])
-"""
-
-
-def latencies(handle: Locator, answer: Locator, times: int = 30) -> list[float]:
-    """Milliseconds from an arrow key on the slider's handle to the answer, for `times` keys after a few to warm up."""
-    page, measured = handle.page, []
-    handle.focus()
-    for i in range(-4, times):
-        page.evaluate(LISTEN, [handle.element_handle(), answer.element_handle()])
-        page.keyboard.press("ArrowRight" if i % 2 else "ArrowUp")
-        measured.append(page.evaluate("() => window.answered"))
-    return measured[4:]
-
-
-def test_the_picture_follows_a_slider_about_as_fast_as_anything_can(
-    explorer: Explorer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Compared with a slider whose value is echoed as text, on the same page: the way to the kernel and back."""
-    explorer.notebook.run_code(ECHO)
-    cell = explorer.notebook.panel.locator(".jp-CodeCell").last
-    measured = {"floor": latencies(cell.locator(".noUi-handle"), cell.locator(".widget-html-content"))}
-    explorer.cell.scroll_into_view_if_needed()
-    for name in ("t", "β_T", "T"):
-        explorer.reset()
-        if name == "β_T":  # from the left end, so that there is a way to go
-            explorer.press(explorer.slider(name), "Home")
-        measured[name] = latencies(explorer.slider(name), explorer.image)
-
-    table = {}
-    for name, values in measured.items():
-        low, median, high = statistics.quantiles(values, n=4)
-        table[name] = {"median": median, "quartiles": [low, high], "range": [min(values), max(values)], "all": values}
-    ARTIFACTS.mkdir(exist_ok=True)
-    (ARTIFACTS / "latency.json").write_text(json.dumps(table, indent=1, ensure_ascii=False))
-    with capsys.disabled():
-        print("\nslider key to new pixels, milliseconds (floor: to the kernel and back, with a line of text)")
-        for name, row in table.items():
-            low, high = row["quartiles"]
-            print(
-                f"  {name:>5}: median {row['median']:.0f}, half of them {low:.0f} to {high:.0f}, of {len(row['all'])}"
-            )
-    for name, row in table.items():
-        assert row["median"] < 3 * table["floor"]["median"], name

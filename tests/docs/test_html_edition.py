@@ -98,7 +98,12 @@ def test_every_explorer_has_a_line_that_says_how_to_run_it(site: Site, path: Pat
 
 @pytest.mark.parametrize(
     ("name", "chapter"),
-    [("schedule", "04_forward_process"), ("kl", "01_gaussian_toolkit"), ("posterior", "05_bayes_posterior")],
+    [
+        ("schedule", "04_forward_process"),
+        ("kl", "01_gaussian_toolkit"),
+        ("posterior", "05_bayes_posterior"),
+        ("weights", "07_epsilon_loss"),
+    ],
 )
 def test_an_explorer_on_a_page_begins_where_the_notebook_s_does(site: Site, name: str, chapter: str):
     assert f'data-frames="{name}"' in site.pages[f"notebooks/{chapter}.html"].text
@@ -122,3 +127,11 @@ def test_an_explorer_on_a_page_has_a_picture_for_every_state(site: Site):
             number *= len(control["stops"])
         assert len(frames["states"]) == number
         assert [file for file, *_ in frames["states"].values() if not (folder / file).is_file()] == []
+
+
+def test_a_menu_on_a_page_has_the_words_of_the_notebook_s(site: Site):
+    script = (site.folder / "_static" / "frames" / "weights.js").read_text(encoding="utf-8")
+    frames = json.loads(script.partition("] = ")[2].rstrip(";\n"))
+    menus = {control["name"]: control["stops"] for control in frames["controls"] if control["menu"]}
+    assert menus["target"] == ["the noise ε", "the image x_0", "v"] and menus["σ_t²"] == ["β_t", "β̃_t"]
+    assert menus["kind"] == ["linear", "cosine"]

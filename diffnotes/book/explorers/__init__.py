@@ -1,20 +1,39 @@
 """The book's explorers: sliders that move a picture. Each is shown by calling it in a cell; `build_...` gives it unshown."""
 
 from diffnotes.book.explorers.bound import bound, build_bound
-from diffnotes.book.explorers.films import build_ddim, build_draw, build_pictures, ddim, draw, film, pictures
-from diffnotes.book.explorers.gaussians import build_kl, build_product, kl, product
+from diffnotes.book.explorers.estimators import build_estimators, estimators
+from diffnotes.book.explorers.films import (
+    build_ddim,
+    build_draw,
+    build_film,
+    build_pictures,
+    build_round_trip,
+    ddim,
+    draw,
+    film,
+    pictures,
+    round_trip,
+)
+from diffnotes.book.explorers.forward import build_chain, chain
+from diffnotes.book.explorers.gap import build_gap, gap
+from diffnotes.book.explorers.gaussians import build_kl, build_product, build_total, kl, product, total
 from diffnotes.book.explorers.guidance import build_guidance, guidance
 from diffnotes.book.explorers.latent import ElboCurves, build_latent_plane, latent_plane
 from diffnotes.book.explorers.posterior import build_posterior, build_reverse_step, posterior, reverse_step
 from diffnotes.book.explorers.schedule import build_schedule, schedule
 from diffnotes.book.explorers.unet import build_unet, unet
+from diffnotes.book.explorers.weights import build_weights, weights
 
 __all__ = [
     "ElboCurves",
     "bound",
     "build_bound",
+    "build_chain",
     "build_ddim",
     "build_draw",
+    "build_estimators",
+    "build_film",
+    "build_gap",
     "build_guidance",
     "build_kl",
     "build_latent_plane",
@@ -22,11 +41,17 @@ __all__ = [
     "build_posterior",
     "build_product",
     "build_reverse_step",
+    "build_round_trip",
     "build_schedule",
+    "build_total",
     "build_unet",
+    "build_weights",
+    "chain",
     "ddim",
     "draw",
+    "estimators",
     "film",
+    "gap",
     "guidance",
     "kl",
     "latent_plane",
@@ -34,6 +59,9 @@ __all__ = [
     "posterior",
     "product",
     "reverse_step",
+    "round_trip",
     "schedule",
+    "total",
     "unet",
+    "weights",
 ]

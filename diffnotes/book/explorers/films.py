@@ -1,18 +1,24 @@
 """A slider over pictures that are already drawn, and samplers that draw again when a slider moves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import ipywidgets as widgets
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from diffnotes.book.explorers.controls import choice, number, whole
-from diffnotes.book.live import Explorer, LivePicture
+from diffnotes.book import plots
+from diffnotes.book.explorers.controls import LOOK, choice, number, whole
+from diffnotes.book.explorers.guidance import spread
+from diffnotes.book.live import Explorer, LivePicture, LivePlot
 from diffnotes.process.losses import Denoiser
 from diffnotes.process.samplers import Frame, ddim_sample, initial_noise
 from diffnotes.process.schedules import Schedule
 from diffnotes.training.grid import grid_image
+
+GAP = 2  # between images in a row, in their own pixels
 
 
 def pictures(title: str, name: str, choices: Sequence[tuple[str, Image.Image]], alt: str, start: int = 0) -> None:
@@ -34,20 +40,82 @@ def build_pictures(title: str, name: str, choices: Sequence[tuple[str, Image.Ima
     return Explorer(title, {"number": slider}, live, update, alt)
 
 
-def film(frames: Sequence[Frame], columns: int = 4, start: int | None = None) -> None:
-    """A slider over a sampler's frames: on the left the noisy x_t, on the right the image x0_hat that the model sees in it."""
-    choices = []
-    for frame in frames:
-        left, right = (grid_image(x, columns, scale=2) for x in (frame.x_t, frame.x0_hat))
-        sheet = Image.new("L", (left.width + right.width + 24, left.height), 255)
-        sheet.paste(left, (0, 0))
-        sheet.paste(right, (left.width + 24, 0))
-        choices.append((f"t = {frame.t}: on the left x_t, on the right what the model takes it for.", sheet))
-    alt = (
-        f"Two grids of {len(frames[0].x_t)} pictures. Left: x_t, noisy. Right: the model's estimate of the clean digits. "
+# -- films of samples ---------------------------------------------------------------------------------------------------
+
+
+def film(
+    frames: Sequence[Frame] | Mapping[str, Sequence[Frame]],
+    columns: int = 4,
+    start: int | None = None,
+    menu: str = "film",
+) -> None:
+    """A slider over a sampler's frames: on the left the noisy x_t, on the right the image x0_hat that the model sees in it.
+
+    Films of the same times, given by their names, also get a menu, called `menu`, that changes from one to another at the
+    same t; the line below then says how much the pictures of a frame differ, so each frame holds two at least."""
+    build_film(frames, columns, start, menu).show()
+
+
+def build_film(
+    frames: Sequence[Frame] | Mapping[str, Sequence[Frame]],
+    columns: int = 4,
+    start: int | None = None,
+    menu: str = "film",
+) -> Explorer:
+    """The explorer of `film`, not yet shown."""
+    several = isinstance(frames, Mapping)
+    films = dict(frames) if isinstance(frames, Mapping) else {"": frames}
+    if not films or not all(films.values()):
+        raise ValueError("frames must hold at least one Frame in every film, got none")
+    first_name, first = next(iter(films.items()))
+    begin = len(first) // 2 if start is None else start
+    controls: dict[str, widgets.Widget] = {"number": whole("time", begin, 0, len(first) - 1, readout=False)}
+    words = (
+        f"Two grids of {len(first[0].x_t)} pictures. Left: x_t, noisy. Right: the model's estimate of the clean digits. "
         "The slider runs from pure noise to finished digits."
     )
-    pictures("From noise to digits", "time", choices, alt, len(choices) // 2 if start is None else start)
+    if several:
+        _check_films(films)
+        controls = {"name": choice(menu, list(films)), **controls}
+        words += f" A menu changes between {len(films)} films; here t = {first[begin].t}, {menu} {first_name}."
+    sheets = {name: [_side_by_side(frame, columns) for frame in film] for name, film in films.items()}
+    live = LivePicture(sheets[first_name][0].width)
+
+    def update(number: int, name: str = first_name) -> str:
+        live.current, frame = sheets[name][number], films[name][number]
+        grids = "on the left x_t, on the right what the model takes it for."
+        if not several:
+            return f"t = {frame.t}: {grids}"
+        return (
+            f"t = {frame.t}, {menu} {name}: {grids}<br>Spread (standard deviation of a pixel over these {len(frame.x_t)} "
+            f"pictures, grey values from -1 to 1): {spread(frame.x_t):.2g} in x_t, {spread(frame.x0_hat):.2g} in the guesses."
+        )
+
+    return Explorer("From noise to digits", controls, live, update, words)
+
+
+def _check_films(films: Mapping[str, Sequence[Frame]]) -> None:
+    shapes = {name: {tuple(frame.x_t.shape) for frame in film} for name, film in films.items()}
+    first, *others = films
+    for name in others:
+        if [frame.t for frame in films[name]] != [frame.t for frame in films[first]] or shapes[name] != shapes[first]:
+            raise ValueError(
+                f"frames must be films of the same times and pictures of the same shape, got {name!r} unlike {first!r}"
+            )
+    if any(shape[0] < 2 for shape in shapes[first]):
+        raise ValueError("frames must show at least 2 pictures each, for their spread to be read, got 1")
+
+
+def _side_by_side(frame: Frame, columns: int) -> Image.Image:
+    """x_t on the left and x0_hat on the right, as two grids."""
+    left, right = (grid_image(x, columns, scale=2) for x in (frame.x_t, frame.x0_hat))
+    sheet = Image.new("L", (left.width + right.width + 24, left.height), 255)
+    sheet.paste(left, (0, 0))
+    sheet.paste(right, (left.width + 24, 0))
+    return sheet
+
+
+# -- DDIM ---------------------------------------------------------------------------------------------------------------
 
 
 def ddim(model: Denoiser, schedule: Schedule, x_T: Tensor, steps: int = 20, seed: int = 0) -> None:
@@ -102,3 +170,63 @@ def build_draw(model: Denoiser, schedule: Schedule, number: int = 8, steps: int 
 
     alt = f"{number} drawings of the digit 3, each in another handwriting."
     return Explorer("Draw me a digit", controls, live, update, alt)
+
+
+def round_trip(images: Tensor, trips: Mapping[int, tuple[Tensor, Tensor]]) -> None:
+    """A slider over numbers of steps: images, the noise x_T that each is taken back to in so many steps of DDIM, what comes
+    out of that noise in as many steps, and the difference of the two pictures.
+
+    images: (B, 1, H, W), values in [-1, 1]. trips: by number of steps (x_T, image after the round trip), each of the shape
+    of images; two numbers of steps or more."""
+    build_round_trip(images, trips).show()
+
+
+def build_round_trip(images: Tensor, trips: Mapping[int, tuple[Tensor, Tensor]]) -> Explorer:
+    """The explorer of `round_trip`, not yet shown."""
+    if len(trips) < 2:
+        raise ValueError(f"trips must hold at least 2 numbers of steps, got {len(trips)}")
+    for steps, trip in trips.items():
+        if any(x.shape != images.shape for x in trip):
+            shapes = " and ".join(str(tuple(x.shape)) for x in trip)
+            raise ValueError(f"trips must hold pictures of shape {tuple(images.shape)}, got {shapes} for {steps} steps")
+    figure, ax = plots.subplots(size=(6.4, 2.9))
+    sheet = image_rows(ax, ["the image", "its noise, x_T", "back again", "difference"], images)
+    plot = LivePlot(figure, [sheet])
+    numbers = sorted(trips)
+    slider = widgets.SelectionSlider(options=numbers, description="steps", **LOOK)
+
+    def update(steps: int) -> str:
+        noise, back = trips[steps]
+        sheet.set_data(stacked([images, noise, back, back - images]))
+        error = (back - images).square().mean().item()
+        return (
+            f"{steps} steps up and {steps} down: the mean squared difference is {error:.2g}, its root {error**0.5:.2g} (grey "
+            f"values from -1 to 1). The noise has variance {noise.var().item():.2f}; x_T should have 1."
+        )
+
+    alt = (
+        f"Four rows of {len(images)} pictures: digits; the noise that DDIM takes each back to in {numbers[0]} steps; what "
+        "comes out of it again; and the difference of the two pictures, grey where there is none."
+    )
+    return Explorer("From the image to its noise and back", {"steps": slider}, plot, update, alt)
+
+
+# -- rows of images in a figure -----------------------------------------------------------------------------------------
+
+
+def image_rows(ax: Any, names: Sequence[str], like: Tensor) -> Any:
+    """An artist in `ax` for rows of images such as `like` (B, 1, H, W), one row for each of `names`, which stand at the
+    left; set its data to what `stacked` makes of the rows."""
+    rows, columns = stacked([like]).shape
+    places = [(rows + GAP) * i + (rows - 1) / 2 for i in range(len(names))]
+    ax.set(xticks=[], yticks=places, yticklabels=names)
+    ax.tick_params(length=0)
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    empty = np.full(((rows + GAP) * len(names) - GAP, columns), 255, np.uint8)
+    return ax.imshow(empty, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+
+
+def stacked(rows: Sequence[Tensor]) -> np.ndarray:
+    """Rows of images (B, 1, H, W) in [-1, 1], one under the other, as one sheet of grey values 0..255."""
+    return np.asarray(grid_image(torch.cat(list(rows)), columns=len(rows[0]), scale=1, gap=GAP))

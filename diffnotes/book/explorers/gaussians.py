@@ -1,5 +1,7 @@
-"""Bells under the hands: two of them and their KL divergence, and a prior that meets an observation (chapter 1)."""
+"""Bells under the hands: a sum of two noises, two bells and their KL divergence, and a prior that meets an observation
+(chapter 1)."""
 
+import math
 from typing import Any
 
 import ipywidgets as widgets
@@ -8,12 +10,81 @@ import torch
 from matplotlib.collections import PolyCollection
 
 from diffnotes.book import plots
-from diffnotes.book.explorers.controls import number
+from diffnotes.book.explorers.controls import check_within, number
 from diffnotes.book.live import Explorer, LivePlot
 from diffnotes.process.gaussian import normal_kl, normal_log_density
 
 REACH = 6.0  # the pictures show x from -REACH to REACH
 LOWEST, HIGHEST = -0.55, 1.65  # of the integrand, in nats per unit of x
+LIGHTEST, HEAVIEST = 0.5, 1.2  # the weights a and b of the two noises
+DRAWS, DOTS = 20_000, 500  # of the two noises: so many are added up, so many are drawn as points
+
+
+def total(a: float = 0.8, b: float = 0.5, rho: float = 0.0) -> None:
+    """The sum a x + b y of two standard noises of correlation rho: independent for 0 (book, eq. 1.5), one noise used twice
+    for 1. Sliders for a and b in 0.5..1.2 and rho in 0..1."""
+    build_total(a, b, rho).show()
+
+
+def build_total(a: float = 0.8, b: float = 0.5, rho: float = 0.0) -> Explorer:
+    """The explorer of `total`, not yet shown."""
+    check_within({"a": (a, LIGHTEST, HEAVIEST), "b": (b, LIGHTEST, HEAVIEST), "rho": (rho, 0, 1)})
+    figure, axes = plots.subplots(2, 2, size=(6.4, 5.0), height_ratios=[1.25, 1])
+    for ax in axes[1]:
+        ax.remove()
+    (cloud_ax, arrow_ax), sum_ax = axes[0], figure.add_subplot(axes[0, 0].get_gridspec()[1, :])
+    (cloud,) = cloud_ax.plot([], [], ".", color=plots.BLUE, ms=3, alpha=0.6)
+    cloud_ax.set(xlim=(-4, 4), ylim=(-4, 4), aspect="equal", xlabel="x", ylabel="y", title="the two noises")
+    (of_sum,) = arrow_ax.plot([], [], color=plots.SKY, lw=7, solid_capstyle="butt", label="a x + b y")
+    (of_x,) = arrow_ax.plot([], [], color=plots.BLACK, marker="o", ms=4, label="a x")
+    (of_y,) = arrow_ax.plot([], [], color=plots.RED, marker="o", ms=4, label="b y")
+    arrow_ax.set(xlim=(-0.1, 2.5), ylim=(-0.15, 2.05), aspect="equal", title="their standard deviations")
+    arrow_ax.legend(loc="upper center", ncols=3, handlelength=1.2, columnspacing=1.0)
+    bars = _area(sum_ax, plots.SKY, "the sums that were drawn")
+    (two,) = sum_ax.plot([], [], color=plots.BLUE, label="two noises")
+    (once,) = sum_ax.plot([], [], color=plots.ORANGE, ls="--", label="one noise, used twice")
+    sum_ax.set(xlim=(-REACH, REACH), ylim=(0, 0.65), xlabel="a x + b y", ylabel="density")
+    sum_ax.legend(handles=[bars, two, once], loc="upper left")
+    plot = LivePlot(figure, [cloud, of_sum, of_x, of_y, bars, two, once])
+    e_1, e_2 = torch.randn(2, DRAWS, generator=torch.Generator().manual_seed(0)).double().numpy()
+    grid = torch.linspace(-REACH, REACH, 601, dtype=torch.float64)
+    edges = np.linspace(-REACH, REACH, 121)
+
+    def update(a: float, b: float, rho: float) -> str:
+        rest = math.sqrt(1 - rho**2)
+        y = rho * e_1 + rest * e_2  # of variance 1 by (1.5), and of correlation rho with x = e_1
+        sums = a * e_1 + b * y
+        cloud.set_data(e_1[:DOTS], y[:DOTS])
+        corner, end = (a, 0), (a + b * rho, b * rest)  # a x + b y = (a + b rho) e_1 + b rest e_2: (1.5) once more
+        for line, start, stop in ((of_sum, (0, 0), end), (of_x, (0, 0), corner), (of_y, corner, end)):
+            line.set_data([start[0], stop[0]], [start[1], stop[1]])
+        density = np.histogram(sums, edges)[0] / (DRAWS * (edges[1] - edges[0]))
+        _fill(bars, np.repeat(edges, 2)[1:-1], np.repeat(density, 2))
+        for line, variance in ((two, a**2 + b**2), (once, (a + b) ** 2)):
+            line.set_data(grid.numpy(), log_density(grid, 0, variance).exp().numpy())
+        return _total_reading(a, b, rho, end, float(sums.var()))
+
+    controls: dict[str, widgets.Widget] = {
+        "a": number("a", a, LIGHTEST, HEAVIEST, 0.1, ".1f"),
+        "b": number("b", b, LIGHTEST, HEAVIEST, 0.1, ".1f"),
+        "rho": number("ρ", rho, 0, 1, 0.05),
+    }
+    alt = (
+        f"Above left, a cloud of points (x, y) of correlation {rho:g}. Right of it two strokes joined end to end, {a:g} and "
+        f"{b:g} long, and a third from the first's beginning to the second's end. Below, the histogram of {a:g} x + {b:g} y "
+        f"and two bells: a narrow one of variance {a**2 + b**2:.2f}, for two noises, and a wide one of variance "
+        f"{(a + b) ** 2:.2f}, for one noise used twice."
+    )
+    return Explorer("Two noises, or one used twice?", controls, plot, update, alt)
+
+
+def _total_reading(a: float, b: float, rho: float, end: tuple[float, float], drawn: float) -> str:
+    apart, shared = a**2 + b**2, (a + b) ** 2
+    return (
+        f"Two noises: a² + b² = {apart:.2f} · one noise, used twice: (a + b)² = {shared:.2f}, which is {shared / apart:.2f} "
+        f"times as much.<br>Here ρ = {rho:.2f} and the variance is a² + b² + 2ρab = {apart + 2 * rho * a * b:.2f}, the square "
+        f"of the length {math.hypot(*end):.2f}; the {DRAWS:,} sums that were drawn have the variance {drawn:.2f}."
+    )
 
 
 def kl() -> None:
@@ -66,7 +137,7 @@ def build_kl() -> Explorer:
 
 
 def _kl_reading(mu_1: float, sigma_1: float, mu_2: float, sigma_2: float) -> str:
-    forward, backward = _kl(mu_1, sigma_1, mu_2, sigma_2), _kl(mu_2, sigma_2, mu_1, sigma_1)
+    forward, backward = divergence(mu_1, sigma_1, mu_2, sigma_2), divergence(mu_2, sigma_2, mu_1, sigma_1)
     numbers = f"D_KL(q ‖ p) = {forward:.3f} nats · D_KL(p ‖ q) = {backward:.3f} nats · "
     if max(forward, backward) < 1e-9:
         return numbers + "the two laws are the same."
@@ -77,7 +148,8 @@ def _kl_reading(mu_1: float, sigma_1: float, mu_2: float, sigma_2: float) -> str
     return numbers + "the order of the two laws matters."
 
 
-def _kl(mu_1: float, sigma_1: float, mu_2: float, sigma_2: float) -> float:
+def divergence(mu_1: float, sigma_1: float, mu_2: float, sigma_2: float) -> float:
+    """D_KL(N(mu_1, sigma_1^2) || N(mu_2, sigma_2^2)) in nats (book, eq. 1.13)."""
     numbers = (torch.tensor([[v]], dtype=torch.float64) for v in (mu_1, sigma_1**2, mu_2, sigma_2**2))
     return normal_kl(*numbers).item()
 

@@ -1,4 +1,4 @@
-"""The U-Net as a map: choose a block, and see its shapes, its cost, and its feature maps for a digit at time t (chapter 8)."""
+"""The U-Net as a map: click on a block, and see its shapes, its cost, and its feature maps for a digit at time t (chapter 8)."""
 
 import math
 from dataclasses import dataclass
@@ -120,9 +120,9 @@ def look(model: UNet, found: list[Block], x_t: Tensor, t: Tensor) -> tuple[list[
 def unet(
     model: UNet, schedule: Schedule, image: Tensor, block: str = "down 1", t: int | None = None, seed: int = 0
 ) -> None:
-    """Walk through a U-Net: choose one of its blocks and a time t, and see the block's shapes, its share of weights and
-    computation, and its feature maps for the image at that time. image: (1, H, W) or (1, 1, H, W), values in [-1, 1]; it
-    begins at t, or, if that is None, after three tenths of the schedule."""
+    """Walk through a U-Net: choose one of its blocks, from the menu or by a click on the map, and a time t, and see the
+    block's shapes, its share of weights and computation, and its feature maps for the image at that time. image: (1, H, W)
+    or (1, 1, H, W), values in [-1, 1]; it begins at t, or, if that is None, after three tenths of the schedule."""
     build_unet(model, schedule, image, block, t, seed).show()
 
 
@@ -180,7 +180,10 @@ def build_unet(
         f"digit at t = {t} down to the smallest pictures and up to the answer; lines over the boxes are the skip connections, "
         f"and {block} is marked. Right: the feature maps of {block}, in grey."
     )
-    return Explorer("The U-Net as a map", controls, plot, update, alt)
+    frame = map_ax.transData - figure.transFigure  # from places on the map to shares of the picture, from below
+    corners = [frame.transform([(x - 0.44, y + 0.4), (x + 0.44, y - 0.4)]) for x, y in places]
+    boxes = [(left, 1 - top, right, 1 - bottom) for (left, top), (right, bottom) in corners]
+    return Explorer("The U-Net as a map", controls, plot, update, alt, boxes)
 
 
 def _kind(layer: nn.Module) -> str:

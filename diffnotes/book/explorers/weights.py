@@ -1,0 +1,108 @@
+"""What the bound and the simple loss put before the squared error at time t, in each language (chapter 7)."""
+
+import ipywidgets as widgets
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from diffnotes.book import plots
+from diffnotes.book.explorers.controls import check_within, choice, whole
+from diffnotes.book.live import Explorer, LivePlot
+from diffnotes.process.elbo import model_variance
+from diffnotes.process.losses import bound_weight
+from diffnotes.process.parameterize import v_from, x0_and_eps
+from diffnotes.process.schedules import Schedule
+
+T = 1000
+LETTERS = {"eps": "ε", "x0": "x_0", "v": "v"}
+WIDTHS = {"beta": "β_t", "beta_tilde": "β̃_t"}
+
+
+def weights(t: int = 349) -> None:
+    """Explore what the bound and L_simple put before the squared error: menus for the schedule, for what the network is
+    asked (target) and for the bound's sigma_t^2, a slider for t in 1..1000; and what an error at t is in each language."""
+    build_weights(t).show()
+
+
+def build_weights(t: int = 349) -> Explorer:
+    """The explorer of `weights`, not yet shown."""
+    check_within({"t": (t, 1, T)})
+    schedules, times = {"linear": Schedule.linear(T), "cosine": Schedule.cosine(T)}, torch.arange(1, T + 1)
+    figure, (factor_ax, error_ax) = plots.subplots(1, 2, size=(7.4, 3.3))
+    looks = ((plots.BLUE, "-", "the bound"), (plots.ORANGE, "--", "L_simple"))
+    curves = [factor_ax.plot([], [], color=colour, ls=style, label=name)[0] for colour, style, name in looks]
+    factor_ax.set(yscale="log", ylim=(1e-9, 1e6), title="factor before the squared error")
+    factor_ax.legend(loc="upper right")
+    rates = ((plots.BLACK, "-", "in ε"), (plots.GREEN, "--", "in x_0"), (plots.PURPLE, ":", "in v"))
+    curves += [error_ax.plot([], [], color=colour, ls=style, label=name)[0] for colour, style, name in rates]
+    error_ax.set(yscale="log", ylim=(1e-5, 1e5), title="an error of 1 in the target is ...")
+    error_ax.legend(loc="upper left")
+    dots = [curve.axes.plot([], [], "o", ms=6, color=curve.get_color())[0] for curve in curves]
+    markers = [ax.axvline(t, color=plots.RED, lw=1.2) for ax in (factor_ax, error_ax)]
+    for ax in (factor_ax, error_ax):
+        ax.set(xlim=(-0.02 * T, 1.02 * T), xlabel="t")
+    plot = LivePlot(figure, [*markers, *curves, *dots])
+    controls: dict[str, widgets.Widget] = {
+        "kind": choice("kind", list(schedules)),
+        "target": choice("target", [("the noise ε", "eps"), ("the image x_0", "x0"), ("v", "v")]),
+        "variance": choice("σ_t²", [(words, name) for name, words in WIDTHS.items()]),
+        "t": whole("t", t, 1, T),
+    }
+
+    def update(kind: str, target: str, variance: str, t: int) -> str:
+        schedule = schedules[kind]
+        bound, simple = factors(schedule, target, variance, times)
+        errors = one_error(schedule, target, times)
+        for curve, dot, values in zip(curves, dots, (bound, simple, *errors.values()), strict=True):
+            curve.set_data(times.numpy(), values.numpy())
+            dot.set_data([t], [values[t - 1].item()])
+        for marker in markers:
+            marker.set_xdata([t, t])
+        return _reading(schedule, target, variance, t, bound, simple)
+
+    image, v = (one_error(schedules["linear"], "eps", torch.tensor([t]))[name].item() for name in ("x0", "v"))
+    alt = (
+        "Left, over t on a logarithmic axis, for the linear schedule: the bound's factor before the squared error in the "
+        "noise, a shallow U between 0.5 and 0.005, and above it the constant 1 of L_simple. Right: what an error of 1 in the "
+        f"noise is in the image, 0.01 to 157, and in v, 1 to 157; at t = {t} it is {image:.3g} in the image and {v:.3g} in v."
+    )
+    return Explorer("What an error costs, and when", controls, plot, update, alt)
+
+
+def one_error(schedule: Schedule, target: str, t: Int[Tensor, "times"]) -> dict[str, Float[Tensor, "times"]]:
+    """How large an error of 1 in the answer of a network with this target is in each language, at the times t: absolute
+    values, float64 (book, eq. 7.5 and 7.7). x_t is known, so errors translate as answers do, with 0 for x_t."""
+    one = torch.ones(len(t), 1, dtype=torch.float64)
+    x0, eps = x0_and_eps(schedule, target, one, torch.zeros_like(one), t)
+    errors = {"eps": eps, "x0": x0, "v": v_from(schedule, x0, eps, t)}
+    return {name: error[:, 0].abs() for name, error in errors.items()}
+
+
+def factors(
+    schedule: Schedule, target: str, variance: str, t: Int[Tensor, "times"]
+) -> tuple[Float[Tensor, "times"], Float[Tensor, "times"]]:
+    """What the bound, with sigma_t^2 = `variance` (see model_variance), and L_simple put before the squared error of a
+    network with this target: w_t and 1 before the error in the noise (book, eq. 7.12 and 7.11), translated by one_error."""
+    in_noise = one_error(schedule, target, t)["eps"] ** 2
+    w = bound_weight(schedule, t) * schedule.beta[t] / model_variance(schedule, variance)[t]
+    return w * in_noise, in_noise
+
+
+def _reading(schedule: Schedule, target: str, variance: str, t: int, bound: Tensor, simple: Tensor) -> str:
+    def said(curve: Tensor) -> str:
+        now, first = curve[t - 1].item(), curve[0].item()
+        ratio = f"{now / first:.2g}" if now < first else f"{now / first:.0f}"
+        return f"{now:.3g}" if t == 1 else f"{now:.3g} ({ratio} times its factor at t = 1)"
+
+    width = "β̃_2, since β̃_1 = 0" if t == 1 and variance == "beta_tilde" else WIDTHS[variance]
+    equal = f"{simple[t - 1].item():.3g}, as at every t" if target == "eps" else said(simple)
+    errors = one_error(schedule, target, torch.tensor([t]))
+    others = " and ".join(f"{errors[name].item():.3g} in {LETTERS[name]}" for name in LETTERS if name != target)
+    reading = (
+        f"t = {t}, {schedule.name}: before the squared error in {LETTERS[target]} the bound, with σ_t² = {width}, puts "
+        f"{said(bound)}; L_simple puts {equal}.<br>An error of 1 in {LETTERS[target]} is an error of {others}."
+    )
+    if target != "x0" or variance != "beta_tilde" or t == 1:
+        return reading
+    before, now = schedule.snr[t - 1].item(), schedule.snr[t].item()
+    return f"{reading} The bound's factor is half of SNR({t - 1}) - SNR({t}) = {before:.4g} - {now:.4g}."

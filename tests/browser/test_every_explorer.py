@@ -1,0 +1,186 @@
+"""Every explorer of the book, side by side on one page: by keyboard, back by Reset, and how fast its picture follows."""
+
+import json
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import nbformat
+import pytest
+from lab import ARTIFACTS, PATIENCE, Notebook, Server, digest, wait_for_new_picture
+from playwright.sync_api import Locator, expect
+
+pytestmark = pytest.mark.browser
+SETUP = """
+import torch
+
+from diffnotes import Schedule, ddim_sample, initial_noise, load_images, load_pretrained
+from diffnotes.book import explorers
+from diffnotes.models.vae import VAE
+
+linear, images, (model, schedule) = Schedule.linear(), load_images("auto", "test"), load_pretrained("mnist")
+image, noise = images.x[0], initial_noise(seed=0, batch=8)
+frames = list(ddim_sample(model, schedule, noise, steps=10))
+estimates = {8: {"noisy": 3 * torch.randn(400), "calm": torch.randn(400)}}
+trips = {steps: (noise[:3], images.x[:3] + steps * 0.01 * noise[:3]) for steps in (5, 10, 20)}
+"""
+ECHO = """
+import ipywidgets
+
+echo = ipywidgets.HTML()
+slider = ipywidgets.IntSlider(0, 0, 1000)
+slider.observe(lambda change: setattr(echo, "value", str(change["new"])), "value")
+ipywidgets.VBox([slider, echo])
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """An explorer: the cell that shows it, a slider of it with the key that moves it from its first value, and what is
+    drawn: curves, images, or images that a network draws anew."""
+
+    chapter: int
+    code: str
+    slider: str
+    drawn: str = "curves"
+    key: str = "ArrowRight"
+
+
+CASES = [
+    Case(1, "explorers.kl()", "μ_1"),
+    Case(1, "explorers.product()", "m"),
+    Case(1, "explorers.total()", "a"),
+    Case(2, "explorers.gap()", "m"),
+    Case(2, "explorers.latent_plane(VAE(), images)", "z₁", "images"),
+    Case(3, "explorers.estimators(estimates, truth=0.0)", "n"),
+    Case(4, "explorers.schedule(image)", "t"),
+    Case(4, "explorers.schedule(image)", "T"),
+    Case(4, "explorers.chain(linear, images.x[:2])", "t", "images"),
+    Case(5, "explorers.posterior(linear)", "t"),
+    Case(5, "explorers.reverse_step()", "x_t"),
+    Case(6, "explorers.bound()", "s"),
+    Case(7, "explorers.weights()", "t"),
+    Case(8, "explorers.unet(model, schedule, image)", "t", "images"),
+    Case(10, "explorers.film(frames, start=5)", "time", "images"),
+    Case(11, "explorers.ddim(model, schedule, noise, steps=10)", "steps", "a network draws"),
+    Case(11, "explorers.round_trip(images.x[:3], trips)", "steps", "images"),
+    Case(12, "explorers.guidance(model, schedule, number=4)", "noise", "a network draws"),
+    Case(0, "explorers.draw(model, schedule, number=4)", "noise", "a network draws"),
+]
+TIMES = {"curves": 20, "images": 12, "a network draws": 4}
+SLOWEST = {"curves": 3, "images": 6, "a network draws": 100}  # medians, in floors: the way to the kernel and back
+
+# From the key to the frame in which the answer stands on the screen: a new picture decoded, or a new text
+LISTEN = """([handle, answer]) => {
+    window.answered = new Promise((resolve, reject) => {
+        setTimeout(() => reject(new Error('no answer to the key in 60 seconds')), 60000);
+        let pressed;
+        handle.addEventListener('keydown', event => { pressed = event.timeStamp; }, {once: true, capture: true});
+        const seen = () => requestAnimationFrame(() => resolve(performance.now() - pressed));
+        if (answer.tagName === 'IMG') answer.addEventListener('load', seen, {once: true});
+        else new MutationObserver((_, observer) => { observer.disconnect(); seen(); })
+            .observe(answer, {childList: true, subtree: true, characterData: true});
+    });
+}"""
+
+
+class Shown:
+    """An explorer on the page."""
+
+    def __init__(self, notebook: Notebook, case: Case) -> None:
+        self.notebook, self.page = notebook, notebook.page
+        self.box = notebook.cell(case.code).first.locator(".jp-OutputArea-output .widget-vbox").first
+        self.box.scroll_into_view_if_needed()
+        self.image = self.box.locator("img.widget-image")
+        self.reading = self.box.locator(".widget-html-content").last
+        self.slider = self.box.get_by_role("slider", name=case.slider, exact=True)
+        self.reset = self.box.get_by_role("button", name="Reset", exact=True)
+
+    def press(self, control: Locator, key: str) -> None:
+        """Press the key on the control, and wait until picture and reading have followed."""
+        picture, words = digest(self.image), self.reading.inner_text()
+        control.focus()
+        self.page.keyboard.press(key)
+        wait_for_new_picture(self.image, picture)
+        expect(self.reading).not_to_have_text(words, use_inner_text=True, timeout=PATIENCE)
+        self.notebook.wait_for_kernel()
+        expect(control).to_be_focused()
+
+
+def latencies(control: Locator, answer: Locator, key: str, times: int) -> list[float]:
+    """Milliseconds from an arrow key on the control to the answer: there and back, `times` times after two to warm up."""
+    back = {"ArrowRight": "ArrowLeft", "ArrowLeft": "ArrowRight"}[key]
+    page, measured = control.page, []
+    control.focus()
+    for i in range(times + 2):
+        page.evaluate(LISTEN, [control.element_handle(), answer.element_handle()])
+        page.keyboard.press(back if i % 2 else key)
+        measured.append(page.evaluate("() => window.answered"))
+    return measured[2:]
+
+
+@pytest.fixture(scope="module")
+def notebook(server: Server, open_notebook: Callable[[str], Notebook]) -> Notebook:
+    """A notebook with all of them, run."""
+    cells = [nbformat.v4.new_code_cell(code) for code in dict.fromkeys((SETUP, ECHO, *(case.code for case in CASES)))]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), server.root / "explorers.ipynb")
+    notebook = open_notebook("explorers.ipynb")
+    notebook.run_all()
+    assert notebook.trouble() == []
+    return notebook
+
+
+@pytest.fixture(scope="module")
+def table(notebook: Notebook, request: pytest.FixtureRequest) -> Iterator[dict[str, list[float]]]:
+    """What was measured, with the way to the kernel and back first. It is printed, and kept in .artifacts/latency.json."""
+    cell = notebook.cell("echo")
+    cell.scroll_into_view_if_needed()
+    floor = latencies(cell.locator(".noUi-handle"), cell.locator(".widget-html-content"), "ArrowRight", 20)
+    rows = {"floor": floor}
+    yield rows
+    ARTIFACTS.mkdir(exist_ok=True)
+    (ARTIFACTS / "latency.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print("\nslider key to new pixels, milliseconds (floor: to the kernel and back, with a line of text)")
+        for name, values in rows.items():
+            low, median, high = statistics.quantiles(values, n=4)
+            print(f"  {median:4.0f}  half of {len(values)} from {low:.0f} to {high:.0f}  {name}")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.code.split('(')[0].split('.')[1]} {case.slider}")
+def test_a_key_moves_picture_and_reading_quickly_and_reset_brings_them_back(
+    case: Case, notebook: Notebook, table: dict[str, list[float]]
+) -> None:
+    shown = Shown(notebook, case)
+    reading, pictures = shown.reading.inner_text(), []
+    for _ in range(2):
+        shown.press(shown.slider, case.key)
+        shown.press(shown.reset, "Enter")
+        pictures.append(digest(shown.image))
+        assert shown.reading.inner_text() == reading
+    assert pictures[0] == pictures[1]
+    values = latencies(shown.slider, shown.image, case.key, TIMES[case.drawn])
+    table[f"{case.chapter:2} {case.code.split('(')[0].split('.')[1]}, {case.slider} ({case.drawn})"] = values
+    assert statistics.median(values) < SLOWEST[case.drawn] * statistics.median(table["floor"])
+
+
+def test_a_click_on_the_map_chooses_the_block(notebook: Notebook) -> None:
+    """In the middle of a box; a click beside all boxes changes nothing."""
+    shown = Shown(notebook, next(case for case in CASES if "unet" in case.code))
+    menu = shown.box.get_by_role("combobox", name="block", exact=True)
+    names = menu.locator("option").all_inner_texts()
+    code = "[explorers.build_unet(model, schedule, image).boxes[i] for i in (1, 5)]"
+    boxes = json.loads(notebook.run_code(f"import json\nprint(json.dumps({code}))"))
+    shown.image.scroll_into_view_if_needed()
+    size = shown.image.bounding_box()
+    assert size is not None
+    for i, (left, top, right, bottom) in zip((1, 5), boxes, strict=True):
+        picture = digest(shown.image)
+        middle = {"x": (left + right) / 2 * size["width"], "y": (top + bottom) / 2 * size["height"]}
+        shown.image.click(position=middle)
+        expect(menu.locator("option:checked")).to_have_text(names[i])
+        wait_for_new_picture(shown.image, picture)
+        expect(shown.reading).to_contain_text(names[i])
+    shown.image.click(position={"x": 3, "y": 3})
+    notebook.wait_for_kernel()
+    expect(menu.locator("option:checked")).to_have_text(names[5])
