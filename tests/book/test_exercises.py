@@ -33,6 +33,21 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
     ],
     "04.3": [(0.02, "warning is still there"), (0.2, "none at 0.01 less either")],
     "05.5": [(0, "A single image"), (0.5, "Narrower"), (1, "Just at the border")],
+    "06.4": [
+        (0.2, "pays less than 8 bits"),
+        (0.07, "the direction in which it grows quickly"),
+        (5, "grows as the logarithm only"),
+    ],
+    "07.5": [(900, "hides which of the hundred images"), (250, "not a hundred times")],
+    "08.3": [((1, 7), "the rest is still to be seen"), ((1, 23), "points the other way"), ((1, 3), "points elsewhere")],
+    "09.5": [
+        ([(0, 0), (1, 0), (0, 1), (-1, 0), (0, -1)], "lie on the map of the real ones"),
+        ([(10, 10), (11, 10), (10, 11), (11, 11), (12, 10)], "do not reach back"),
+        ([(4, 0), (5, 0), (6, 0), (7, 0), (8, 0)], "A part of the real points"),
+    ],
+    "10.5": [(10, "lost too much as well"), (1000, "nearly alike")],
+    "11.4": [((500, 499), "so short a stride"), ((41, 21), "not much room left"), ((1000, 0), "lands on the image")],
+    "12.4": [(3, "Narrower, as in"), (1, "Here the two agree"), (0.02, "Too near")],
 }
 JUNK = [
     "x",

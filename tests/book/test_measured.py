@@ -102,9 +102,9 @@ def test_the_table_of_changes_is_in_the_books_order_and_ends_with_real_images():
     row = {"parameters": 671620, "updates": 900, "images_per_second": 215.3, **quality_point(90, 4.25)}
     head, rows = ablation_table({"rows": {"eps": row, "base": row}, "perfect": quality_point(0, 0.3)})
     assert [line[0] for line in rows] == [CHOICES["base"], CHOICES["eps"], TITLES["perfect"]]
-    assert rows[0][1:] == ["671,620", "900", "215", "4.25 ± 0.50", "0.500 ± 0.010"] and {len(line) for line in rows} == {
-        len(head)
-    }
+    assert rows[0][1:] == ["671,620", "900", "215", "4.25 ± 0.50", "0.500 ± 0.010"] and {
+        len(line) for line in rows
+    } == {len(head)}
 
 
 @pytest.mark.parametrize(

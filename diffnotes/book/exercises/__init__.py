@@ -17,7 +17,21 @@ from typing import Any
 from IPython.display import display
 
 from diffnotes.book.chapters import CHAPTERS, address
-from diffnotes.book.exercises import chapter_01, chapter_02, chapter_03, chapter_04, chapter_05, progress
+from diffnotes.book.exercises import (
+    chapter_01,
+    chapter_02,
+    chapter_03,
+    chapter_04,
+    chapter_05,
+    chapter_06,
+    chapter_07,
+    chapter_08,
+    chapter_09,
+    chapter_10,
+    chapter_11,
+    chapter_12,
+    progress,
+)
 from diffnotes.book.exercises.kinds import Exercise, Verdict
 
 EXERCISES: dict[str, Exercise] = {
@@ -26,6 +40,13 @@ EXERCISES: dict[str, Exercise] = {
     **chapter_03.EXERCISES,
     **chapter_04.EXERCISES,
     **chapter_05.EXERCISES,
+    **chapter_06.EXERCISES,
+    **chapter_07.EXERCISES,
+    **chapter_08.EXERCISES,
+    **chapter_09.EXERCISES,
+    **chapter_10.EXERCISES,
+    **chapter_11.EXERCISES,
+    **chapter_12.EXERCISES,
 }
 MARKS = {"right": ("✓", "#009E73"), "wrong": ("✗", "#D55E00"), "untried": ("○", "#808080")}
 CLOSING = "What-you-take-with-you"  # the section of a chapter that holds its exercises

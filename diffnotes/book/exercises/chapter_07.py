@@ -1,0 +1,249 @@
+"""Exercises of chapter 7: from a divergence to a regression."""
+
+import math
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import sympy as sp
+import torch
+from torch import Tensor
+
+from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows
+from diffnotes.book.symbols import abar, abar_prev
+from diffnotes.process.exact import DatasetDenoiser, MixtureDenoiser
+from diffnotes.process.forward import q_sample
+from diffnotes.process.gaussian import normal_kl, normal_log_density
+from diffnotes.process.parameterize import eps_from_x0, x0_from_eps
+from diffnotes.process.schedules import Schedule
+
+# -- 7.1: twice the variance --------------------------------------------------------------------------------------------
+
+
+def _twice_the_variance() -> tuple[str, Rows]:
+    """The divergence of two laws with the same mean, one of them twice as wide, at every step; in bits per pixel."""
+    beta_tilde = Schedule.linear().posterior_variance[2:, None]
+    mean = torch.zeros_like(beta_tilde)
+    bits = normal_kl(mean, beta_tilde, mean, 2 * beta_tilde) / math.log(2)
+    options = {"a": 0.0, "b": bits[0].item(), "c": 8.0, "d": 139.0}
+    letter = min(options, key=lambda k: abs(options[k] - bits.sum().item()))
+    return letter, (
+        ("one step", f"{bits[0]:.4f} bits per pixel"),
+        (f"all {len(bits)} steps", f"{bits.sum():.1f} bits per pixel"),
+    )
+
+
+# -- 7.2: the factor of v -----------------------------------------------------------------------------------------------
+
+snr_prev, snr = sp.symbols("SNR_{t-1} SNR_{t}", positive=True)
+
+
+@cache
+def _factor_of_v() -> sp.Expr:
+    """The factor of (7.2) with sigma_t^2 = beta-tilde_t, times the image error that an error of 1 in v makes, squared."""
+    step = 1 - abar / abar_prev
+    beta_tilde = (1 - abar_prev) / (1 - abar) * step
+    before_the_image = abar_prev * step**2 / (2 * beta_tilde * (1 - abar) ** 2)
+    factor = before_the_image * (1 - abar)  # x_0 = sqrt(abar) x_t - sqrt(1 - abar) v
+    return sp.simplify(factor.subs({abar: snr / (1 + snr), abar_prev: snr_prev / (1 + snr_prev)}))
+
+
+# -- 7.3: the image without a factor ------------------------------------------------------------------------------------
+
+
+def _image_without_a_factor() -> tuple[str, Rows]:
+    """What an error of 0.1 in the noise is in the image, squared, at t = 100 and t = 900."""
+    schedule, t = Schedule.linear(), torch.tensor([100, 900])
+    x_t, noise = torch.randn(2, 2, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    missed = x0_from_eps(schedule, noise + 0.1, x_t, t) - x0_from_eps(schedule, noise, x_t, t)
+    early, late = (missed.square() / 0.1**2).flatten().tolist()
+    options = {"a": 1.0, "b": math.sqrt(late / early), "c": 30_000.0, "d": early / late}
+    letter = min(options, key=lambda k: abs(math.log(options[k] / (late / early))))
+    rows = (
+        ("factor at t = 100", f"{early:.3g}"),
+        ("factor at t = 900", f"{late:.4g}"),
+        ("ratio", f"{late / early:.0f}"),
+    )
+    return letter, rows
+
+
+# -- 7.4: the image from the density ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Density:
+    """q(x_t) for pixels that take a few values, each with its weight: a function of x, as the reader gets it."""
+
+    values: Tensor
+    weights: Tensor
+    bar: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The density at each place in x, of any shape."""
+        places = torch.as_tensor(x, dtype=torch.float64)
+        centres = [self.bar.sqrt() * value for value in self.values]
+        bells = [normal_log_density(places.reshape(-1, 1), centre, 1 - self.bar).exp() for centre in centres]
+        return (self.weights[:, None] * torch.stack(bells)).sum(0).reshape(places.shape)
+
+    def __str__(self) -> str:
+        return f"the density of a pixel with {len(self.values)} values, noised"
+
+
+def _densities(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
+    schedule = Schedule.linear()
+    for number_of_values, t in ((2, 250), (2, 320), (3, 280), (3, 400)):
+        values = 2 * torch.rand(number_of_values, generator=generator, dtype=torch.float64) - 1
+        weights = torch.rand(number_of_values, generator=generator, dtype=torch.float64) + 0.2
+        weights, bar = weights / weights.sum(), schedule.alpha_bar[t]
+        x = 1.5 * torch.randn(5, generator=generator, dtype=torch.float64)
+        image = MixtureDenoiser(schedule, values[:, None], weights=weights)(x[:, None], t)[:, 0]
+        yield {"q": Density(values, weights, bar), "x": x, "bar": bar}, image
+
+
+Function = Callable[[Tensor], Tensor]
+
+
+def _slope(f: Function, x: Tensor, h: float = 1e-4) -> Tensor:
+    return (f(x + h) - f(x - h)) / (2 * h)
+
+
+def _slope_of_log(q: Function, x: Tensor) -> Tensor:
+    return _slope(lambda place: q(place).log(), x)
+
+
+# -- 7.5: below the floor -----------------------------------------------------------------------------------------------
+
+
+def _time(answer: Any) -> int:
+    t = operator.index(answer)
+    if isinstance(answer, bool) or not 1 <= t <= 1000:
+        raise ValueError(f"no time of the chain: {answer}")
+    return t
+
+
+def _below_the_floor(t: int) -> tuple[bool, str, Rows]:
+    """A hundred draws of N(0, I) in 16 coordinates: the loss of their memory on them, and on a thousand new draws."""
+    generator, schedule = torch.Generator().manual_seed(0), Schedule.linear()
+    own, new = (torch.randn(n, 16, generator=generator, dtype=torch.float64) for n in (100, 1000))
+    memory = DatasetDenoiser(schedule, own)
+
+    def loss(x0: Tensor) -> float:
+        noise = torch.randn(x0.shape, generator=generator, dtype=torch.float64)
+        x_t = q_sample(schedule, x0, t, noise)
+        return (noise - eps_from_x0(schedule, memory(x_t, t), x_t, t)).square().mean().item()
+
+    on_own, on_new, floor = loss(own.repeat(10, 1)), loss(new), schedule.alpha_bar[t].item()
+    rows = (
+        ("the memory's loss on its own images", f"{on_own:.2g}"),
+        ("the floor for N(0, I)", f"{floor:.2g}"),
+        ("the memory's loss on new images", f"{on_new:.2g}"),
+    )
+    broken = on_own < floor / 100
+    if broken:
+        words = (
+            "The floor is one for the mean over all that the law can give, and there the memory is far above it: worse than "
+            "1, the loss of one who always answers 0. A training loss below the floor is the mark of a memory."
+        )
+    elif on_own > 0.8 * floor:
+        words = (
+            "Here the noise hides which of the hundred images it was, and the memory answers nearly as the law does: its "
+            "losses are not far from the floor, neither on its own images nor on new ones."
+        )
+    else:
+        words = (
+            "Below the floor, but not a hundred times. With this much noise the memory can no longer tell its images apart "
+            "for certain."
+        )
+    return broken, words, rows
+
+
+EXERCISES: dict[str, Exercise] = {
+    "07.1": Predict(
+        {
+            "a": "For fixed widths the best mean is the same; but the divergence vanishes only if the widths agree as well "
+            "(A47).",
+            "b": "That is one step: ½ (½ - 1 + log 2) = 0.0966 nats, or 0.14 bits. It is the same at every t, and there are "
+            "999 of them.",
+            "c": "8 bits are what a pixel costs without any model. A bound knows no such ceiling: it adds up its 999 terms, "
+            "whatever comes out.",
+            "d": "0.14 bits a step, 999 times (7.1). That is what a wrong width costs, with perfect means. With the "
+            "variance β_t the ratio is close to 1 at nearly every t, and nearly nothing is paid.",
+        },
+        _twice_the_variance,
+    ),
+    "07.2": Derive(
+        _factor_of_v,
+        (snr_prev, snr),
+        "Where SNR(t) is large it is nearly the factor before the noise, where SNR(t) is small that before the image: v "
+        "itself turns from the one into minus the other.",
+        (
+            Mistake(
+                (snr_prev - snr) / 2,
+                "That is the factor before the error in the image (7.3). An error in v makes one in the image that is "
+                "√(1-ᾱ_t) times as large (7.7), and 1-ᾱ_t = 1/(1 + SNR(t)).",
+            ),
+            Mistake(
+                (snr_prev / snr - 1) / 2,
+                "That is the factor before the error in the noise. From there ‖ε - ε_θ‖² = ᾱ_t ‖v - v_θ‖² (7.7).",
+            ),
+            Mistake(
+                (snr_prev - snr) * (1 + snr) / 2,
+                "The exchange rate is upside down: ‖x_0 - x̂_θ‖² is 1-ᾱ_t times ‖v - v_θ‖², so the factor is multiplied by "
+                "1-ᾱ_t, not divided.",
+            ),
+            Mistake(
+                (snr_prev - snr) / (2 * sp.sqrt(1 + snr)),
+                "The error in v reaches the image with the factor √(1-ᾱ_t). The loss contains the square of it.",
+            ),
+            Mistake(
+                (snr_prev - snr) / (1 + snr),
+                "The ½ of (7.3) is missing.",
+            ),
+        ),
+    ),
+    "07.3": Predict(
+        {
+            "a": "Without a factor in one language is not without a factor in another: the exchange rate (7.5) depends on t.",
+            "b": "That is how much larger the error in the image is. The loss contains its square.",
+            "c": "In noise units this loss has the factor (1-ᾱ_t)/ᾱ_t (7.5), which is 1/SNR(t): the noisier, the heavier.",
+            "d": "The other way round: the less of the image is left, the more an error in the noise is enlarged on the way "
+            "to the image (A20).",
+        },
+        _image_without_a_factor,
+    ),
+    "07.4": Build(
+        "a function of q, x and bar that returns one guess of the image for each place in x",
+        _densities,
+        "Tweedie's formula (7.9): no posterior, no x_0, only how the density of the noisy pixels slopes.",
+        (
+            Mistake(
+                lambda q, x, bar: (x + _slope_of_log(q, x)) / bar.sqrt(),
+                "The slope has to be multiplied by the variance of the noise, 1-ᾱ_t (7.9).",
+            ),
+            Mistake(
+                lambda q, x, bar: x + (1 - bar) * _slope_of_log(q, x),
+                "That is where the arrows of section 7.7 end, √ᾱ_t E[x_0|x_t]. The noisy picture sees the image shrunk by "
+                "√ᾱ_t.",
+            ),
+            Mistake(
+                lambda q, x, bar: (x + (1 - bar) * _slope(q, x)) / bar.sqrt(),
+                "That is the slope of q. Tweedie's formula has the slope of log q: divide by q (7.9).",
+            ),
+            Mistake(
+                lambda q, x, bar: (x - (1 - bar) * _slope_of_log(q, x)) / bar.sqrt(),
+                "The sign: the best guess lies where the density rises.",
+            ),
+            Mistake(
+                lambda q, x, bar: -(1 - bar).sqrt() * _slope_of_log(q, x),
+                "That is the best guess of the noise (7.10). The question is for the image.",
+            ),
+            Mistake(
+                lambda q, x, bar: x / bar.sqrt(),
+                "That undoes the shrinking and leaves the noise in. The slope of log q tells how much noise to expect there.",
+            ),
+        ),
+    ),
+    "07.5": Break("one whole number t from 1 to 1000", _time, _below_the_floor),
+}
