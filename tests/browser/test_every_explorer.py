@@ -59,7 +59,7 @@ CASES = [
     Case(5, "explorers.posterior(linear)", "t"),
     Case(5, "explorers.reverse_step()", "x_t"),
     Case(6, "explorers.bound()", "s"),
-    Case(7, "explorers.weights()", "t"),
+    Case(7, "explorers.weights()", "t", key="PageUp"),  # a single step may be less than a pixel
     Case(8, "explorers.unet(model, schedule, image)", "t", "images"),
     Case(10, "explorers.film(frames, start=5)", "time", "images"),
     Case(11, "explorers.ddim(model, schedule, noise, steps=10)", "steps", "a network draws"),
@@ -109,7 +109,7 @@ class Shown:
 
 def latencies(control: Locator, answer: Locator, key: str, times: int) -> list[float]:
     """Milliseconds from an arrow key on the control to the answer: there and back, `times` times after two to warm up."""
-    back = {"ArrowRight": "ArrowLeft", "ArrowLeft": "ArrowRight"}[key]
+    back = {"ArrowRight": "ArrowLeft", "PageUp": "PageDown"}[key]
     page, measured = control.page, []
     control.focus()
     for i in range(times + 2):
@@ -152,13 +152,11 @@ def test_a_key_moves_picture_and_reading_quickly_and_reset_brings_them_back(
     case: Case, notebook: Notebook, table: dict[str, list[float]]
 ) -> None:
     shown = Shown(notebook, case)
-    reading, pictures = shown.reading.inner_text(), []
-    for _ in range(2):
-        shown.press(shown.slider, case.key)
-        shown.press(shown.reset, "Enter")
-        pictures.append(digest(shown.image))
-        assert shown.reading.inner_text() == reading
-    assert pictures[0] == pictures[1]
+    before = shown.reading.inner_text(), shown.slider.get_attribute("aria-valuetext")
+    shown.press(shown.slider, case.key)
+    assert shown.slider.get_attribute("aria-valuetext") != before[1]
+    shown.press(shown.reset, "Enter")
+    assert (shown.reading.inner_text(), shown.slider.get_attribute("aria-valuetext")) == before
     values = latencies(shown.slider, shown.image, case.key, TIMES[case.drawn])
     table[f"{case.chapter:2} {case.code.split('(')[0].split('.')[1]}, {case.slider} ({case.drawn})"] = values
     assert statistics.median(values) < SLOWEST[case.drawn] * statistics.median(table["floor"])
