@@ -95,9 +95,7 @@ def _ask_different_questions(trainers: list[Trainer]) -> bool:
     """Whether the targets or the schedules differ, and with them what a loss means."""
     first, *others = trainers
     return any(
-        other.model.target != first.model.target
-        or other.schedule.T != first.schedule.T
-        or not torch.equal(other.schedule.alpha_bar, first.schedule.alpha_bar)
+        other.model.target != first.model.target or not torch.equal(other.schedule.alpha_bar, first.schedule.alpha_bar)
         for other in others
     )
 
