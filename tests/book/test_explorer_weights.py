@@ -170,7 +170,7 @@ def test_everything_is_inside_the_axes(explorer, kind, target, variance):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("kind", "cosine"), ("target", "x0"), ("target", "v"), ("variance", "beta_tilde"), ("t", 10)]
+    ("name", "value"), [("kind", "cosine"), ("target", "x0"), ("target", "v"), ("variance", "beta_tilde"), ("t", 350)]
 )
 def test_every_control_moves_the_picture(explorer, name, value):
     before = sent(explorer)

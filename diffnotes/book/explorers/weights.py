@@ -38,7 +38,8 @@ def build_weights(t: int = 349) -> Explorer:
     error_ax.set(yscale="log", ylim=(1e-5, 1e5), title="an error of 1 in the target is ...")
     error_ax.legend(loc="upper left")
     dots = [curve.axes.plot([], [], "o", ms=6, color=curve.get_color())[0] for curve in curves]
-    markers = [ax.axvline(t, color=plots.RED, lw=1.2) for ax in (factor_ax, error_ax)]
+    # not snapped to whole pixels: a step of t is a third of one, and is to be seen
+    markers = [ax.axvline(t, color=plots.RED, lw=1.4, snap=False) for ax in (factor_ax, error_ax)]
     for ax in (factor_ax, error_ax):
         ax.set(xlim=(-0.02 * T, 1.02 * T), xlabel="t")
     plot = LivePlot(figure, [*markers, *curves, *dots])
