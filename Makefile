@@ -30,9 +30,8 @@ lab: $(VENV)/.reader
 
 test: $(VENV)/.tester
 	$(MAKE) lint
-	$(MAKE) unit
-	$(MAKE) notebooks
-	$(MAKE) browser
+	edition=$$(mktemp -d) && export DIFFNOTES_EDITION=$$edition && \
+		$(MAKE) unit && $(MAKE) notebooks && $(MAKE) browser; status=$$?; rm -rf "$$edition"; exit $$status
 
 lint: $(VENV)/.tester
 	$(BIN)/ruff check .

@@ -126,17 +126,19 @@ class RunView:
             return "starting ..."
         last = recent[-1]
         speed = (last.images - recent[0].images) / max(last.seconds - recent[0].seconds, 1e-9)
-        loss = np.median([state.loss for state in recent[-WINDOW:]])
-        return (
-            f"update {last.update:,} · {last.images:,} images seen · loss {loss:.3f} · {speed:,.0f} images per second"
-        )
+        return f"update {last.update:,} · {last.images:,} images seen · loss {self.median_loss:.3f} · {speed:,.0f} images per second"
+
+    @property
+    def median_loss(self) -> float:
+        """The median of the loss in the newest updates."""
+        return float(np.median([state.loss for state in self.trainer.history[-WINDOW:]]))
 
     def curves_html(self, of: str = "") -> str:
         """The curves for readers without a kernel; `of` names the run in their alt text."""
         if not self.trainer.history:
             return plots.img_tag(self.plot.picture(), f"The loss{of}: no update yet.")
         state = self.trainer.history[-1]
-        alt = f"The loss{of} over {state.seconds:.0f} seconds of training: steep at first, then slow; now {state.loss:.2f}."
+        alt = f"The loss{of} over {state.seconds:.0f} seconds of training: steep at first, then slow; now {self.median_loss:.2f}."
         if self.details:
             alt += (
                 f" The norm of its gradient, now {state.gradient_norm:.2f}. The loss in each tenth of the times 1 to T."

@@ -85,6 +85,7 @@ GREEK = {
     "beta": "β",
     "delta": "δ",
     "epsilon": "ε",
+    "eta": "η",
     "nu": "ν",
     "omega": "ω",
     "varnothing": "∅",

@@ -5,7 +5,7 @@
 
 On the way down the picture gets smaller and the channels more; on the way up each block also sees what the block of the
 same size saw on the way down. The time t (and the label y) is told to every residual block. After Ho et al. 2020,
-appendix B, with the scale-and-shift of Dhariwal and Nichol 2021, section 4.3.
+appendix B, with the scale-and-shift of Dhariwal and Nichol 2021, section 3.1.
 """
 
 import math

@@ -81,7 +81,7 @@ def test_a_long_history_is_thinned_out_and_keeps_its_ends():
     assert seen.loss.smooth.get_ydata()[-1] == pytest.approx(statistics.median(s.loss for s in trainer.history[-50:]))
 
 
-def test_the_line_gives_speed_and_median_loss():
+def test_the_line_and_the_alt_text_give_the_median_loss():
     trainer = with_history(small_trainer(), 300)
     a, z = trainer.history[200], trainer.history[299]
     loss = statistics.median(state.loss for state in trainer.history[250:])
@@ -89,6 +89,7 @@ def test_the_line_gives_speed_and_median_loss():
     assert (
         view(trainer).reading() == f"update 300 · 2,400 images seen · loss {loss:.3f} · {speed:.0f} images per second"
     )
+    assert f"steep at first, then slow; now {loss:.2f}." in view(trainer).curves_html()
 
 
 def test_before_the_first_update_there_is_nothing_to_read():

@@ -26,6 +26,7 @@ ARTIFACTS = REPOSITORY / ".artifacts"
 SECOND = 1000  # Playwright counts in milliseconds
 PATIENCE = 60 * SECOND  # for what takes a moment: machines are noisy
 LONG = 240 * SECOND  # for a whole notebook
+EVERY = 200  # milliseconds between two looks at a whole page: in every frame, the looking alone would keep a core busy
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 CHROMIUM_FLAGS = [
@@ -230,7 +231,7 @@ class Notebook:
 
     def wait_for_kernel(self) -> None:
         """Wait until the kernel has nothing to do."""
-        self.page.wait_for_function(KERNEL_IS_IDLE, timeout=PATIENCE)
+        self.page.wait_for_function(KERNEL_IS_IDLE, polling=EVERY, timeout=PATIENCE)
 
     def menu_run_all(self) -> None:
         """Choose Run All from the menu."""
@@ -241,7 +242,7 @@ class Notebook:
     def run_all(self) -> None:
         """Run All, and wait for its end."""
         self.menu_run_all()
-        self.page.wait_for_function(RUN_IS_OVER, arg=PANEL, timeout=LONG)
+        self.page.wait_for_function(RUN_IS_OVER, arg=PANEL, polling=EVERY, timeout=LONG)
         self.wait_for_kernel()
 
     def command(self, name: str) -> None:
@@ -251,7 +252,7 @@ class Notebook:
     def trust(self) -> None:
         """Let the stored outputs do everything, scripts and widgets too."""
         self.wait_for_kernel()
-        self.page.wait_for_function(TRUST_ALL, timeout=PATIENCE)
+        self.page.wait_for_function(TRUST_ALL, polling=EVERY, timeout=PATIENCE)
 
     def cell(self, text: str) -> Locator:
         """The code cell with `text` in its source."""
@@ -293,12 +294,14 @@ class Notebook:
 
     def wait_for_math(self) -> None:
         """Wait until all formulas are set."""
-        self.page.wait_for_function(NO_TEX_IS_LEFT, arg=PANEL, timeout=PATIENCE)
+        self.page.wait_for_function(NO_TEX_IS_LEFT, arg=PANEL, polling=EVERY, timeout=PATIENCE)
 
     def trouble(self) -> list[str]:
         """Everything on the page that a reader should never see: errors of cells, widgets, formulas and pictures."""
         self.wait_for_math()
-        self.page.wait_for_function(PICTURES_ARE_LOADED, arg=PANEL, timeout=PATIENCE)  # or have failed to
+        self.page.wait_for_function(
+            PICTURES_ARE_LOADED, arg=PANEL, polling=EVERY, timeout=PATIENCE
+        )  # or have failed to
         kinds = ["application/vnd.jupyter.error", "application/vnd.jupyter.stderr"]
         failed = [
             f"output: {output.inner_text()[:500]}"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import nbformat
 import pytest
-from lab import LONG, PATIENCE, PIXELS, Notebook, Server, digest, wait_for_new_picture
+from lab import EVERY, LONG, PATIENCE, PIXELS, Notebook, Server, digest, wait_for_new_picture
 from playwright.sync_api import Locator, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("dashboard")]  # in one process
@@ -54,6 +54,7 @@ def wait_for_update(line: Locator, least: int) -> None:
     line.page.wait_for_function(
         "([line, least]) => Number(line.textContent.match(/update ([\\d,]+)/)?.[1].replaceAll(',', '')) >= least",
         arg=[line.element_handle(), least],
+        polling=EVERY,
         timeout=LONG,
     )
 

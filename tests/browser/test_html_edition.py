@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page
 
 sys.path.append(str(Path(__file__).parents[1] / "docs"))
 
-from build_edition import build
+import build_edition
 from lab import PATIENCE
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("edition")]  # in one process
@@ -48,10 +48,9 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def edition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the built site."""
-    folder = tmp_path_factory.mktemp("edition")
-    said = build(folder)
+    html, said = build_edition.edition(tmp_path_factory)
     assert said == ""
-    handler = functools.partial(Quiet, directory=str(folder / "html"))
+    handler = functools.partial(Quiet, directory=str(html))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"

@@ -391,6 +391,9 @@ def test_load_model_gives_the_averaged_network_and_the_schedule(make_trainer, tm
         schedule.alpha_bar, trainer.schedule.alpha_bar
     )
     assert not model.training and not any(p.requires_grad for p in model.parameters())
+    assert model.middle.conv_1.weight.is_contiguous(memory_format=torch.channels_last)  # quick to sample from
+    x, t = torch.randn(3, 1, 28, 28), torch.tensor([1, 10, 20])
+    assert torch.allclose(model(x, t), trainer.ema.model(x, t), atol=1e-5)
 
 
 def test_schedule_of_ones_own_is_kept(few, tmp_path):

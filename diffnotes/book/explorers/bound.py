@@ -67,7 +67,7 @@ def build_bound() -> Explorer:
     alt = (
         "Left, over t from 1 to 1000 on a logarithmic axis: the true step back has nearly the variance beta_t, the model's "
         "beta-tilde_t is half of that at t = 2 and approaches it later. Right: what that costs falls from 0.2 nats per pixel "
-        "at the first steps to less than 0.00001 after the hundredth."
+        "at the first steps to less than 0.0001 after the hundredth."
     )
     return Explorer("What the bound pays above the truth", controls, plot, update, alt)
 
