@@ -126,7 +126,8 @@ class RunView:
             return "starting ..."
         last = recent[-1]
         speed = (last.images - recent[0].images) / max(last.seconds - recent[0].seconds, 1e-9)
-        return f"update {last.update:,} · {last.images:,} images seen · loss {self.median_loss:.3f} · {speed:,.0f} images per second"
+        seen = f"update {last.update:,} · {last.images:,} images seen"
+        return f"{seen} · loss {self.median_loss:.3f} · {speed:,.0f} images per second"
 
     @property
     def median_loss(self) -> float:

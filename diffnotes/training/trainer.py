@@ -329,7 +329,7 @@ def load_model(folder: str | Path) -> tuple[UNet, Schedule]:
     tensors, metadata = checkpoint.read(folder)
     model, schedule = _model_and_schedule(tensors, metadata, "ema.")
     # with a pixel's channels side by side in memory, a forward pass of a small U-Net takes three quarters of the time
-    model = model.to(memory_format=torch.channels_last)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval().requires_grad_(False), schedule
 
 
