@@ -345,8 +345,17 @@ def digest(image: Locator) -> str:
 
 def wait_for_new_picture(image: Locator, old: str) -> None:
     """Wait until the picture's bytes differ from those with the fingerprint `old`."""
+    _wait_for_picture(image, "now !== old", old)
+
+
+def wait_for_old_picture(image: Locator, old: str) -> None:
+    """Wait until the picture's bytes are again those with the fingerprint `old`."""
+    _wait_for_picture(image, "now === old", old)
+
+
+def _wait_for_picture(image: Locator, condition: str, old: str) -> None:
     image.page.wait_for_function(
-        f"async ([image, old]) => {{ const now = await ({DIGEST})(image); return now !== null && now !== old; }}",
+        f"async ([image, old]) => {{ const now = await ({DIGEST})(image); return now !== null && {condition}; }}",
         arg=[image.element_handle(), old],
         timeout=PATIENCE,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import nbformat
 import pytest
-from lab import ARTIFACTS, PATIENCE, Notebook, Server, digest, wait_for_new_picture
+from lab import ARTIFACTS, PATIENCE, Notebook, Server, digest, wait_for_new_picture, wait_for_old_picture
 from playwright.sync_api import Locator, expect
 
 pytestmark = pytest.mark.browser
@@ -153,9 +153,11 @@ def test_a_key_moves_picture_and_reading_quickly_and_reset_brings_them_back(
 ) -> None:
     shown = Shown(notebook, case)
     before = shown.reading.inner_text(), shown.slider.get_attribute("aria-valuetext")
+    picture = digest(shown.image)
     shown.press(shown.slider, case.key)
     assert shown.slider.get_attribute("aria-valuetext") != before[1]
     shown.press(shown.reset, "Enter")
+    wait_for_old_picture(shown.image, picture)
     assert (shown.reading.inner_text(), shown.slider.get_attribute("aria-valuetext")) == before
     values = latencies(shown.slider, shown.image, case.key, TIMES[case.drawn])
     table[f"{case.chapter:2} {case.code.split('(')[0].split('.')[1]}, {case.slider} ({case.drawn})"] = values
