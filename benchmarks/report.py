@@ -14,6 +14,7 @@ from diffnotes.book.measured import (
     ablation_table,
     number,
     plain_ticks,
+    quality_alt,
     quality_figure,
     steps_figure,
     with_error,
@@ -170,8 +171,7 @@ be expected to do better.
 
 {_table(head, rows)}
 
-![Fréchet distance to real images against seconds of training, both axes logarithmic, one line for each network; a dashed
-line at the bottom marks real images.](benchmarks/quality.png)
+![{quality_alt(data)}](benchmarks/quality.png)
 
 ![Sheets of 64 digits, one for each network at the end of its training, and one of real digits.](benchmarks/samples.png)
 

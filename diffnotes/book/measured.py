@@ -80,13 +80,13 @@ def ablation_table(data: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 def quality_figure(data: dict[str, Any]) -> Figure:
     """Fréchet distance against seconds of training, a line for each network: measured("quality"), drawn."""
     figure, axes = plots.subplots(size=(7.6, 4.0))
-    for marker, (name, points) in zip("osDv^X*P", data["curves"].items(), strict=False):
+    colours = (plots.BLUE, plots.ORANGE, plots.GREEN, plots.RED, plots.PURPLE, plots.SKY, plots.BLACK, "#777777")
+    for marker, colour, (name, points) in zip("osDv^X*P", colours, data["curves"].items(), strict=False):
         seconds = [point["seconds"] for point in points]
         values, errors = ([point["frechet"][key] for point in points] for key in ("value", "error"))
         style = f"{marker}-" if len(points) > 1 else marker
-        axes.errorbar(
-            seconds, values, errors, fmt=style, capsize=2, label=TITLES[name], linewidth=2 if name == "ours" else 1.2
-        )
+        width = 2 if name == "ours" else 1.2
+        axes.errorbar(seconds, values, errors, fmt=style, color=colour, capsize=2, label=TITLES[name], linewidth=width)
     axes.axhline(data["perfect"]["frechet"]["value"], linestyle="--", color="#777777", label=TITLES["perfect"])
     axes.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="Fréchet distance (lower is better)")
     axes.set_xticks(data["marks"], [f"{mark:g}" for mark in data["marks"]])
@@ -94,6 +94,14 @@ def quality_figure(data: dict[str, Any]) -> Figure:
     plain_ticks(axes.yaxis)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def quality_alt(data: dict[str, Any]) -> str:
+    """quality_figure in words: where each line ends."""
+    ends = {TITLES[name]: points[-1] for name, points in data["curves"].items()}
+    said = [f"{title} {number(end['frechet']['value'])} after {end['seconds']:.0f} s" for title, end in ends.items()]
+    floor = f"{TITLES['perfect']}, a dashed line at the bottom, {number(data['perfect']['frechet']['value'])}"
+    return f"Fréchet distance against seconds of training, both axes logarithmic. The lines end at: {'; '.join(said)}; {floor}."
 
 
 def steps_figure(data: dict[str, Any]) -> Figure:

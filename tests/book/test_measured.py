@@ -10,6 +10,7 @@ from diffnotes.book.measured import (
     ablation_table,
     measured,
     provenance,
+    quality_alt,
     quality_figure,
     steps_figure,
     with_error,
@@ -96,6 +97,15 @@ def test_the_curves_of_quality_show_each_number_and_real_images_below():
     assert large.get_ydata().tolist() == [60.0] and (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     (real,) = (line for line in axes.lines if line.get_label() == TITLES["perfect"])
     assert set(real.get_ydata()) == {0.3}
+
+
+def test_the_curves_in_words_say_where_each_of_them_ends():
+    curves = {"ours": [quality_point(60, 13.0), quality_point(180.4, 2.054)], "large": [quality_point(181, 600.3)]}
+    words = quality_alt({"curves": curves, "perfect": quality_point(0, 0.3)})
+    assert words.endswith(
+        f"{TITLES['ours']} 2.05 after 180 s; {TITLES['large']} 600 after 181 s; "
+        "MNIST itself, a dashed line at the bottom, 0.3."
+    )
 
 
 def test_the_table_of_changes_is_in_the_books_order_and_ends_with_real_images():

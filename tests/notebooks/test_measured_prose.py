@@ -1,0 +1,44 @@
+"""Numbers that stand in a chapter's prose and come from the benchmarks are those of the benchmarks."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from book_files import NOTEBOOKS, markdown_cells
+
+from diffnotes.book.measured import measured
+
+
+def sentences() -> Iterator[tuple[str, str]]:
+    """A chapter's number, and words of it, with the figures as they were measured."""
+    rows: dict[str, Any] = measured("ablation")["rows"]
+    distance = {name: row["frechet"]["value"] for name, row in rows.items()}
+    again = [distance[name] for name in ("base", "base_seed_1", "base_again")]
+    yield "09", f"They lie between {min(again):.1f} and {max(again):.1f}."
+    yield "09", f"from below 5 to about {distance['eps']:.0f}, both together to {distance['eps_linear']:.0f}."
+    yield "09", f"from below 5 to about {distance['linear']:.0f}, both"
+    yield "09", f"Without *the weights* of (9.4) it is {distance['no_weights']:.1f}."
+    yield "09", f"With *AdamW* for Muon it is {distance['adamw']:.1f},"
+    yield "09", f"(*24 channels* make a third more, and {distance['channels_24']:.1f} is just below the band"
+    yield "09", f"{distance['no_labels']:.1f} against {distance['base']:.1f} is what a label is worth"
+    yield "09", f"draws better digits, {distance['no_attention']:.1f}."
+
+    quality = measured("quality")
+    ends = {name: points[-1] for name, points in quality["curves"].items()}
+    updates = {name: point["updates"] for name, point in ends.items()}
+    yield "09", f"At {ends['course']['frechet']['value']:.0f} a heap is noise."
+    yield (
+        "09",
+        f"these two cores make {updates['course']} updates of the course's network, {updates['ddpm_pytorch']} of",
+    )
+    yield "09", f"and {updates['large']} of the large one; of ours they make {updates['ours']},"
+    yield "09", f"the course's network comes to {ends['course_our_recipe']['frechet']['value']:.0f}:"
+
+    steps = {name: curve["linear"][-1]["frechet"]["value"] for name, curve in measured("steps")["curves"].items()}
+    yield "11", f"$\\eta=0$ stays at {steps['DDIM, η = 0']:.0f}, with fifty steps as with a hundred."
+
+
+@pytest.mark.parametrize(("chapter", "words"), list(sentences()))
+def test_the_chapter_says_what_was_measured(chapter: str, words: str) -> None:
+    (path,) = (path for path in NOTEBOOKS if path.name.startswith(chapter))
+    assert words in "\n".join(cell.source for _, cell in markdown_cells(path))
