@@ -78,10 +78,13 @@ def interleaved(calls: dict[str, Callable[[], object]], rounds: int, at_least: f
         call()
         repeats[name] = max(1, math.ceil(at_least / max(_timed(call, 1), 1e-9))) if at_least else 1
     times: dict[str, list[float]] = {name: [] for name in calls}
+    gc.collect()
+    gc.freeze()  # what is there now is not looked through again before each timing
     for _ in range(rounds):
         for name, call in calls.items():
             gc.collect()
             times[name].append(_timed(call, repeats[name]))
+    gc.unfreeze()
     return times
 
 
