@@ -59,23 +59,32 @@ def wait_for_update(line: Locator, least: int) -> None:
     )
 
 
-def start_dashboard(notebook: Notebook, seconds_key: str = "") -> Dashboard:
-    """Run the chapter down to the slider, press a key on it if one is given, then run the next two cells."""
+@pytest.fixture(scope="module")
+def chapter(open_notebook: Callable[[str], Notebook]) -> Notebook:
+    """Chapter 9, run down to the slider that says how long to train."""
+    notebook = open_notebook("09_training.ipynb")
     notebook.wait_for_kernel()
     notebook.select(notebook.cell("dashboard = Dashboard("))
     notebook.command("notebook:run-all-above")
-    slider = notebook.panel.get_by_role("slider", name="seconds", exact=True)
-    slider.wait_for(timeout=LONG)
+    notebook.panel.get_by_role("slider", name="seconds", exact=True).wait_for(timeout=LONG)
     notebook.wait_for_kernel()
+    return notebook
+
+
+def start_dashboard(notebook: Notebook, seconds_key: str = "") -> Dashboard:
+    """Press a key on the slider, if one is given, then run the two cells below it."""
     if seconds_key:
-        slider.focus()
+        notebook.panel.get_by_role("slider", name="seconds", exact=True).focus()
         notebook.page.keyboard.press(seconds_key)
         notebook.wait_for_kernel()
-    notebook.select(notebook.cell("dashboard = Dashboard("))
+    cell = notebook.cell("dashboard = Dashboard(")
+    notebook.select(cell)
+    notebook.command("notebook:clear-cell-output")
+    expect(cell.locator("img.widget-image")).to_have_count(0)
     for _ in range(2):
         notebook.command("notebook:run-cell-and-select-next")
         notebook.command("notebook:move-cursor-down")  # over the text between the two
-    notebook.cell("dashboard = Dashboard(").locator("img.widget-image").nth(2).wait_for(state="attached", timeout=LONG)
+    cell.locator("img.widget-image").nth(2).wait_for(state="attached", timeout=LONG)
     return Dashboard(notebook)
 
 
@@ -84,9 +93,8 @@ def shades(image: Locator) -> int:
     return image.evaluate(PIXELS)["shades"]
 
 
-def test_a_run_to_its_end_and_a_minute_more(server: Server, open_notebook: Callable[[str], Notebook]) -> None:
-    notebook = open_notebook("09_training.ipynb")
-    dashboard = start_dashboard(notebook)
+def test_a_run_to_its_end_and_a_minute_more(server: Server, chapter: Notebook) -> None:
+    dashboard = start_dashboard(chapter)
     dashboard.wait_for_update(1)
     update, status, picture = dashboard.update, dashboard.status.inner_text(), digest(dashboard.curves)
     noise = digest(dashboard.digits)
@@ -94,14 +102,14 @@ def test_a_run_to_its_end_and_a_minute_more(server: Server, open_notebook: Calla
     assert dashboard.status.inner_text() != status
     wait_for_new_picture(dashboard.curves, picture)
 
-    notebook.wait_for_cell(dashboard.waiting)
+    chapter.wait_for_cell(dashboard.waiting)
     dashboard.wait_for_button(re.compile(r"Train \d+ s more"))
     expect(dashboard.status).to_contain_text("Done; saved to", timeout=PATIENCE)
     assert (server.runs / "mine" / "checkpoint.safetensors").stat().st_size > 1_000_000
     assert shades(dashboard.curves) > 20 and shades(dashboard.digits) > 100
     drawn = {digest(dashboard.digits), digest(dashboard.digits_of_last_weights)}
     assert len(drawn) == 2 and noise not in drawn
-    notebook.screenshots("09_training-dashboard-at-its-end")
+    chapter.screenshots("09_training-dashboard-at-its-end")
 
     update = dashboard.update
     dashboard.press("Enter")
@@ -109,20 +117,20 @@ def test_a_run_to_its_end_and_a_minute_more(server: Server, open_notebook: Calla
     dashboard.wait_for_update(update + 1)
     dashboard.button.click()
     dashboard.wait_for_button("Resume")
-    assert notebook.trouble() == []
+    assert chapter.trouble() == []
 
 
-def test_stop_and_resume(server: Server, open_notebook: Callable[[str], Notebook]) -> None:
-    notebook = open_notebook("09_training.ipynb")
-    dashboard = start_dashboard(notebook, seconds_key="End")
+def test_stop_and_resume(server: Server, chapter: Notebook) -> None:
+    before = int(chapter.run_code("trainer.update"))
+    dashboard = start_dashboard(chapter, seconds_key="End")
     expect(dashboard.waiting.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\*\]"), timeout=PATIENCE)
-    dashboard.wait_for_update(2)
+    dashboard.wait_for_update(before + 2)
 
     dashboard.press("Space")
-    notebook.wait_for_cell(dashboard.waiting)
+    chapter.wait_for_cell(dashboard.waiting)
     dashboard.wait_for_button("Resume")
     expect(dashboard.status).to_contain_text("Stopped; saved to", timeout=PATIENCE)
-    stopped_at = int(notebook.run_code("trainer.update"))
+    stopped_at = int(chapter.run_code("trainer.update"))
     assert stopped_at == dashboard.update
     assert dashboard.updates_of_a_second() == 0
 
@@ -134,12 +142,10 @@ def test_stop_and_resume(server: Server, open_notebook: Callable[[str], Notebook
     expect(dashboard.status).to_contain_text("Stopped; saved to", timeout=PATIENCE)
     assert dashboard.updates_of_a_second() == 0
     counted = "[state.update for state in trainer.history] == list(range(1, trainer.update + 1))"
-    assert notebook.run_code(counted) == "True"
-    assert (
-        int(notebook.run_code("Trainer.load(runs_folder() / 'mine', images).update")) == dashboard.update > stopped_at
-    )
-    notebook.screenshots("09_training-dashboard-stopped")
-    assert notebook.trouble() == []
+    assert chapter.run_code(counted) == "True"
+    assert int(chapter.run_code("Trainer.load(runs_folder() / 'mine', images).update")) == dashboard.update > stopped_at
+    chapter.screenshots("09_training-dashboard-stopped")
+    assert chapter.trouble() == []
 
 
 COMPARISON = [

@@ -4,12 +4,19 @@ import math
 import re
 from collections.abc import Callable
 
+import nbformat
 import numpy as np
 import pytest
-from lab import PATIENCE, Notebook, digest, wait_for_new_picture
+from lab import PATIENCE, Notebook, Server, digest, wait_for_new_picture
 from playwright.sync_api import Locator, expect
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("schedule")]  # in one process
+SETUP = """
+from diffnotes import load_images
+from diffnotes.book import explorers
+
+images = load_images("auto", "test")
+"""
 SLIDERS = ["T", "β_1", "β_T", "s", "t"]  # from top to bottom
 
 
@@ -57,9 +64,11 @@ class Explorer:
 
 
 @pytest.fixture(scope="module")
-def untouched(open_notebook: Callable[[str], Notebook]) -> tuple[Explorer, str]:
+def untouched(server: Server, open_notebook: Callable[[str], Notebook]) -> tuple[Explorer, str]:
     """The explorer, and its reading before anyone has moved anything."""
-    notebook = open_notebook("04_forward_process.ipynb")
+    cells = [nbformat.v4.new_code_cell(code) for code in (SETUP, "explorers.schedule(images.x[0])")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), server.root / "schedule.ipynb")
+    notebook = open_notebook("schedule.ipynb")
     notebook.run_all()
     explorer = Explorer(notebook)
     return explorer, explorer.reading

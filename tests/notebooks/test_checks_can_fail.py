@@ -21,7 +21,9 @@ def test_every_check_refuses_a_perturbed_equation(path: Path, tmp_path: Path, mo
     own = dict(symbols._IN_UNIT_INTERVAL)  # a notebook's own symbols end with it
     monkeypatch.setattr(symbols, "_IN_UNIT_INTERVAL", own)
     monkeypatch.setattr(check, "_HERE", [])
-    monkeypatch.setattr(check, "_is_short", lambda _: False)  # what is refused need not be written out as nicely as it can
+    monkeypatch.setattr(
+        check, "_is_short", lambda _: False
+    )  # what is refused need not be written out as nicely as it can
     probes = probe_notebook(path)
     assert [f"{probe.where} let pass {false}" for probe in probes for false in probe.passed.items()] == []
     assert [f"{probe.where} met {sorted(probe.refused)}" for probe in probes if len(probe.refused) < 2] == []
