@@ -15,13 +15,14 @@ SETUP = """
 import torch
 
 from diffnotes import Schedule, ddim_sample, initial_noise, load_images, load_pretrained
-from diffnotes.book import explorers
+from diffnotes.book import explorers, plots
 from diffnotes.models.vae import VAE
 
 linear, images, (model, schedule) = Schedule.linear(), load_images("auto", "test"), load_pretrained("mnist")
 image, noise = images.x[0], initial_noise(seed=0, batch=8)
 frames = list(ddim_sample(model, schedule, noise, steps=10))
 estimates = {8: {"noisy": 3 * torch.randn(400), "calm": torch.randn(400)}}
+digits = [(f"u = {i}", plots.grid_image(images.x[i : i + 1], scale=8)) for i in range(9)]
 trips = {steps: (noise[:3], images.x[:3] + steps * 0.01 * noise[:3]) for steps in (5, 10, 20)}
 """
 ECHO = """
@@ -63,6 +64,7 @@ CASES = [
     Case(8, "explorers.unet(model, schedule, image)", "t", "images"),
     Case(10, "explorers.film(frames, start=5)", "time", "images"),
     Case(11, "explorers.ddim(model, schedule, noise, steps=10)", "steps", "a network draws"),
+    Case(11, "explorers.pictures('From one to another', 'u', digits, alt='A digit.')", "u", "images"),
     Case(11, "explorers.round_trip(images.x[:3], trips)", "steps", "images"),
     Case(12, "explorers.guidance(model, schedule, number=4)", "noise", "a network draws"),
     Case(0, "explorers.draw(model, schedule, number=4)", "noise", "a network draws"),
