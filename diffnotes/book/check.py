@@ -160,7 +160,7 @@ def refuses(slip: str, *errors: type[Exception]) -> Iterator[None]:
         else:
             words = html.escape(f"{type(refusal).__name__}: {str(refusal).splitlines()[0]}")
         line = f'<span style="color:#D55E00">✗</span> <a href="#{slip}">{slip}</a> · refused: {words}'
-        display(HTML(f'<div style="font-size:90%;color:#555">{line}</div>'))
+        _show(line)
     else:
         raise CheckFailed(f"{slip}: the wrong form was accepted")
 
@@ -300,4 +300,9 @@ def _tag(tag: str) -> str:
 def _say(tag: str, how: str, escape: bool = True) -> None:
     words = html.escape(how) if escape else how
     line = f'<span style="color:#009E73">✓</span> <a href="{address(_tag(tag), *_HERE)}">({tag})</a> · {words}'
-    display(HTML(f'<div style="font-size:90%;color:#555">{line}</div>'))
+    _show(line)
+
+
+def _show(line: str) -> None:
+    """A line below the cell, small, and in the quieter colour of JupyterLab's light or dark theme, where there is one."""
+    display(HTML(f'<div style="font-size:90%;color:var(--jp-ui-font-color2,inherit)">{line}</div>'))

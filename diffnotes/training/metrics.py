@@ -105,9 +105,9 @@ def recognised(probabilities: Probabilities) -> Float[np.ndarray, "_"]:
 
 
 def label_entropy(probabilities: Probabilities) -> float:
-    """- sum_k p_k ln p_k, where p_k is the share of images that the classifier would name k, in nats."""
+    """sum_k p_k ln(1 / p_k), where p_k is the share of images that the classifier would name k, in nats."""
     share = np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1]) / len(probabilities)
-    return float(-(share[share > 0] * np.log(share[share > 0])).sum())
+    return float((share[share > 0] * np.log(1 / share[share > 0])).sum())
 
 
 def among(these: Features, those: Features, k: int = 3) -> Float[np.ndarray, "_"]:
