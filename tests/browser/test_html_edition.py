@@ -21,6 +21,7 @@ from lab import PATIENCE
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("edition")]  # in one process
 
 MATH, EXPLORER, GLOSSARY = "notebooks/05_bayes_posterior.html", "notebooks/04_forward_process.html", "glossary.html"
+TABLES = "notebooks/00_start_here.html"
 SEEN = [MATH, EXPLORER, GLOSSARY, "notebooks/91_equation_index.html", "index.html"]
 LAPTOP, PHONE = {"width": 1366, "height": 768}, {"width": 390, "height": 844}
 READY = "!window.MathJax || MathJax.startup.promise.then(() => true)"
@@ -112,7 +113,7 @@ def test_a_phone_scrolls_no_page_sideways(visit: Callable[[str], Visit], name: s
 
 @pytest.mark.parametrize(
     ("name", "theme"),
-    [(EXPLORER, "light"), (EXPLORER, "dark"), (GLOSSARY, "light"), ("index.html", "dark")],
+    [(EXPLORER, "light"), (EXPLORER, "dark"), (TABLES, "light"), (GLOSSARY, "light"), ("index.html", "dark")],
 )
 def test_axe_finds_no_serious_violation(visit: Callable[[str], Visit], name: str, theme: str):
     page = visit(name).page
