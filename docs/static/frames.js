@@ -38,6 +38,14 @@ function start(explorer) {
   fields.forEach(({ field, start }) => (field.value = start));
   label();
 
+  // a site that was built without MNIST shows other digits than the stored picture: then its first state is its own, too
+  const [file, text] = states[controls.map(({ start }) => start)];
+  const words = Object.assign(document.createElement("div"), { innerHTML: text }).textContent;
+  if (words !== reading.textContent) {
+    Object.assign(first, { src: folder + file, alt: `${title}: ${words}` });
+    show();
+  }
+
   function label() {
     const off = states[fields.map(({ field }) => field.value)][2];
     fields.forEach(({ field, value, stops }, i) => {
