@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from diffnotes.process.ask import ask
 from diffnotes.process.forward import Images, q_posterior, q_sample
 from diffnotes.process.gaussian import discretized_log_likelihood, normal_kl, normal_log_density
 from diffnotes.process.losses import Denoiser
@@ -90,7 +91,7 @@ def elbo_terms(
         """x_0, x_t, and what the model takes for x_0: float64, though the model itself works in x0's precision."""
         clean = x0[image].double()
         x_t = q_sample(schedule, clean, t, _normal_like(clean, generator))
-        output = model(x_t.to(x0.dtype), t.to(x0.device), None if y is None else y[image]).double()
+        output = ask(model, x_t.to(x0.dtype), t.to(x0.device), None if y is None else y[image]).double()
         x0_hat, _ = x0_and_eps(schedule, model.target, output, x_t, t)
         return clean, x_t, x0_hat.clamp(-1, 1) if clip else x0_hat
 

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from diffnotes.process.ask import ask
 from diffnotes.process.forward import Images
 from diffnotes.process.losses import Denoiser
 from diffnotes.process.parameterize import eps_from_score, x0_and_eps
@@ -45,11 +46,11 @@ class Guided:
     def __call__(self, x_t: Images, t: Int[Tensor, "batch"], y: Labels | None = None) -> Images:
         """The guided prediction for x_t at the times t; without labels y there is nothing to lean towards."""
         if y is None or self.scale == 0:
-            return self.model(x_t, t, None)
-        given = self.model(x_t, t, y)
+            return ask(self.model, x_t, t, None)
+        given = ask(self.model, x_t, t, y)
         if self.scale == 1:
             return given
-        null = self.model(x_t, t, None)
+        null = ask(self.model, x_t, t, None)
         return null + self.scale * (given - null)
 
 
@@ -76,7 +77,7 @@ class ClassifierGuided:
 
     def __call__(self, x_t: Images, t: Int[Tensor, "batch"], y: Labels | None = None) -> Images:
         """eps_hat for x_t at the times t; without labels y, the model's own eps."""
-        _, eps = x0_and_eps(self.schedule, self.model.target, self.model(x_t, t, None), x_t, t)
+        _, eps = x0_and_eps(self.schedule, self.model.target, ask(self.model, x_t, t), x_t, t)
         if y is None or self.scale == 0:
             return eps
         return eps + self.scale * eps_from_score(self.schedule, log_classifier_gradient(self.classifier, x_t, t, y), t)

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from diffnotes.process.ask import ask
 from diffnotes.process.forward import Images, Times, check_step, q_posterior
 from diffnotes.process.losses import Denoiser
 from diffnotes.process.parameterize import eps_from_x0, x0_and_eps
@@ -147,7 +148,7 @@ def predict(
     With clip, x0_hat is cut to [-1, 1] and eps_hat is computed anew from it, so that the two still make up x_t
     (book, eq. 10.7)."""
     times = torch.full((len(x_t),), t, device=x_t.device)
-    output = model(x_t, times, y).to(x_t.dtype)
+    output = ask(model, x_t, times, y).to(x_t.dtype)
     x0_hat, eps_hat = x0_and_eps(schedule, model.target, output, x_t, t)
     if clip:
         x0_hat = x0_hat.clamp(-1, 1)
