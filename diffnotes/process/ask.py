@@ -23,8 +23,8 @@ def ask(model: Denoiser, x_t: Images, t: Int[Tensor, "batch"], y: Int[Tensor, "b
     """model(x_t, t, y). A network on the CPU in eval mode, where no gradient is wanted, is asked about a share of the
     batch on each of torch.get_num_threads() cores: the same answer up to rounding, in less time.
 
-    Whatever may look at the batch as a whole is asked in one piece: a network in training mode, one with hooks, and every
-    denoiser that is no nn.Module. So is any network under autocast."""
+    In eval mode a network is taken to answer for each image by itself. What need not do so is asked in one piece: a network
+    in training mode, one with hooks, and every denoiser that is no nn.Module. So is any network under autocast."""
     cores = torch.get_num_threads()
     shares = min(cores, len(x_t) // SHARE)
     switched_on = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu")
