@@ -6,8 +6,12 @@ alone, instead of all cores sharing every single layer and waiting for each othe
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
+from itertools import chain
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Int
@@ -17,28 +21,53 @@ from diffnotes.process.forward import Images
 from diffnotes.process.losses import Denoiser
 
 SHARE = 4  # images; a core does not get up for fewer
+Item = TypeVar("Item")
+_starting = threading.Lock()
 
 
 def ask(model: Denoiser, x_t: Images, t: Int[Tensor, "batch"], y: Int[Tensor, "batch"] | None = None) -> Images:
     """model(x_t, t, y). A network on the CPU in eval mode, where no gradient is wanted, is asked about a share of the
-    batch on each of torch.get_num_threads() cores: the same answer up to rounding, in less time.
+    batch on each of torch.get_num_threads() cores: the same answer up to rounding, in less time."""
+    shares = 1 if torch.is_grad_enabled() else shares_of(model, x_t, y)
+    if shares == 1:
+        return model(x_t, t, y)
+    labels = [None] * shares if y is None else y.tensor_split(shares)
+    parts = zip(x_t.tensor_split(shares), t.tensor_split(shares), labels, strict=True)
+    answers = [_compute(_core(number), model, *part) for number, part in enumerate(parts)]
+    return torch.cat([answer.result() for answer in answers])
+
+
+def shares_of(model: Denoiser, x_t: Images, y: Int[Tensor, "batch"] | None = None) -> int:
+    """The number of cores that share out a batch among them; 1 if it must stay in one piece.
 
     In eval mode a network is taken to answer for each image by itself. What need not do so is asked in one piece: a network
     in training mode, one with hooks, and every denoiser that is no nn.Module. So is any network under autocast."""
-    cores = torch.get_num_threads()
-    shares = min(cores, len(x_t) // SHARE)
-    switched_on = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu")
-    if shares < 2 or x_t.device.type != "cpu" or switched_on or not _knows_no_batch(model):
-        return model(x_t, t, y)
-    inference = torch.is_inference_mode_enabled()
+    if x_t.device.type != "cpu" or torch.is_autocast_enabled("cpu") or not _knows_no_batch(model):
+        return 1
+    if y is not None and len(y) != len(x_t):
+        return 1  # the network has something to say about that
+    return max(1, min(torch.get_num_threads(), len(x_t) // SHARE))
 
-    def answer(x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
-        with torch.inference_mode(inference), torch.no_grad():  # every thread has its own switches
-            return model(x_t, t, y)
 
-    labels = [None] * shares if y is None else y.tensor_split(shares)
-    answers = _workers(os.getpid(), cores).map(answer, x_t.tensor_split(shares), t.tensor_split(shares), labels)
-    return torch.cat(list(answers))
+def side_by_side(paths: Sequence[Iterator[Item]]) -> Iterator[list[Item]]:
+    """What the iterators yield: the first item of each, the second of each, and so on. They must yield equally many, and
+    no None.
+
+    Each has a core to itself, where no gradients are taken, and is one item ahead of the one who asks. So a core that
+    something else has held up for a moment may catch up, instead of holding up all the others."""
+    cores = [_core(number) for number in range(len(paths))]
+
+    def next_of_each() -> list[Future[Item | None]]:
+        return [_compute(core, next, path, None) for core, path in zip(cores, paths, strict=True)]
+
+    coming = deque([next_of_each(), next_of_each()])
+    try:
+        while None not in (items := [item.result() for item in coming.popleft()]):
+            yield items  # type: ignore[misc]  # none of them is None
+            coming.append(next_of_each())
+    finally:
+        for item in chain(*coming):
+            item.cancel()
 
 
 def _knows_no_batch(model: Denoiser) -> bool:
@@ -48,17 +77,32 @@ def _knows_no_batch(model: Denoiser) -> bool:
     return not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
+def _compute(core: ThreadPoolExecutor, function: Callable[..., Item], *arguments: Any) -> Future[Item]:
+    """function(*arguments) on that core, without gradients."""
+    inference = torch.is_inference_mode_enabled()
+
+    def compute() -> Item:
+        with torch.inference_mode(inference), torch.no_grad():  # every thread has its own switches
+            return function(*arguments)
+
+    return core.submit(compute)
+
+
+def _core(number: int) -> ThreadPoolExecutor:
+    """The thread of this process (a forked one has its own) that computes with one core only, the first, second ..."""
+    with _starting:
+        return _started(os.getpid(), number)
+
+
 @cache
-def _workers(process: int, cores: int) -> ThreadPoolExecutor:
-    """A thread for each core, which computes with that core only; for this process (a forked one starts its own)."""
-    started = threading.Barrier(cores)
+def _started(process: int, number: int) -> ThreadPoolExecutor:
+    cores = torch.get_num_threads()
 
     def start() -> None:
         torch.set_num_threads(1)  # for this thread, and for all that have not computed yet
         torch.get_num_threads()  # from here on this thread has computed, and keeps its number
-        started.wait()
 
-    workers = ThreadPoolExecutor(cores, "diffnotes")
-    list(workers.map(lambda _: start(), range(cores)))
+    core = ThreadPoolExecutor(1, f"diffnotes-{number}")
+    core.submit(start).result()
     torch.set_num_threads(cores)
-    return workers
+    return core

@@ -7,6 +7,8 @@ about progress bars, pictures and stopping. Times run over a sub-sequence 0 = ta
     DDIM   the guessed image, the noise that is already there, and as much fresh noise as eta says  (book, eq. 11.7)
 """
 
+import copy
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from diffnotes.process.ask import ask
+from diffnotes.process.ask import ask, shares_of, side_by_side
 from diffnotes.process.forward import Images, Times, check_step, q_posterior
 from diffnotes.process.losses import Denoiser
 from diffnotes.process.parameterize import eps_from_x0, x0_and_eps
@@ -49,9 +51,20 @@ class Noise:
                 f"generator must be a torch.Generator, an integer seed or None, got {type(generator).__name__}"
             )
 
+    @property
+    def by_image(self) -> bool:
+        """Whether each image has a stream of its own."""
+        return hasattr(self, "streams")
+
+    def of(self, images: slice) -> "Noise":
+        """The noise of these images, each of which has a stream of its own."""
+        part = copy.copy(self)
+        part.streams = self.streams[images]
+        return part
+
     def like(self, x: Tensor) -> Tensor:
         """Fresh noise of x's shape, dtype and device."""
-        if hasattr(self, "streams"):
+        if self.by_image:
             return torch.stack([torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in self.streams]).to(
                 x.device
             )
@@ -177,10 +190,10 @@ def ddpm_sample(
     tau = schedule.subsequence(schedule.T if steps is None else steps, spacing).tolist()
     noise = Noise(generator, len(x_T))
 
-    def step(frame: Frame, s: int) -> Images:
+    def step(frame: Frame, s: int, noise: Noise) -> Images:
         return ddpm_step(schedule, frame.x0_hat, frame.x_t, frame.t, s, noise.like(frame.x_t), variance)
 
-    return _loop(model, schedule, x_T, tau, step, clip, y)
+    return _sample(model, schedule, x_T, tau, step, clip, y, noise)
 
 
 def ddim_sample(
@@ -203,21 +216,42 @@ def ddim_sample(
     ddim_sigma(schedule, torch.tensor(tau[1:]), torch.tensor(tau[:-1]), eta)  # an inadmissible eta is refused here
     noise = Noise(generator, len(x_T))
 
-    def step(frame: Frame, s: int) -> Images:
-        fresh = noise.like(frame.x_t) if eta > 0 else torch.zeros_like(frame.x_t)
+    def step(frame: Frame, s: int, noise: Noise | None) -> Images:
+        fresh = torch.zeros_like(frame.x_t) if noise is None else noise.like(frame.x_t)
         return ddim_step(schedule, frame.x0_hat, frame.eps_hat, frame.t, s, fresh, eta)
 
-    return _loop(model, schedule, x_T, tau, step, clip, y)
+    return _sample(model, schedule, x_T, tau, step, clip, y, noise if eta > 0 else None)
 
 
-def _loop(model, schedule, x_T, tau, step, clip, y) -> Iterator[Frame]:  # type: ignore[no-untyped-def]
+def _loop(model, schedule, x_T, tau, step, clip, y, noise) -> Iterator[Frame]:  # type: ignore[no-untyped-def]
     x_t = x_T
     for t, s in zip(tau[:0:-1], tau[-2::-1], strict=True):
         with torch.no_grad():
             frame = Frame(t, x_t, *predict(model, schedule, x_t, t, y, clip))
-            x_t = step(frame, s)
+            x_t = step(frame, s, noise)
         yield frame
     yield Frame(0, x_t, x_t, torch.zeros_like(x_t))
+
+
+def _sample(model, schedule, x_T, tau, step, clip, y, noise) -> Iterator[Frame]:  # type: ignore[no-untyped-def]
+    """The loop; where every image can go its way without the others, a loop for each core, with its share of them."""
+    shares = shares_of(model, x_T, y) if noise is None or noise.by_image else 1
+    if shares == 1:
+        return _loop(model, schedule, x_T, tau, step, clip, y, noise)
+
+    def loop(images: slice) -> Iterator[Frame]:
+        labels = None if y is None else y[images]
+        return _loop(model, schedule, x_T[images], tau, step, clip, labels, noise and noise.of(images))
+
+    ends = [len(x_T) * share // shares for share in range(shares + 1)]
+    loops = [loop(slice(*pair)) for pair in itertools.pairwise(ends)]
+    return (_together(frames) for frames in side_by_side(loops))
+
+
+def _together(frames: list[Frame]) -> Frame:
+    """The frame of the whole batch."""
+    halves = zip(*((frame.x_t, frame.x0_hat, frame.eps_hat) for frame in frames), strict=True)
+    return Frame(frames[0].t, *map(torch.cat, halves))
 
 
 def ddim_invert(

@@ -3,13 +3,14 @@
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 import torch
 from torch import nn
 
-from diffnotes import Schedule, UNet, ddim_sample, initial_noise
-from diffnotes.process.ask import SHARE, _workers, ask
+from diffnotes import Schedule, UNet, ddim_sample, ddpm_sample, initial_noise
+from diffnotes.process.ask import SHARE, _started, ask, side_by_side
 from diffnotes.process.elbo import elbo_terms
 from diffnotes.process.guidance import Guided
 
@@ -124,7 +125,7 @@ def test_the_switches_of_the_one_who_asks_hold_on_every_core(switch):
 
 @torch.no_grad()
 def test_the_number_of_cores_stays_what_it_was_here_and_for_new_threads():
-    _workers.cache_clear()  # it is while they start that the number changes
+    _started.cache_clear()  # it is while they start that the number changes
     asked(Watched().eval(), 64)
     numbers = [torch.get_num_threads()]
     thread = threading.Thread(target=lambda: numbers.append(torch.get_num_threads()))
@@ -153,6 +154,133 @@ def test_samplers_guidance_and_the_bound_share_out():
         elbo_terms(model, schedule, torch.zeros(16, 1, 4, 4), times=1, levels=None)
     assert model.seen
     assert set(model.seen) == {8}
+
+
+def test_side_by_side_hands_over_the_items_in_order_from_a_thread_for_each():
+    threads = [set(), set(), set()]
+
+    def path(number):
+        for item in range(5):
+            threads[number].add(threading.current_thread().name)
+            time.sleep(0.002 * (number == item % 3))  # now the one is behind, now the other
+            yield number, item, torch.get_num_threads()
+
+    items = list(side_by_side([path(number) for number in range(3)]))
+    assert items == [[(number, item, 1) for number in range(3)] for item in range(5)]
+    assert all(len(names) == 1 for names in threads)
+    assert len(set.union(*threads)) == 3
+
+
+def test_side_by_side_begins_when_it_is_asked_and_is_one_item_ahead():
+    begun = [0, 0]
+
+    def path(number):
+        for item in range(10):
+            begun[number] += 1
+            yield item
+
+    both = side_by_side([path(0), path(1)])
+    assert begun == [0, 0]
+    for wanted in (1, 2, 3):
+        next(both)
+        side_by_side_is_idle()
+        assert begun == [wanted + 1] * 2
+    both.close()
+    side_by_side_is_idle()
+    assert begun == [4, 4]
+    assert list(zip(*side_by_side([iter(range(3)), iter(range(3))]), strict=True)) == [(0, 1, 2)] * 2
+
+
+def side_by_side_is_idle():
+    """Waits until the cores have done what they were given."""
+    list(side_by_side([iter([0]), iter([0])]))
+
+
+def test_side_by_side_lets_a_core_that_is_held_up_catch_up():
+    """The first core waits for the second to be an item further: taken item by item, that would never be."""
+    second_is_ahead = threading.Event()
+
+    def first():
+        assert second_is_ahead.wait(timeout=60)
+        yield 0
+        yield 1
+
+    def second():
+        yield 0
+        second_is_ahead.set()
+        yield 1
+
+    assert list(side_by_side([first(), second()])) == [[0, 0], [1, 1]]
+
+
+def test_side_by_side_passes_on_an_error_and_goes_on_afterwards():
+    def broken():
+        yield 0
+        raise ValueError("broken")
+
+    both = side_by_side([iter([0, 1, 2]), broken()])
+    assert next(both) == [0, 0]
+    with pytest.raises(ValueError, match="broken"):
+        next(both)
+    assert list(side_by_side([iter([0]), iter([1])])) == [[0, 1]]
+
+
+class InOnePiece:
+    """A denoiser that is no nn.Module: its batches stay whole."""
+
+    def __init__(self, model):
+        self.model, self.target = model, model.target
+
+    def __call__(self, x_t, t, y=None):
+        return self.model(x_t, t, y)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    model = UNet(channels=8, multipliers=(1, 2), num_classes=10, patch=2).eval()
+    for weights in model.parameters():
+        nn.init.normal_(weights, std=0.1)
+    return model
+
+
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize(
+    ("sampler", "options"),
+    [
+        (ddim_sample, {}),
+        (ddim_sample, {"eta": 1.0, "generator": 3}),
+        (ddpm_sample, {"generator": 3}),
+        (ddim_sample, {"eta": 1.0, "generator": "one for all"}),
+    ],
+)
+def test_a_sampler_that_shares_out_draws_what_it_draws_in_one_piece(network, sampler, options, labels):
+    def frames(model):
+        settings = dict(options)
+        if settings.get("generator") == "one for all":
+            settings["generator"] = torch.Generator().manual_seed(3)
+        y = torch.arange(13) % 10 if labels else None
+        return list(sampler(model, Schedule.cosine(T=10), x_T, steps=5, clip=True, y=y, **settings))
+
+    x_T = initial_noise(0, 13)
+    for ours, whole in zip(frames(network), frames(InOnePiece(network)), strict=True):
+        assert ours.t == whole.t
+        for half in ("x_t", "x0_hat", "eps_hat"):
+            torch.testing.assert_close(getattr(ours, half), getattr(whole, half), rtol=1e-3, atol=1e-3)
+
+
+def test_a_sampler_that_is_stopped_asks_for_one_step_more_at_most():
+    model = Watched().eval()
+    frames = ddim_sample(model, Schedule.cosine(T=10), initial_noise(0, 16, (1, 4, 4)), steps=10)
+    next(frames)
+    frames.close()
+    side_by_side_is_idle()
+    assert model.seen == [8] * 4
+
+
+def test_labels_that_are_too_many_are_not_cut_to_size(network, as_a_reader):
+    with pytest.raises(ValueError, match="got 17 labels for 16 images"):
+        list(ddim_sample(network, Schedule.cosine(T=10), initial_noise(0, 16), steps=2, y=torch.zeros(17).long()))
 
 
 FORKED = """
