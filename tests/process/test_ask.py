@@ -225,6 +225,29 @@ def test_side_by_side_passes_on_an_error_and_goes_on_afterwards():
     assert list(side_by_side([iter([0]), iter([1])])) == [[0, 1]]
 
 
+def test_side_by_side_gives_up_what_nobody_wants_any_more():
+    go_on, begun = threading.Event(), []
+
+    def broken():
+        yield 0
+        raise ValueError("broken")
+
+    def slow():
+        for item in range(5):
+            begun.append(item)
+            if item > 0:
+                assert go_on.wait(timeout=60)
+            yield item
+
+    both = side_by_side([broken(), slow()])
+    next(both)
+    with pytest.raises(ValueError, match="broken"):
+        next(both)
+    go_on.set()
+    side_by_side_is_idle()
+    assert begun == [0, 1]
+
+
 class InOnePiece:
     """A denoiser that is no nn.Module: its batches stay whole."""
 
