@@ -298,7 +298,7 @@ def test_a_sampler_that_is_stopped_asks_for_one_step_more_at_most():
     next(frames)
     frames.close()
     side_by_side_is_idle()
-    assert model.seen == [8] * 4
+    assert model.seen in ([8] * 2, [8] * 3, [8] * 4)  # a step that has not begun is given up
 
 
 def test_labels_that_are_too_many_are_not_cut_to_size(network, as_a_reader):
