@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, TypeVar
 
 import torch
@@ -28,25 +28,27 @@ _starting = threading.Lock()
 def ask(model: Denoiser, x_t: Images, t: Int[Tensor, "batch"], y: Int[Tensor, "batch"] | None = None) -> Images:
     """model(x_t, t, y). A network on the CPU in eval mode, where no gradient is wanted, is asked about a share of the
     batch on each of torch.get_num_threads() cores: the same answer up to rounding, in less time."""
-    shares = 1 if torch.is_grad_enabled() else shares_of(model, x_t, y)
-    if shares == 1:
+    shares = [] if torch.is_grad_enabled() else shares_of(model, x_t, y)
+    if len(shares) < 2:
         return model(x_t, t, y)
-    labels = [None] * shares if y is None else y.tensor_split(shares)
-    parts = zip(x_t.tensor_split(shares), t.tensor_split(shares), labels, strict=True)
-    answers = [_compute(_core(number), model, *part) for number, part in enumerate(parts)]
+    answers = [
+        _compute(_core(number), model, x_t[images], t[images], None if y is None else y[images])
+        for number, images in enumerate(shares)
+    ]
     return torch.cat([answer.result() for answer in answers])
 
 
-def shares_of(model: Denoiser, x_t: Images, y: Int[Tensor, "batch"] | None = None) -> int:
-    """The number of cores that share out a batch among them; 1 if it must stay in one piece.
+def shares_of(model: Denoiser, x_t: Images, y: Int[Tensor, "batch"] | None = None) -> list[slice]:
+    """The images of a batch that each core takes; all of them in one slice if they must stay together.
 
     In eval mode a network is taken to answer for each image by itself. What need not do so is asked in one piece: a network
     in training mode, one with hooks, and every denoiser that is no nn.Module. So is any network under autocast."""
+    cores = max(1, min(torch.get_num_threads(), len(x_t) // SHARE))
     if x_t.device.type != "cpu" or torch.is_autocast_enabled("cpu") or not _knows_no_batch(model):
-        return 1
+        cores = 1
     if y is not None and len(y) != len(x_t):
-        return 1  # the network has something to say about that
-    return max(1, min(torch.get_num_threads(), len(x_t) // SHARE))
+        cores = 1  # the network has something to say about that
+    return [slice(*ends) for ends in pairwise(len(x_t) * core // cores for core in range(cores + 1))]
 
 
 def side_by_side(paths: Sequence[Iterator[Item]]) -> Iterator[list[Item]]:

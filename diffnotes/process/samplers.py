@@ -1,14 +1,14 @@
 """From noise to images: DDPM (ancestral sampling) and DDIM, one step each, and the loops around them.
 
 A loop is a generator. It yields a Frame for every time it visits, from t = T down to t = 0, and whoever calls decides
-about progress bars, pictures and stopping. Times run over a sub-sequence 0 = tau_0 < ... < tau_S = T of the schedule's.
+about progress bars, pictures and stopping. (Where the cores share out a batch, they are one step ahead of who calls.) Times
+run over a sub-sequence 0 = tau_0 < ... < tau_S = T of the schedule's.
 
     DDPM   a draw from the model's own Gaussian, its mean the posterior's at the guessed image    (book, eq. 10.1 and 10.6)
     DDIM   the guessed image, the noise that is already there, and as much fresh noise as eta says  (book, eq. 11.7)
 """
 
 import copy
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -235,17 +235,15 @@ def _loop(model, schedule, x_T, tau, step, clip, y, noise) -> Iterator[Frame]:  
 
 def _sample(model, schedule, x_T, tau, step, clip, y, noise) -> Iterator[Frame]:  # type: ignore[no-untyped-def]
     """The loop; where every image can go its way without the others, a loop for each core, with its share of them."""
-    shares = shares_of(model, x_T, y) if noise is None or noise.by_image else 1
-    if shares == 1:
+    shares = shares_of(model, x_T, y) if noise is None or noise.by_image else []
+    if len(shares) < 2:
         return _loop(model, schedule, x_T, tau, step, clip, y, noise)
 
     def loop(images: slice) -> Iterator[Frame]:
         labels = None if y is None else y[images]
         return _loop(model, schedule, x_T[images], tau, step, clip, labels, noise and noise.of(images))
 
-    ends = [len(x_T) * share // shares for share in range(shares + 1)]
-    loops = [loop(slice(*pair)) for pair in itertools.pairwise(ends)]
-    return (_together(frames) for frames in side_by_side(loops))
+    return (_together(frames) for frames in side_by_side([loop(images) for images in shares]))
 
 
 def _together(frames: list[Frame]) -> Frame:

@@ -8,6 +8,8 @@ from book_files import NOTEBOOKS, markdown_cells
 
 from diffnotes.book.measured import measured
 
+ALL_FRESH = "η = 1: DDPM, variance β-tilde"
+
 
 def sentences() -> Iterator[tuple[str, str]]:
     """A chapter's number, and words of it, with the figures as they were measured."""
@@ -36,6 +38,22 @@ def sentences() -> Iterator[tuple[str, str]]:
 
     steps = {name: curve["linear"][-1]["frechet"]["value"] for name, curve in measured("steps")["curves"].items()}
     yield "11", f"$\\eta=0$ stays at {steps['DDIM, η = 0']:.0f}, with fifty steps as with a hundred."
+    yield "11", f"and it comes down to {steps[ALL_FRESH]:.1f}; with a hundred"
+
+
+def test_what_11_10_says_of_the_bars_is_what_was_measured() -> None:
+    curves = measured("steps")["curves"]
+    none, half, fresh = (curves[name]["linear"] for name in ("DDIM, η = 0", "DDIM, η = 0.5", ALL_FRESH))
+
+    def apart(measure: str) -> list[int]:
+        """The numbers of steps with which the bars of no and all fresh noise do not overlap."""
+        pairs = [(one["steps"], one[measure], other[measure]) for one, other in zip(none, fresh, strict=True)]
+        return [n for n, a, b in pairs if abs(a["value"] - b["value"]) > a["error"] + b["error"]]
+
+    assert apart("frechet") == [10, 20, 50]
+    assert apart("recognised") == [10, 20, 50, 100]
+    for low, between, high in zip(fresh, half, none, strict=True):
+        assert low["frechet"]["value"] < between["frechet"]["value"] < high["frechet"]["value"]
 
 
 @pytest.mark.parametrize(("chapter", "words"), list(sentences()))

@@ -289,7 +289,7 @@ def test_a_sampler_that_shares_out_draws_what_it_draws_in_one_piece(network, sam
     for ours, whole in zip(frames(network), frames(InOnePiece(network)), strict=True):
         assert ours.t == whole.t
         for half in ("x_t", "x0_hat", "eps_hat"):
-            torch.testing.assert_close(getattr(ours, half), getattr(whole, half), rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(getattr(ours, half), getattr(whole, half), rtol=1e-4, atol=1e-4)
 
 
 def test_a_sampler_that_is_stopped_asks_for_one_step_more_at_most():
