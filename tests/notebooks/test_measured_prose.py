@@ -1,4 +1,4 @@
-"""Numbers that stand in a chapter's prose and come from the benchmarks are those of the benchmarks."""
+"""Numbers in a chapter's prose that come from the benchmarks or from the network that ships are what they say."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from book_files import NOTEBOOKS, markdown_cells
 
+from diffnotes import load_pretrained
 from diffnotes.book.measured import measured
+from diffnotes.training.pretrained import WEIGHTS
 
 ALL_FRESH = "η = 1: DDPM, variance β-tilde"
 
@@ -24,6 +26,15 @@ def sentences() -> Iterator[tuple[str, str]]:
     yield "09", f"(*24 channels* make a third more, and {distance['channels_24']:.1f} is just below the band"
     yield "09", f"{distance['no_labels']:.1f} against {distance['base']:.1f} is what a label is worth"
     yield "09", f"draws better digits, {distance['no_attention']:.1f}."
+
+    network, _ = load_pretrained("mnist")
+    weights = sum(p.numel() for p in network.parameters())
+    told = [p for name, p in network.named_parameters() if name.startswith("time.") or "scale_shift" in name]
+    yield (
+        "00",
+        f"{weights / 1e6:.1f} million weights, a file of {(WEIGHTS / 'mnist.safetensors').stat().st_size / 1e6:.1f} megabytes",
+    )
+    yield "08", f"{sum(p.numel() for p in told):,} weights together"
 
     quality = measured("quality")
     ends = {name: points[-1] for name, points in quality["curves"].items()}
