@@ -57,9 +57,9 @@ browser: $(VENV)/.tester
 	$(BIN)/python -m pytest tests/browser/test_every_explorer.py
 
 book: $(VENV)/.reader
-	$(BIN)/python -m diffnotes.book.build $(filter-out notebooks/91_%,$(wildcard notebooks/*.ipynb))
-	$(BIN)/python -m diffnotes.book.index
-	$(BIN)/python -m diffnotes.book.build notebooks/91_equation_index.ipynb
+	$(BIN)/python -m diffnotes.book.press.build $(filter-out notebooks/91_%,$(wildcard notebooks/*.ipynb))
+	$(BIN)/python -m diffnotes.book.press.index
+	$(BIN)/python -m diffnotes.book.press.build notebooks/91_equation_index.ipynb
 
 # from the notebooks as they are stored; DIFFNOTES_REPOSITORY=https://github.com/NAME/diffnotes adds the launch buttons
 docs: $(VENV)/.writer
@@ -67,7 +67,7 @@ docs: $(VENV)/.writer
 	@echo 'The HTML edition: docs/_build/html/index.html'
 
 weights: $(VENV)/.reader
-	$(BIN)/python -m diffnotes.training.classify
+	$(BIN)/python -m diffnotes.training.train_classifier
 	$(BIN)/python -m diffnotes train --out runs/weights --data mnist --labels --channels 24 --label-dropout 0.5 \
 		--batch-size 64 --ema-decay 0.9995 --warmup 200 --updates $(or $(UPDATES),8000)
 	$(BIN)/python -m diffnotes.training.pretrained runs/weights

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from diffnotes.book.measured import (
+from diffnotes.book.press.measured import (
     CHOICES,
     TITLES,
     ablation_table,

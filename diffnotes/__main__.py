@@ -23,9 +23,9 @@ from diffnotes import (
     load_model,
     load_pretrained,
 )
-from diffnotes.process.guidance import Guided
+from diffnotes.process.guidance import ClassifierFreeGuidance
 from diffnotes.training.checkpoint import FILE_NAME
-from diffnotes.training.trainer import TrainingDiverged, interrupt_later
+from diffnotes.training.trainer import TrainingDiverged, defer_interrupts
 
 SCHEDULES = {
     "linear": Schedule.linear,
@@ -90,7 +90,7 @@ def train(options: argparse.Namespace) -> None:
     budget = {"updates": options.updates} if in_updates else {"seconds": options.seconds}
     saved = time.monotonic()
     bar = tqdm(total=options.updates or options.seconds, disable=not main_process, unit="update" if in_updates else "s")
-    with bar, interrupt_later():  # Ctrl-C ends the training after an update, and never a save
+    with bar, defer_interrupts():  # Ctrl-C ends the training after an update, and never a save
         for state in trainer.steps(**budget):
             bar.n = state.update if in_updates else round(min(state.seconds, options.seconds))
             bar.set_postfix(loss=f"{state.loss:.4f}", images=state.images, refresh=False)
@@ -115,7 +115,7 @@ def sample(options: argparse.Namespace) -> None:
         y = torch.full((options.number,), options.label)
     if options.guidance != 1 and y is None:
         raise ValueError(f"--guidance must be 1 without --label or --labels, got {options.guidance}")
-    guided = Guided(model, options.guidance)
+    guided = ClassifierFreeGuidance(model, options.guidance)
     x_T = initial_noise(options.seed, options.number)
     if options.sampler == "ddim":
         frames = ddim_sample(
@@ -140,7 +140,7 @@ def measure(options: argparse.Namespace) -> None:
     test = load_images(options.data, "test").x
     perfect, real = metrics.held_out(test, min(options.number, len(test) // 2))
     print(f"real images: {metrics.quality(perfect, real)}")
-    samples = metrics.draw(
+    samples = metrics.draw_samples(
         model,
         schedule,
         options.number,

@@ -10,7 +10,7 @@ from docutils.transforms import Transform
 from frames import page_of, wrap
 from sphinx.application import Sphinx
 
-INTERACTIVE = "An interactive figure"  # how the plain text of an explorer's output begins (diffnotes.book.live)
+INTERACTIVE = "An interactive figure"  # how the plain text of an explorer's output begins (diffnotes.book.live.widgets)
 # a displayed formula on lines of its own, perhaps within a quotation; MyST wants an empty line on both sides of it
 DISPLAYED = re.compile(r"^(?P<indent>(?:> ?| )*)\$\$.+?\$\$[ ]*$", re.MULTILINE | re.DOTALL)
 # a link to a heading: JupyterLab's anchor is the heading as it stands, MyST's is in small letters

@@ -17,7 +17,7 @@ from benchmarks import __main__ as command
 from benchmarks import ablation, measure, memory, networks, quality, report, speed, steps
 from benchmarks.measure import Budget
 from diffnotes import Images, Schedule, TrainConfig, ddpm_sample, load_images
-from diffnotes.book.measured import steps_figure
+from diffnotes.book.press.measured import steps_figure
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"

@@ -353,7 +353,7 @@ def test_measure_tells_the_quality_of_samples_beside_that_of_real_images(run, ca
     real, samples = capsys.readouterr().out.splitlines()
     perfect, others = metrics.held_out(load_images("digits", "test").x, 30)
     assert real == f"real images: {metrics.quality(perfect, others)}"
-    drawn = metrics.draw(*load_model(run), 30, steps=3)
+    drawn = metrics.draw_samples(*load_model(run), 30, steps=3)
     assert samples == f"samples:     {metrics.quality(drawn, others)}"
 
 

@@ -22,7 +22,7 @@ class Classifier(nn.Module):
             layer = nn.Conv2d(channels_in, channels_out, size, stride=stride, padding=size // 2, bias=False)
             return [layer, nn.BatchNorm2d(channels_out), nn.ReLU()]
 
-        self.look = nn.Sequential(
+        self.convolutions = nn.Sequential(
             *convolution(1, width, size=5, stride=2),  # 14 x 14
             *convolution(width, 2 * width),
             nn.MaxPool2d(2),  # 7 x 7
@@ -32,15 +32,15 @@ class Classifier(nn.Module):
             *convolution(3 * width, 2 * width),
             nn.Flatten(),
         )
-        self.describe = nn.Sequential(nn.Linear(2 * width * 4 * 4, dim), nn.BatchNorm1d(dim), nn.ReLU())
-        self.name_it = nn.Linear(dim, num_classes)
+        self.head = nn.Sequential(nn.Linear(2 * width * 4 * 4, dim), nn.BatchNorm1d(dim), nn.ReLU())
+        self.logits = nn.Linear(dim, num_classes)
 
     def features(self, x: Images) -> Float[Tensor, "batch dim"]:
         """What the classifier sees in each image, (B, dim)."""
         if x.ndim != 4 or x.shape[1:] != (1, 28, 28):
             raise ValueError(f"x must be a batch of grey images (B, 1, 28, 28), got shape {tuple(x.shape)}")
-        return self.describe(self.look(x))
+        return self.head(self.convolutions(x))
 
     def forward(self, x: Images) -> Float[Tensor, "batch label"]:
         """The scores (logits) of the labels, (B, num_classes)."""
-        return self.name_it(self.features(x))
+        return self.logits(self.features(x))

@@ -78,14 +78,14 @@ class SelfAttention(nn.Module):
         return h + self.out(seen.transpose(1, 2).reshape(B, H * W, C)).transpose(1, 2).reshape(B, C, H, W)
 
 
-class Halve(nn.Conv2d):
+class Downsample(nn.Conv2d):
     """Half the height and width: a convolution that looks at every second place."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, 3, stride=2, padding=1)
 
 
-class Double(nn.Conv2d):
+class Upsample(nn.Conv2d):
     """Twice the height and width: every place is repeated, then a convolution smooths the seams."""
 
     def __init__(self, channels: int) -> None:
@@ -159,7 +159,7 @@ class UNet(nn.Module):
                 width = widths[level]
                 skips.append(width)
             if level < len(widths) - 1:
-                down.append(Halve(width))
+                down.append(Downsample(width))
                 skips.append(width)
         self.down = nn.ModuleList(down)
 
@@ -172,7 +172,7 @@ class UNet(nn.Module):
                 up.append(block(width + skips.pop(), level))
                 width = widths[level]
             if level > 0:
-                up.append(Double(width))
+                up.append(Upsample(width))
         self.up = nn.ModuleList(up)
 
         self.norm = nn.GroupNorm(math.gcd(8, width), width)
@@ -200,7 +200,7 @@ class UNet(nn.Module):
         return F.pixel_shuffle(self.last(F.silu(self.norm(h))), self.patch)
 
     def _check(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> None:
-        factor = self.patch * 2 ** sum(isinstance(layer, Halve) for layer in self.down)
+        factor = self.patch * 2 ** sum(isinstance(layer, Downsample) for layer in self.down)
         if x_t.shape[-1] % factor or x_t.shape[-2] % factor:
             raise ValueError(
                 f"height and width must be divisible by {factor} = patch * 2^(levels - 1), "

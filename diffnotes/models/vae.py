@@ -33,7 +33,7 @@ class VAETerms:
         return self.reconstruction - self.prior_kl
 
 
-def black_and_white(x: Images) -> Images:
+def binarize(x: Images) -> Images:
     """The images with every pixel +1 (above 0: ink) or -1: what a Bernoulli decoder can be asked for."""
     return torch.where(x > 0, 1.0, -1.0).to(x.dtype)
 
@@ -121,5 +121,5 @@ def _check_images(x: Tensor) -> None:
     if not bool((x.abs() == 1).all()):
         raise ValueError(
             "x must be black and white, every pixel +1 or -1: a Bernoulli decoder gives no other grey a probability; "
-            f"got a pixel of {x[x.abs() != 1][0].item():.3g}; use black_and_white(x)"
+            f"got a pixel of {x[x.abs() != 1][0].item():.3g}; use binarize(x)"
         )

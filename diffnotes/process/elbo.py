@@ -16,16 +16,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from diffnotes.process.ask import ask
 from diffnotes.process.forward import Images, q_posterior, q_sample
 from diffnotes.process.gaussian import discretized_log_likelihood, normal_kl, normal_log_density
 from diffnotes.process.losses import Denoiser
+from diffnotes.process.parallel import predict_in_parallel
 from diffnotes.process.parameterize import x0_and_eps
 from diffnotes.process.samplers import VARIANCES
 from diffnotes.process.schedules import Schedule, Table, check_t, per_image
 
 PerImage = Float[Tensor, "batch"]
-PORTION = 128  # images shown to the model in one call
+CHUNK = 128  # images shown to the model in one call
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class ElboTerms:
         times were drawn (book, eq. 6.9). mean_and_error(terms.total()) gives its mean over images and how sure that is."""
         if self.weights is None:
             raise ValueError(
-                "total needs every t, or times drawn by a known law; these were chosen by hand. "
+                "total needs every t, or times drawn from a known distribution; these were chosen by hand. "
                 "Leave times out, or give the number of draws"
             )
         return self.prior + (self.weights * self.denoising).sum(0) + self.reconstruction
@@ -68,7 +68,7 @@ def elbo_terms(
     x0: Images,
     *,
     times: int | Int[Tensor, "times"] | None = None,
-    law: Table | None = None,
+    distribution: Table | None = None,
     variance: str = "beta_tilde",
     clip: bool = False,
     levels: int | None = 256,
@@ -78,29 +78,29 @@ def elbo_terms(
     """The bound's terms for images x0 (B, ...) under a network or closed-form denoiser (book, eq. 6.4), in nats.
 
     times: None for every t = 2..T, one draw of x_t each; a number K of times drawn anew for each image from `law` (T + 1
-    probabilities, see importance_law; uniform on 2..T unless given); or the t themselves, for a curve. t = 1 is always
+    probabilities, see importance_distribution; uniform on 2..T unless given); or the t themselves, for a curve. t = 1 is always
     there. variance: sigma_t^2, see model_variance. clip: cut the guess of the image to [-1, 1], as samplers do.
     levels: x0 holds this many evenly spaced grey values, and L_0 is minus the log-probability of them (book, eq. 6.7);
     None for data that are not quantised: minus the log-density. y: labels, for -log p(x_0 | y)."""
     if len(x0) == 0:
         raise ValueError("x0 must hold at least one image, got none")
     sigma2 = model_variance(schedule, variance)
-    t, weights = _choose_times(schedule, len(x0), times, law, generator)
+    t, weights = _choose_times(schedule, len(x0), times, distribution, generator)
 
     def denoise(t: Tensor, image: Tensor) -> tuple[Images, Images, Images]:
         """x_0, x_t, and what the model takes for x_0: float64, though the model itself works in x0's precision."""
         clean = x0[image].double()
         x_t = q_sample(schedule, clean, t, _normal_like(clean, generator))
-        output = ask(model, x_t.to(x0.dtype), t.to(x0.device), None if y is None else y[image]).double()
+        output = predict_in_parallel(model, x_t.to(x0.dtype), t.to(x0.device), None if y is None else y[image]).double()
         x0_hat, _ = x0_and_eps(schedule, model.target, output, x_t, t)
         return clean, x_t, x0_hat.clamp(-1, 1) if clip else x0_hat
 
     denoising = [torch.empty(0, dtype=torch.float64, device=x0.device)]
-    for at, image in _portions(t):
+    for at, image in _chunks(t):
         clean, x_t, x0_hat = denoise(at, image)
         denoising.append(denoising_kl(schedule, clean, x0_hat, x_t, at, sigma2))
     reconstruction = []
-    for at, image in _portions(torch.ones(1, len(x0), dtype=torch.long)):
+    for at, image in _chunks(torch.ones(1, len(x0), dtype=torch.long)):
         clean, _, x0_hat = denoise(at, image)  # at t = 1 the mean of p(x_0 | x_1) is the guess itself
         if levels is None:
             reconstruction.append(-normal_log_density(clean, x0_hat, sigma2[1]))
@@ -143,8 +143,8 @@ def denoising_kl(
     return normal_kl(mean, beta_tilde, mean_hat, per_image(sigma2[t], x_t))
 
 
-def importance_law(mean_squares: Float[Tensor, "T_minus_1"], uniform: float = 0.0) -> Table:
-    """p_t proportional to sqrt(E[L_{t-1}^2]), t = 2..T: the law of t under which one term, divided by its probability,
+def importance_distribution(mean_squares: Float[Tensor, "T_minus_1"], uniform: float = 0.0) -> Table:
+    """p_t proportional to sqrt(E[L_{t-1}^2]), t = 2..T: the distribution of t under which one term, divided by its probability,
     has the smallest variance (Nichol and Dhariwal 2021, section 3.3; book, eq. 6.9). T + 1 entries, 0 at t = 0 and 1.
 
     mean_squares: E[L_{t-1}^2] for t = 2..T, as terms.denoising.square().mean(1) gives it. uniform: the share that is drawn
@@ -173,13 +173,13 @@ def _choose_times(
     schedule: Schedule,
     batch: int,
     times: int | Tensor | None,
-    law: Tensor | None,
+    distribution: Tensor | None,
     generator: torch.Generator | None,
 ) -> tuple[Int[Tensor, "times batch"], Float[Tensor, "times batch"] | None]:
     """The t of every image, and the weights of their terms in the sum over t = 2..T."""
     T = schedule.T
-    if law is not None and not isinstance(times, int):
-        raise ValueError(f"law says how to draw times: give times as a number of draws, got times = {times}")
+    if distribution is not None and not isinstance(times, int):
+        raise ValueError(f"distribution says how to draw times: give times as a number of draws, got times = {times}")
     if times is None:
         every = torch.arange(2, T + 1)[:, None].expand(-1, batch)
         return every, torch.ones(every.shape, dtype=torch.float64)
@@ -189,23 +189,28 @@ def _choose_times(
         return check_t(schedule, times, lowest=2)[:, None].expand(-1, batch), None
     if times < 1 or T < 2:
         raise ValueError(f"times must be at least 1 draw from 2..T, got {times} with T = {T}")
-    if law is None:
-        law = importance_law(torch.ones(T - 1))
-    law = law.cpu()
-    if law.shape != (T + 1,) or law[:2].any() or not (law[2:] > 0).all() or abs(law.sum().item() - 1) > 1e-6:
+    if distribution is None:
+        distribution = importance_distribution(torch.ones(T - 1))
+    distribution = distribution.cpu()
+    if (
+        distribution.shape != (T + 1,)
+        or distribution[:2].any()
+        or not (distribution[2:] > 0).all()
+        or abs(distribution.sum().item() - 1) > 1e-6
+    ):
         raise ValueError(
-            f"law must be T + 1 = {T + 1} probabilities with sum 1: 0 at t = 0 and 1, and above 0 at t = 2..T"
+            f"distribution must be T + 1 = {T + 1} probabilities with sum 1: 0 at t = 0 and 1, and above 0 at t = 2..T"
         )
     device = "cpu" if generator is None else generator.device
-    t = torch.multinomial(law.to(device), times * batch, replacement=True, generator=generator).cpu()
+    t = torch.multinomial(distribution.to(device), times * batch, replacement=True, generator=generator).cpu()
     t = t.reshape(times, batch)
-    return t, 1 / (times * law[t])
+    return t, 1 / (times * distribution[t])
 
 
-def _portions(t: Int[Tensor, "times batch"]) -> list[tuple[Tensor, Tensor]]:
+def _chunks(t: Int[Tensor, "times batch"]) -> list[tuple[Tensor, Tensor]]:
     """Pairs (t, image), a portion of them at a time, row after row of t."""
     image = torch.arange(t.shape[1]).expand_as(t)
-    return list(zip(t.flatten().split(PORTION), image.flatten().split(PORTION), strict=True)) if t.numel() else []
+    return list(zip(t.flatten().split(CHUNK), image.flatten().split(CHUNK), strict=True)) if t.numel() else []
 
 
 def _normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from diffnotes.process.ask import ask
 from diffnotes.process.forward import Images
 from diffnotes.process.losses import Denoiser
+from diffnotes.process.parallel import predict_in_parallel
 from diffnotes.process.parameterize import eps_from_score, x0_and_eps
 from diffnotes.process.schedules import Schedule
 
@@ -25,7 +25,7 @@ Classifier = Callable[[Tensor, Tensor], Float[Tensor, "batch classes"]]
 
 
 @dataclass(frozen=True)
-class Guided:
+class ClassifierFreeGuidance:
     """Classifier-free guidance: eps_tilde = eps_null + s (eps_y - eps_null) (book, eq. 12.4; Ho and Salimans 2022, eq. 6,
     with s = 1 + w).
 
@@ -46,16 +46,16 @@ class Guided:
     def __call__(self, x_t: Images, t: Int[Tensor, "batch"], y: Labels | None = None) -> Images:
         """The guided prediction for x_t at the times t; without labels y there is nothing to lean towards."""
         if y is None or self.scale == 0:
-            return ask(self.model, x_t, t, None)
-        given = ask(self.model, x_t, t, y)
+            return predict_in_parallel(self.model, x_t, t, None)
+        given = predict_in_parallel(self.model, x_t, t, y)
         if self.scale == 1:
             return given
-        null = ask(self.model, x_t, t, None)
+        null = predict_in_parallel(self.model, x_t, t, None)
         return null + self.scale * (given - null)
 
 
 @dataclass(frozen=True)
-class ClassifierGuided:
+class ClassifierGuidance:
     """Classifier guidance: eps_hat = eps - s sqrt(1 - alpha_bar_t) grad_{x_t} log p(y | x_t) (book, eq. 12.3; Dhariwal and
     Nichol 2021, algorithm 2).
 
@@ -77,7 +77,7 @@ class ClassifierGuided:
 
     def __call__(self, x_t: Images, t: Int[Tensor, "batch"], y: Labels | None = None) -> Images:
         """eps_hat for x_t at the times t; without labels y, the model's own eps."""
-        _, eps = x0_and_eps(self.schedule, self.model.target, ask(self.model, x_t, t), x_t, t)
+        _, eps = x0_and_eps(self.schedule, self.model.target, predict_in_parallel(self.model, x_t, t), x_t, t)
         if y is None or self.scale == 0:
             return eps
         return eps + self.scale * eps_from_score(self.schedule, log_classifier_gradient(self.classifier, x_t, t, y), t)

@@ -42,7 +42,7 @@ def x0_from_eps(schedule: Schedule, eps: Images, x_t: Images, t: Times) -> Image
     return (x_t - b * eps) / a
 
 
-def v_from(schedule: Schedule, x0: Images, eps: Images, t: Times) -> Images:
+def v_from_x0_eps(schedule: Schedule, x0: Images, eps: Images, t: Times) -> Images:
     """v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0 (book, eq. 7.7; Salimans and Ho 2022, appendix D)."""
     a, b = _roots(schedule, t, x0)
     return a * eps - b * x0
@@ -80,7 +80,7 @@ def target_of(schedule: Schedule, target: str, x0: Images, eps: Images, t: Times
         return eps
     if target == "x0":
         return x0
-    return v_from(schedule, x0, eps, t)
+    return v_from_x0_eps(schedule, x0, eps, t)
 
 
 def x0_and_eps(schedule: Schedule, target: str, output: Images, x_t: Images, t: Times) -> tuple[Images, Images]:

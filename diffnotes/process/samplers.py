@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from diffnotes.process.ask import ask, shares_of, side_by_side
 from diffnotes.process.forward import Images, Times, check_step, q_posterior
 from diffnotes.process.losses import Denoiser
+from diffnotes.process.parallel import batch_slices, iterate_in_parallel, predict_in_parallel
 from diffnotes.process.parameterize import eps_from_x0, x0_and_eps
 from diffnotes.process.schedules import Schedule, per_image
 
@@ -161,7 +161,7 @@ def predict(
     With clip, x0_hat is cut to [-1, 1] and eps_hat is computed anew from it, so that the two still make up x_t
     (book, eq. 10.7)."""
     times = torch.full((len(x_t),), t, device=x_t.device)
-    output = ask(model, x_t, times, y).to(x_t.dtype)
+    output = predict_in_parallel(model, x_t, times, y).to(x_t.dtype)
     x0_hat, eps_hat = x0_and_eps(schedule, model.target, output, x_t, t)
     if clip:
         x0_hat = x0_hat.clamp(-1, 1)
@@ -235,7 +235,7 @@ def _loop(model, schedule, x_T, tau, step, clip, y, noise) -> Iterator[Frame]:  
 
 def _sample(model, schedule, x_T, tau, step, clip, y, noise) -> Iterator[Frame]:  # type: ignore[no-untyped-def]
     """The loop; where every image can go its way without the others, a loop for each core, with its share of them."""
-    shares = shares_of(model, x_T, y) if noise is None or noise.by_image else []
+    shares = batch_slices(model, x_T, y) if noise is None or noise.by_image else []
     if len(shares) < 2:
         return _loop(model, schedule, x_T, tau, step, clip, y, noise)
 
@@ -243,10 +243,10 @@ def _sample(model, schedule, x_T, tau, step, clip, y, noise) -> Iterator[Frame]:
         labels = None if y is None else y[images]
         return _loop(model, schedule, x_T[images], tau, step, clip, labels, noise and noise.of(images))
 
-    return (_together(frames) for frames in side_by_side([loop(images) for images in shares]))
+    return (_concatenated(frames) for frames in iterate_in_parallel([loop(images) for images in shares]))
 
 
-def _together(frames: list[Frame]) -> Frame:
+def _concatenated(frames: list[Frame]) -> Frame:
     """The frame of the whole batch."""
     halves = zip(*((frame.x_t, frame.x0_hat, frame.eps_hat) for frame in frames), strict=True)
     return Frame(frames[0].t, *map(torch.cat, halves))

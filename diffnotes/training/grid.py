@@ -6,7 +6,7 @@ from PIL import Image
 from torch import Tensor
 
 
-def grey(x: Tensor) -> np.ndarray:
+def to_uint8(x: Tensor) -> np.ndarray:
     """Images in [-1, 1] (values beyond are cut) as grey values 0..255, uint8, of the same shape."""
     return ((x.detach().cpu().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy()
 
@@ -15,7 +15,7 @@ def grid_image(x: Tensor, columns: int | None = None, scale: int = 2, gap: int =
     """Images (B, 1, H, W) side by side in rows of `columns` (a square unless given), enlarged `scale` times."""
     if x.ndim != 4 or x.shape[1] != 1:
         raise ValueError(f"x must be a batch of grey images (B, 1, H, W), got shape {tuple(x.shape)}")
-    pictures = grey(x)[:, 0]
+    pictures = to_uint8(x)[:, 0]
     B, H, W = pictures.shape
     columns = columns or int(np.ceil(np.sqrt(B)))
     rows = -(-B // columns)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffnotes.models.classifier import Classifier
-from diffnotes.process.guidance import Guided
+from diffnotes.process.guidance import ClassifierFreeGuidance
 from diffnotes.process.losses import Denoiser
 from diffnotes.process.samplers import ddim_sample, initial_noise
 from diffnotes.process.schedules import Schedule
@@ -27,7 +27,7 @@ Pictures = Float[Tensor, "_ channel height width"]  # of any number
 Features = Float[np.ndarray, "_ dim"]
 Probabilities = Float[np.ndarray, "_ label"]
 CLASSIFIER = WEIGHTS / "classifier" / "mnist.safetensors"
-SURE = 0.95
+CONFIDENT = 0.95
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,14 @@ def load_classifier() -> Classifier:
 
 
 @torch.no_grad()
-def look(x: Pictures, classifier: Classifier | None = None) -> tuple[Features, Probabilities]:
+def features_and_probabilities(x: Pictures, classifier: Classifier | None = None) -> tuple[Features, Probabilities]:
     """Features (N, dim) and probabilities of the labels (N, 10) of images x (N, 1, 28, 28), both float64. Values beyond
     [-1, 1] are cut off: a screen cannot show them."""
     classifier = classifier or load_classifier()
     seen, said = [], []
     for part in x.detach().cpu().float().clamp(-1, 1).split(500):
         seen.append(classifier.features(part))
-        said.append(classifier.name_it(seen[-1]).double().softmax(1))
+        said.append(classifier.logits(seen[-1]).double().softmax(1))
     return torch.cat(seen).double().numpy(), torch.cat(said).numpy()
 
 
@@ -101,7 +101,7 @@ def frechet_distance(a: Features, b: Features) -> float:
 
 def recognised(probabilities: Probabilities) -> Float[np.ndarray, "_"]:
     """1 for each image that the classifier names with a probability above 0.95, else 0."""
-    return (probabilities.max(1) > SURE).astype(float)
+    return (probabilities.max(1) > CONFIDENT).astype(float)
 
 
 def label_entropy(probabilities: Probabilities) -> float:
@@ -110,7 +110,7 @@ def label_entropy(probabilities: Probabilities) -> float:
     return float((share[share > 0] * np.log(1 / share[share > 0])).sum())
 
 
-def among(these: Features, those: Features, k: int = 3) -> Float[np.ndarray, "_"]:
+def in_manifold(these: Features, those: Features, k: int = 3) -> Float[np.ndarray, "_"]:
     """1 for each of `these` that is at least as near to one of `those` as that one's k-th neighbour in its own set, else 0
     (book, eq. 9.7). Its mean is the precision if these are samples and those real images, and the recall if the other way
     round (Kynkäänniemi et al. 2019, section 2)."""
@@ -132,7 +132,7 @@ def quality(samples: Pictures, real: Pictures, *, k: int = 3, bootstrap: int = 4
     for name, x in (("samples", samples), ("real", real)):
         if len(x) <= k:
             raise ValueError(f"{name} must hold more than k = {k} images, got {len(x)}")
-    (seen, said), (seen_real, _) = look(samples), look(real)
+    (seen, said), (seen_real, _) = features_and_probabilities(samples), features_and_probabilities(real)
     dice = np.random.default_rng(seed)
 
     def measured(number: int, measure: Callable[[np.ndarray], float]) -> Measured:
@@ -140,7 +140,7 @@ def quality(samples: Pictures, real: Pictures, *, k: int = 3, bootstrap: int = 4
         return Measured(measure(np.arange(number)), float(np.std(tries, ddof=1)))
 
     n, sure = len(samples), recognised(said)
-    inside, covered = among(seen, seen_real, k), among(seen_real, seen, k)
+    inside, covered = in_manifold(seen, seen_real, k), in_manifold(seen_real, seen, k)
     return Quality(
         number=n,
         frechet=measured(n, lambda i: frechet_distance(seen[i], seen_real)),
@@ -160,7 +160,7 @@ def held_out(images: Pictures, number: int = 2000, seed: int = 0) -> tuple[Pictu
     return images[order[:number]], images[order[number:]]
 
 
-def draw(
+def draw_samples(
     model: Denoiser,
     schedule: Schedule,
     number: int,
@@ -178,7 +178,7 @@ def draw(
     seed and on i only."""
     if guidance != 1 and not labels:
         raise ValueError(f"guidance must be 1 without labels, which it leans towards, got {guidance}")
-    model = Guided(model, guidance)
+    model = ClassifierFreeGuidance(model, guidance)
     x_T, y = initial_noise(seed, number), torch.arange(number) % 10
     ends = []
     for i in range(0, number, 100):

@@ -20,7 +20,7 @@ from torch import Tensor
 SMALLEST = 16  # a matrix with fewer rows or columns is left to AdamW
 
 
-def orthogonal(m: Float[Tensor, "row column"], iterations: int = 5) -> Float[Tensor, "row column"]:
+def orthogonalize(m: Float[Tensor, "row column"], iterations: int = 5) -> Float[Tensor, "row column"]:
     """Nearly U V^T for m = U S V^T: all singular values come out between 0.6 and 1.3, unless they were very small.
 
     Each iteration applies the odd polynomial 3.4445 s - 4.7750 s^3 + 2.0315 s^5 to every singular value s (book, eq. 9.5):
@@ -36,7 +36,7 @@ def orthogonal(m: Float[Tensor, "row column"], iterations: int = 5) -> Float[Ten
 class Muon(torch.optim.Optimizer):
     """For weight matrices W (kernels flattened) with gradient G:
 
-        M <- mu M + (1 - mu) G,    W <- (1 - lr decay) W - 0.2 lr sqrt(max(rows, columns)) orthogonal(mu M + (1 - mu) G)
+        M <- mu M + (1 - mu) G,    W <- (1 - lr decay) W - 0.2 lr sqrt(max(rows, columns)) orthogonalize(mu M + (1 - mu) G)
 
     so that a step changes an entry by about 0.2 lr, as AdamW's does, and one lr suits both. For all else AdamW."""
 
@@ -74,7 +74,7 @@ def _muon(weight: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[s
         state["momentum"] = torch.zeros_like(weight)
     mu = group["momentum"]
     state["momentum"].lerp_(gradient, 1 - mu)
-    direction = orthogonal(gradient.lerp(state["momentum"], mu).flatten(1))
+    direction = orthogonalize(gradient.lerp(state["momentum"], mu).flatten(1))
     size = 0.2 * math.sqrt(max(direction.shape))
     weight.sub_(direction.view_as(weight), alpha=group["lr"] * size)
 

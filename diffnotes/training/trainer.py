@@ -30,8 +30,8 @@ from diffnotes.training.ema import EMA
 from diffnotes.training.muon import Muon
 
 # what a run was trained with whose checkpoint does not say, for it is older than these settings
-BEFORE = {"min_snr": None, "optimizer": "adamw", "even_times": False}
-TENTHS = 10  # the times 1..T are looked at in ten parts
+OLDER_DEFAULTS = {"min_snr": None, "optimizer": "adamw", "even_times": False}
+TIME_BINS = 10  # the times 1..T are looked at in ten parts
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class Trainer:
             if progress >= 1:
                 return
             started = time.perf_counter()
-            with self._turn, interrupt_later() as interrupts:
+            with self._turn, defer_interrupts() as interrupts:
                 loss, norm, rate, by_time = self._update(progress)
                 self.update += 1
                 self.seconds += time.perf_counter() - started
@@ -180,7 +180,7 @@ class Trainer:
         """One line of algorithm 1 after the other. Nothing of the run has changed if it raises TrainingDiverged."""
         x0, y, t, eps = self.batch(self.update)
         rise = min(1, (self.update + 1) / max(1, self.config.warmup))
-        rate = self.config.learning_rate * rise * _half_cosine(progress)
+        rate = self.config.learning_rate * rise * _cosine_decay(progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
@@ -214,9 +214,9 @@ class Trainer:
         if self.accelerator.num_processes > 1:
             pairs = self.accelerator.gather(pairs)
         times, losses = pairs.cpu().double().numpy().T
-        tenth = (times.astype(int) - 1) * TENTHS // self.schedule.T
-        number = np.bincount(tenth, minlength=TENTHS)
-        total = np.bincount(tenth, weights=losses, minlength=TENTHS)
+        tenth = (times.astype(int) - 1) * TIME_BINS // self.schedule.T
+        number = np.bincount(tenth, minlength=TIME_BINS)
+        total = np.bincount(tenth, weights=losses, minlength=TIME_BINS)
         return np.where(number > 0, total / np.maximum(number, 1), np.nan).astype(np.float32)
 
     def batch(self, n: int) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
@@ -276,7 +276,7 @@ class Trainer:
             tensors |= {f"optimizer.{i}.{k}": v for k, v in values.items()}
         tensors |= {"schedule.beta": self.schedule.beta, "schedule.alpha_bar": self.schedule.alpha_bar}
         tensors["history"] = torch.tensor([list(asdict(s).values()) for s in self.history], dtype=torch.float64)
-        tensors["loss_by_time"] = torch.from_numpy(np.array(self.loss_by_time, np.float32).reshape(-1, TENTHS))
+        tensors["loss_by_time"] = torch.from_numpy(np.array(self.loss_by_time, np.float32).reshape(-1, TIME_BINS))
         metadata = {
             "model": self.model.settings,
             "config": asdict(self.config),
@@ -299,7 +299,7 @@ class Trainer:
         if images is None:
             images = load_images(metadata["images"]["name"], "train")
         model, schedule = _model_and_schedule(tensors, metadata, "model.")
-        trainer = cls(model, schedule, images, TrainConfig(**(BEFORE | metadata["config"])))
+        trainer = cls(model, schedule, images, TrainConfig(**(OLDER_DEFAULTS | metadata["config"])))
         if trainer._images_digest() != metadata["images"]["sha256"]:
             was = metadata["images"]
             raise ValueError(f"{folder} was trained on {was['number']:,} images of {was['name']}, got {images!r}")
@@ -314,7 +314,7 @@ class Trainer:
         trainer.update, trainer.seconds = metadata["update"], metadata["seconds"]
         for update, count, *rest in tensors["history"].tolist():
             trainer.history.append(TrainState(int(update), int(count), *rest))
-        unknown = torch.full((len(trainer.history), TENTHS), math.nan)  # in a run older than this record
+        unknown = torch.full((len(trainer.history), TIME_BINS), math.nan)  # in a run older than this record
         trainer.loss_by_time = list(tensors.get("loss_by_time", unknown).numpy())
         return trainer
 
@@ -343,7 +343,7 @@ def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _half_cosine(progress: float) -> float:
+def _cosine_decay(progress: float) -> float:
     """Falls from 1 at progress 0 to 0 at progress 1."""
     return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
@@ -366,7 +366,7 @@ class Interrupts(list[int]):
 
 
 @contextlib.contextmanager
-def interrupt_later() -> Iterator[Interrupts]:
+def defer_interrupts() -> Iterator[Interrupts]:
     """Hold an interrupt (Ctrl-C, the notebook's stop button) back until the block is done, and note it in the list given.
     A block within such a block notes in the outer one's list."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread receives interrupts

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from diffnotes import Images, Schedule, TrainConfig, Trainer, UNet
-from diffnotes.training.trainer import TENTHS, TrainState
+from diffnotes.training.trainer import TIME_BINS, TrainState
 
 IMAGES = Images(
     torch.rand(64, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1,
@@ -33,8 +33,8 @@ def with_history(trainer: Trainer, updates: int) -> Trainer:
     for n in range(1, updates + 1):
         state = TrainState(n, 8 * n, 0.1 * n + 0.05 * g.random(), *np.exp(g.normal(size=2)), 1e-3, 0.5)
         trainer.history.append(state)
-        row = np.exp(g.normal(size=TENTHS))
-        trainer.loss_by_time.append(np.where(g.random(TENTHS) < 0.3, np.nan, row).astype(np.float32))
+        row = np.exp(g.normal(size=TIME_BINS))
+        trainer.loss_by_time.append(np.where(g.random(TIME_BINS) < 0.3, np.nan, row).astype(np.float32))
     return trainer
 
 

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 
 from diffnotes.book import chain
-from diffnotes.book.chain import Law
+from diffnotes.book.proof.chain import Distribution
 
 HALF, THIRD = Fraction(1, 2), Fraction(1, 3)
 
 
 @pytest.fixture
-def q() -> Law:
-    return Law.forward(chain.law(3, seed=1), [chain.kernel(3, seed=2), chain.kernel(3, seed=3)])
+def q() -> Distribution:
+    return Distribution.forward(chain.law(3, seed=1), [chain.kernel(3, seed=2), chain.kernel(3, seed=3)])
 
 
 def test_forward_multiplies_the_start_with_the_kernels():
-    law = Law.forward([HALF, HALF], [np.array([[THIRD, 1 - THIRD], [1, 0]], dtype=object)])
+    law = Distribution.forward([HALF, HALF], [np.array([[THIRD, 1 - THIRD], [1, 0]], dtype=object)])
     assert law.names == ("x0", "x1")
     assert law.joint.tolist() == [[Fraction(1, 6), Fraction(1, 3)], [HALF, 0]]
 
@@ -23,7 +23,7 @@ def test_forward_multiplies_the_start_with_the_kernels():
 def test_backward_begins_at_the_end():
     kernels = [chain.kernel(2, seed=4), chain.kernel(2, seed=5)]
     prior = chain.law(2, seed=6)
-    p = Law.backward(prior, kernels)
+    p = Distribution.backward(prior, kernels)
     assert p.names == ("x0", "x1", "x2")
     assert p.joint[1, 0, 1] == prior[1] * kernels[1][1, 0] * kernels[0][0, 1]
 
@@ -53,7 +53,7 @@ def test_mean_is_the_sum_over_all_states(q):
 
 
 def test_tables_can_have_different_numbers_of_states():
-    law = Law.forward(chain.law(2, seed=1), [chain.kernel(2, seed=2, next_states=3)])
+    law = Distribution.forward(chain.law(2, seed=1), [chain.kernel(2, seed=2, next_states=3)])
     assert law("x1").shape == (1, 3) and law("x1").sum() == 1
 
 
@@ -74,9 +74,9 @@ def test_unknown_variables_are_named(q):
 
 def test_what_does_not_sum_to_one_is_refused():
     with pytest.raises(ValueError, match="sum to 1, got a sum of 3/2"):
-        Law(("x0",), np.array([HALF, 1], dtype=object))
+        Distribution(("x0",), np.array([HALF, 1], dtype=object))
 
 
 def test_the_wrong_number_of_axes_is_refused():
     with pytest.raises(ValueError, match="one axis for each of x0, x1"):
-        Law(("x0", "x1"), np.array([HALF, HALF], dtype=object))
+        Distribution(("x0", "x1"), np.array([HALF, HALF], dtype=object))

@@ -8,8 +8,8 @@ import torch
 from sympy import Rational, sqrt
 
 from diffnotes.book import check
-from diffnotes.book.check import CheckFailed
-from diffnotes.book.symbols import abar, abar_prev, abar_s, alpha, beta, eps, unit, x_0, x_t
+from diffnotes.book.proof.check import CheckFailed
+from diffnotes.book.proof.symbols import abar, abar_prev, abar_s, alpha, beta, eps, unit, x_0, x_t
 from diffnotes.process.forward import q_sample
 from diffnotes.process.schedules import Schedule
 

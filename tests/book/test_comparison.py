@@ -12,8 +12,9 @@ import torch
 from small_runs import IMAGES, sent, small_trainer, wait_until
 
 from diffnotes import Schedule, Trainer, ddim_sample, initial_noise
-from diffnotes.book import live, live_training
-from diffnotes.book.comparison import COMPARABLE, NOT_COMPARABLE, Comparison
+from diffnotes.book.live import training as live_training
+from diffnotes.book.live import widgets as live
+from diffnotes.book.live.comparison import COMPARABLE, NOT_COMPARABLE, Comparison
 from diffnotes.training import trainer as trainer_module
 from diffnotes.training.grid import grid_image
 from diffnotes.training.trainer import TrainingDiverged

@@ -10,11 +10,11 @@ import sympy as sp
 import torch
 
 from diffnotes.book import check, exercises
-from diffnotes.book.chapters import CHAPTERS
 from diffnotes.book.exercises import EXERCISES, chapter_01, progress
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Predict, show
-from diffnotes.book.scan import FOLDER, markdown_cells, tags
-from diffnotes.book.symbols import abar, abar_prev, abar_s, alpha, x_t
+from diffnotes.book.press.scan import FOLDER, markdown_cells, tags
+from diffnotes.book.proof.chapters import CHAPTERS
+from diffnotes.book.proof.symbols import abar, abar_prev, abar_s, alpha, x_t
 
 BREAKS = {  # wrong values, each with words of the message that is meant for it
     "01.4": [

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from diffnotes.book import live
 from diffnotes.book.explorers.estimators import DOTS, LARGEST, build_estimators, estimators
+from diffnotes.book.live import widgets as live
 
 TRUTH = 1.5
 SPREADS = {10: {"wide": 3.0, "middling": 1.0, "narrow": 0.5}, 100: {"wide": 9.0, "middling": 3.0, "narrow": 0.5}}

@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from diffnotes.book import live
 from diffnotes.book.explorers import (
     build_chain,
     build_film,
@@ -17,6 +16,7 @@ from diffnotes.book.explorers import (
     round_trip,
 )
 from diffnotes.book.explorers.forward import walk
+from diffnotes.book.live import widgets as live
 from diffnotes.process.samplers import Frame, initial_noise
 from diffnotes.process.schedules import Schedule
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffnotes.book import live
 from diffnotes.book.explorers.gap import LOWEST, S, W, build_gap, gap, posterior_of
+from diffnotes.book.live import widgets as live
 
 STATES = [(1.5, 0.4, 0.3), (0.0, 2.0, 1.0), (2.0, 0.0, 0.25), (0.7, 1.32, 0.85)]
 

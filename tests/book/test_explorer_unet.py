@@ -9,12 +9,12 @@ from PIL import Image
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from diffnotes.book import live
-from diffnotes.book.explorers.unet import COLOURS, blocks, build_unet, costs, look, unet
+from diffnotes.book.explorers.unet import COLOURS, activations, blocks, build_unet, costs, unet
+from diffnotes.book.live import widgets as live
 from diffnotes.models.unet import UNet
 from diffnotes.process.forward import q_sample
 from diffnotes.process.schedules import Schedule
-from diffnotes.training.grid import grey
+from diffnotes.training.grid import to_uint8
 
 SCHEDULE = Schedule.cosine(T=100)
 IMAGE = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -81,7 +81,7 @@ def test_the_skips_join_the_stops_that_the_network_joins():
         block.layers[-1].register_forward_pre_hook(lambda _, args, name=block.name: given.update({name: args[0]}))
         for block in found
     ]
-    seen, _ = look(MODEL, found, noisy(30), torch.tensor([30]))
+    seen, _ = activations(MODEL, found, noisy(30), torch.tensor([30]))
     for hook in hooks:
         hook.remove()
     for block in found:
@@ -110,7 +110,7 @@ def test_looking_changes_nothing_and_gives_the_networks_own_answer():
     x_t, t = noisy(30), torch.tensor([30])
     with torch.no_grad():
         before = MODEL(x_t, t)
-    seen, answer = look(MODEL, blocks(MODEL), x_t, t)
+    seen, answer = activations(MODEL, blocks(MODEL), x_t, t)
     assert torch.equal(answer, before)
     assert torch.equal(F.pixel_shuffle(seen[-1].answer[None], 2), before)
     assert not any(layer._forward_hooks for layer in MODEL.modules())
@@ -154,13 +154,13 @@ def test_it_shows_the_noisy_image_and_the_answer(explorer):
     noisy_picture, answer = explorer.plot.artists[:2]
     with torch.no_grad():
         expected = MODEL(noisy(60), torch.tensor([60]))
-    assert (noisy_picture.get_array() == grey(noisy(60))[0, 0]).all()
-    assert (answer.get_array() == grey(expected)[0, 0]).all()
+    assert (noisy_picture.get_array() == to_uint8(noisy(60))[0, 0]).all()
+    assert (answer.get_array() == to_uint8(expected)[0, 0]).all()
 
 
 def test_its_maps_are_the_blocks_output_each_from_its_smallest_to_its_largest_value(explorer):
     choose(explorer, "first")
-    maps = look(MODEL, blocks(MODEL), noisy(30), torch.tensor([30]))[0][1].answer.numpy()
+    maps = activations(MODEL, blocks(MODEL), noisy(30), torch.tensor([30]))[0][1].answer.numpy()
     shown = np.ma.filled(explorer.plot.artists[3].get_array(), np.nan)
     assert shown.shape == (15, 15)  # 8 maps of 4 by 4 in 3 rows of 3, with a gap after each
     second = shown[0:4, 5:9]

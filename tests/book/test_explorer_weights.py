@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from diffnotes.book import live
 from diffnotes.book.explorers.weights import build_weights, factors, one_error, weights
+from diffnotes.book.live import widgets as live
 from diffnotes.process.schedules import Schedule
 
 LINEAR = np.r_[0, np.linspace(1e-4, 0.02, 1000)]  # beta_t

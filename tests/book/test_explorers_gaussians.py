@@ -7,9 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from diffnotes.book import live, plots
 from diffnotes.book.explorers import gaussians
-from diffnotes.book.live import Explorer
+from diffnotes.book.live import plots
+from diffnotes.book.live import widgets as live
+from diffnotes.book.live.widgets import Explorer
 
 
 @pytest.fixture

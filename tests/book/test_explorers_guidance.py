@@ -7,7 +7,7 @@ from PIL import Image
 
 from diffnotes.book.explorers.guidance import build_guidance, ink, spread
 from diffnotes.process.exact import DatasetDenoiser
-from diffnotes.process.guidance import Guided
+from diffnotes.process.guidance import ClassifierFreeGuidance
 from diffnotes.process.samplers import ddim_sample, initial_noise
 from diffnotes.process.schedules import Schedule
 from diffnotes.training.grid import grid_image
@@ -28,7 +28,7 @@ def explorer():
 
 def drawn(digit: int, scale: float, seed: int) -> torch.Tensor:
     y = torch.full((4,), digit)
-    *_, last = ddim_sample(Guided(MODEL, scale), SCHEDULE, initial_noise(seed, 4), steps=5, y=y)
+    *_, last = ddim_sample(ClassifierFreeGuidance(MODEL, scale), SCHEDULE, initial_noise(seed, 4), steps=5, y=y)
     return last.x_t
 
 

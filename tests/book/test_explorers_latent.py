@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
-from diffnotes.book import live
 from diffnotes.book.explorers import latent
-from diffnotes.models.vae import VAE, black_and_white
+from diffnotes.book.live import widgets as live
+from diffnotes.models.vae import VAE, binarize
 from diffnotes.training.data import Images
-from diffnotes.training.grid import grey
+from diffnotes.training.grid import to_uint8
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def sent(image) -> np.ndarray:
 
 def codes(vae: VAE, images: Images) -> np.ndarray:
     with torch.no_grad():
-        return vae.encode(black_and_white(images.x))[0].numpy()
+        return vae.encode(binarize(images.x))[0].numpy()
 
 
 # -- the plane ----------------------------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ def test_the_picture_holds_the_decoders_mean_image(vae, plane):
     plane.controls["z_1"].value, plane.controls["z_2"].value = 2.0, -1.0
     digit = plane.plot.artists[0]
     with torch.no_grad():
-        expected = grey(vae.decode(torch.tensor([[2.0, -1.0]])))[0, 0]
+        expected = to_uint8(vae.decode(torch.tensor([[2.0, -1.0]])))[0, 0]
     assert (np.asarray(digit.get_array()) == expected).all()
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from diffnotes.book import live
 from diffnotes.book.explorers.posterior import build_posterior, build_reverse_step, coin_step, posterior, reverse_step
+from diffnotes.book.live import widgets as live
 from diffnotes.process.forward import q_posterior
 from diffnotes.process.schedules import Schedule
 

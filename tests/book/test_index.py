@@ -1,8 +1,8 @@
 import pytest
 
 from diffnotes.book import index, scan
-from diffnotes.book.chapters import CHAPTERS, address
-from diffnotes.book.scan import Equation
+from diffnotes.book.press.scan import Equation
+from diffnotes.book.proof.chapters import CHAPTERS, address
 
 BAYES = Equation(
     tag="5.2",

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from diffnotes.book import measured as module
-from diffnotes.book.measured import (
+from diffnotes.book.press.measured import (
     CHOICES,
     TITLES,
     ablation_table,

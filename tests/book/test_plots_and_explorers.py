@@ -9,8 +9,9 @@ import torch
 from matplotlib import colors
 from PIL import Image
 
-from diffnotes.book import explorers, live, plots
-from diffnotes.book.budget import budget
+from diffnotes.book import explorers, plots
+from diffnotes.book.chapter.budget import budget
+from diffnotes.book.live import widgets as live
 from diffnotes.process.exact import GaussianDenoiser
 from diffnotes.process.samplers import Frame, ddim_sample, initial_noise
 from diffnotes.process.schedules import Schedule

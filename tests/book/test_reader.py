@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffnotes import Schedule, TrainConfig, Trainer, UNet, load_images, load_pretrained
-from diffnotes.book import reader
+from diffnotes.book.chapter import reader
 
 
 @pytest.fixture(autouse=True)

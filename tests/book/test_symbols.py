@@ -2,7 +2,7 @@ import pytest
 import sympy as sp
 from sympy import sqrt
 
-from diffnotes.book.symbols import (
+from diffnotes.book.proof.symbols import (
     abar,
     alpha,
     assumptions,

@@ -12,8 +12,9 @@ import torch
 from small_runs import IMAGES, sent, small_trainer, wait_until, with_history
 
 from diffnotes import Trainer, ddim_sample, initial_noise
-from diffnotes.book import live, live_training
-from diffnotes.book.dashboard import Dashboard, RunView
+from diffnotes.book.live import training as live_training
+from diffnotes.book.live import widgets as live
+from diffnotes.book.live.dashboard import Dashboard, RunView
 from diffnotes.training import trainer as trainer_module
 from diffnotes.training.grid import grid_image
 from diffnotes.training.trainer import TrainingDiverged
@@ -141,7 +142,7 @@ def blocks(turns: list[Trainer], names: dict[Trainer, str]) -> str:
 
 def test_runs_alternate_by_the_second_until_each_has_had_its_seconds(clock):
     a, b = small_trainer(), small_trainer("eps")
-    states = list(live_training.in_turn([a, b], seconds=2.5, turn=1.0))
+    states = list(live_training.round_robin([a, b], seconds=2.5, turn=1.0))
     assert blocks(clock, {a: "a", b: "b"}) == "a4 b4 a4 b4 a2 b2"
     assert a.seconds == b.seconds == 2.5 and len(states) == 20
 
@@ -149,13 +150,13 @@ def test_runs_alternate_by_the_second_until_each_has_had_its_seconds(clock):
 def test_a_run_that_is_behind_catches_up_first(clock):
     a, b, c = small_trainer(), small_trainer("eps"), small_trainer("x0")
     a.seconds, c.seconds = 2.0, 0.5
-    list(live_training.in_turn([a, b, c], seconds=3.0, turn=1.0))
+    list(live_training.round_robin([a, b, c], seconds=3.0, turn=1.0))
     assert blocks(clock, {a: "a", b: "b", c: "c"}) == "b4 c2 b4 c4 a4 b4 c4"
 
 
 def test_a_run_that_another_loop_takes_over_drops_out(clock):
     a, b = small_trainer(), small_trainer("eps")
-    turns = live_training.in_turn([a, b], seconds=2.0, turn=1.0)
+    turns = live_training.round_robin([a, b], seconds=2.0, turn=1.0)
     next(turns)
     list(a.steps(seconds=1.0))
     list(turns)

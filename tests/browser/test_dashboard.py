@@ -151,7 +151,7 @@ def test_stop_and_resume(server: Server, chapter: Notebook) -> None:
 COMPARISON = [
     """
 from diffnotes import Schedule, Trainer, UNet, load_images
-from diffnotes.book.comparison import Comparison
+from diffnotes.book.live.comparison import Comparison
 
 runs = {}
 for name, schedule in {"linear": Schedule.linear(T=100), "cosine": Schedule.cosine(T=100)}.items():

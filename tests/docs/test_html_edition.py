@@ -10,8 +10,8 @@ from build_edition import REPOSITORY, ROOT
 from conftest import Site
 from pages import is_elsewhere, target
 
-from diffnotes.book.chapters import CHAPTERS
-from diffnotes.book.scan import equations, notebooks
+from diffnotes.book.press.scan import equations, notebooks
+from diffnotes.book.proof.chapters import CHAPTERS
 from diffnotes.training.data import load_images
 
 CHAPTER_PAGES = [f"notebooks/{name}.html" for name in CHAPTERS.values()]

@@ -10,8 +10,8 @@ import yaml
 from build_edition import ROOT
 
 import diffnotes
-from diffnotes.book.chapters import CHAPTERS
-from diffnotes.book.scan import equations
+from diffnotes.book.press.scan import equations
+from diffnotes.book.proof.chapters import CHAPTERS
 
 EQUATIONS = equations()
 LINK = re.compile(r"\[\(([\d.]+)\)\]\(\.\./notebooks/(\w+)\.ipynb#eq-([\d.]+)\)")

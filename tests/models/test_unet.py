@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from diffnotes.models.unet import Double, Halve, ResidualBlock, SelfAttention, UNet, time_embedding
+from diffnotes.models.unet import Downsample, ResidualBlock, SelfAttention, UNet, Upsample, time_embedding
 
 
 @pytest.fixture
@@ -156,14 +156,14 @@ def test_self_attention_looks_at_every_position(generator):
 
 
 def test_halve_convolves_at_every_second_place(generator):
-    halve, h = stirred(Halve(4)), images(generator, 2, 6, 4)
+    halve, h = stirred(Downsample(4)), images(generator, 2, 6, 4)
     w = weights(halve)
     expected = conv(h.double().numpy(), w["weight"], w["bias"])[:, :, ::2, ::2]
     np.testing.assert_allclose(halve(h).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_double_repeats_every_place_and_convolves(generator):
-    double, h = stirred(Double(4)), images(generator, 2, 3, 4)
+    double, h = stirred(Upsample(4)), images(generator, 2, 3, 4)
     w = weights(double)
     repeated = h.double().numpy().repeat(2, axis=2).repeat(2, axis=3)
     np.testing.assert_allclose(double(h).detach().numpy(), conv(repeated, w["weight"], w["bias"]), rtol=1e-4, atol=1e-5)

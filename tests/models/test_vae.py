@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from diffnotes.models.vae import VAE, VAETerms, black_and_white, prior_kl, reparameterize
+from diffnotes.models.vae import VAE, VAETerms, binarize, prior_kl, reparameterize
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def small(latent: int = 2, seed: int = 0, width: int = 32) -> VAE:
 def pictures(number: int = 4, seed: int = 0) -> torch.Tensor:
     """Random black-and-white images, float64."""
     g = torch.Generator().manual_seed(seed)
-    return black_and_white(torch.randn(number, 1, 28, 28, generator=g, dtype=torch.float64))
+    return binarize(torch.randn(number, 1, 28, 28, generator=g, dtype=torch.float64))
 
 
 # -- black and white ------------------------------------------------------------------------------------------------
@@ -39,13 +39,13 @@ def pictures(number: int = 4, seed: int = 0) -> torch.Tensor:
 
 def test_grey_above_the_middle_becomes_ink():
     x = torch.tensor([-1.0, -0.1, 0.0, 0.004, 0.7, 1.0]).reshape(1, 1, 2, 3)
-    assert black_and_white(x).flatten().tolist() == [-1, -1, -1, 1, 1, 1]
+    assert binarize(x).flatten().tolist() == [-1, -1, -1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_black_and_white_keeps_the_type_and_what_is_black_and_white(dtype):
     x = pictures().to(dtype)
-    assert black_and_white(x).dtype == dtype and (black_and_white(x) == x).all()
+    assert binarize(x).dtype == dtype and (binarize(x) == x).all()
 
 
 # -- the Gaussian encoder's formulas ----------------------------------------------------------------------------------
@@ -231,9 +231,7 @@ def test_a_vae_without_width_is_refused():
 def test_grey_images_are_refused(call):
     vae, x = VAE(width=8), torch.full((1, 1, 28, 28), 0.25)
     rest = {"encode": (), "log_likelihood": (torch.zeros(1, 2),), "elbo": (torch.zeros(1, 1, 2),)}[call]
-    with pytest.raises(
-        ValueError, match=r"^x must be black and white, .* got a pixel of 0\.25; use black_and_white\(x\)$"
-    ):
+    with pytest.raises(ValueError, match=r"^x must be black and white, .* got a pixel of 0\.25; use binarize\(x\)$"):
         getattr(vae, call)(x, *rest)
 
 

@@ -1,6 +1,6 @@
 """The notebooks of the book, and what the tests look for in them."""
 
-from diffnotes.book.scan import (
+from diffnotes.book.press.scan import (
     CLAIM,
     FOLDER,
     check_calls,

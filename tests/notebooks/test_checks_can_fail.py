@@ -41,7 +41,7 @@ def test_every_check_refuses_a_perturbed_equation(path: Path, tmp_path: Path, mo
 )
 def test_weak_checks_are_told_from_strong_ones(tmp_path: Path, cell: str, let_pass: bool):
     start = "import asyncio\nimport torch\nfrom sympy import sqrt\nfrom diffnotes.book import check\n"
-    start += "from diffnotes.book.symbols import alpha, beta, x_0"
+    start += "from diffnotes.book.proof.symbols import alpha, beta, x_0"
     cells = [nbformat.v4.new_code_cell(source) for source in (start, cell)]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "01_weak.ipynb")
     (probe,) = probe_notebook(tmp_path / "01_weak.ipynb")

@@ -12,8 +12,8 @@ from book_files import NOTEBOOKS, code_cells, markdown_cells, parsed, read
 from perturbed import _needed_cells
 
 from diffnotes.book import exercises
-from diffnotes.book.chapters import CHAPTERS
 from diffnotes.book.exercises import EXERCISES
+from diffnotes.book.proof.chapters import CHAPTERS
 
 WITH_EXERCISES = {path.stem[:2]: path for path in NOTEBOOKS if any(tag[:2] == path.stem[:2] for tag in EXERCISES)}
 every_chapter = pytest.mark.parametrize("path", WITH_EXERCISES.values(), ids=lambda path: path.stem)

@@ -7,7 +7,7 @@ import pytest
 from book_files import NOTEBOOKS, markdown_cells
 
 from diffnotes import load_pretrained
-from diffnotes.book.measured import measured
+from diffnotes.book.press.measured import measured
 from diffnotes.training.pretrained import WEIGHTS
 
 ALL_FRESH = "η = 1: DDPM, variance β-tilde"

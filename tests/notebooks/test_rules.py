@@ -12,7 +12,7 @@ import pytest
 from book_files import FOLDER, NOTEBOOKS, ROOT, checked_tags, code_cells, is_check, markdown_cells, read, refusals, tags
 
 from diffnotes.book import index, scan
-from diffnotes.book.chapters import CHAPTERS
+from diffnotes.book.proof.chapters import CHAPTERS
 from diffnotes.training.data import cache_folder
 
 CLINIC = FOLDER / "90_errata_clinic.ipynb"
@@ -301,7 +301,7 @@ def test_every_slip_is_pointed_at_where_one_would_make_it():
 
 def test_the_index_is_current():
     stored = [cell.source for _, cell in markdown_cells(index.PATH)]
-    assert stored == index.cells(), "run: python -m diffnotes.book.index, then build the notebook again"
+    assert stored == index.cells(), "run: python -m diffnotes.book.press.index, then build the notebook again"
 
 
 def test_the_index_lists_every_equation_with_its_check():

@@ -18,7 +18,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from diffnotes.process.forward import q_sample
-from diffnotes.process.parameterize import v_from, x0_and_eps
+from diffnotes.process.parameterize import v_from_x0_eps, x0_and_eps
 from diffnotes.process.samplers import ddim_sample, ddim_step, ddpm_sample, ddpm_step
 from diffnotes.process.schedules import Schedule
 
@@ -71,7 +71,7 @@ def test_v_is_the_velocity(generator):
     x0, eps, _ = images(generator)
     t = torch.tensor([1, 2, 500, 1000])
     theirs = ddpm().get_velocity(x0, eps, t - 1)
-    np.testing.assert_allclose(v_from(LINEAR, x0, eps, t).numpy(), theirs.numpy(), rtol=1e-10)
+    np.testing.assert_allclose(v_from_x0_eps(LINEAR, x0, eps, t).numpy(), theirs.numpy(), rtol=1e-10)
 
 
 # -- DDPM -----------------------------------------------------------------------------------------------------------

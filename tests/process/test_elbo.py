@@ -10,7 +10,7 @@ from diffnotes.process.elbo import (
     ElboTerms,
     denoising_kl,
     elbo_terms,
-    importance_law,
+    importance_distribution,
     mean_and_error,
     model_variance,
 )
@@ -290,7 +290,7 @@ def test_prior_is_the_divergence_from_pure_noise():
 
 @pytest.mark.parametrize("portion", [1, 3, 128])
 def test_every_image_is_shown_once_at_every_time_and_its_term_lands_in_its_place(monkeypatch, portion):
-    monkeypatch.setattr(elbo, "PORTION", portion)
+    monkeypatch.setattr(elbo, "CHUNK", portion)
     model, x0, y = Guess(), grey_images(4), torch.arange(4)
     terms = elbo_terms(model, SHORT, x0, y=y)
     assert sorted(model.shown) == sorted((t, image) for t in range(1, 6) for image in range(4))
@@ -309,7 +309,7 @@ def test_chosen_times_give_the_curve_in_their_order_and_no_total():
     expected = [[guess_by_hand(SHORT, image, t, variance="beta") for image in x0] for t in (5, 2, 2)]
     np.testing.assert_allclose(terms.denoising, expected, rtol=1e-10)
     with pytest.raises(
-        ValueError, match=r"^total needs every t, or times drawn by a known law; these were chosen by ha"
+        ValueError, match=r"^total needs every t, or times drawn from a known distribution; these were chosen by ha"
     ):
         terms.total()
 
@@ -319,7 +319,7 @@ def test_chosen_times_give_the_curve_in_their_order_and_no_total():
 def test_drawn_times_give_an_unbiased_total(law, draws):
     x0 = grey_images(1).expand(10_000, -1, -1, -1)
     g = torch.Generator().manual_seed(7)
-    terms = elbo_terms(Guess(), SHORT, x0, times=draws, law=law, generator=g)
+    terms = elbo_terms(Guess(), SHORT, x0, times=draws, distribution=law, generator=g)
     every = [guess_by_hand(SHORT, x0[0], t) for t in range(2, 6)]
     estimate = (terms.weights * terms.denoising).sum(0)
     assert within_5_standard_errors(estimate, sum(every))
@@ -339,7 +339,7 @@ def test_a_chain_of_two_steps_has_one_time_to_draw():
 def test_times_are_drawn_by_the_law_and_anew_for_each_image():
     law = torch.tensor([0, 0, 0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
     x0 = grey_images(1, 2).expand(5000, -1, -1, -1)
-    terms = elbo_terms(Guess(), SHORT, x0, times=4, law=law, generator=torch.Generator().manual_seed(8))
+    terms = elbo_terms(Guess(), SHORT, x0, times=4, distribution=law, generator=torch.Generator().manual_seed(8))
     counts = torch.bincount(terms.times.flatten(), minlength=6).double()
     expected = 20_000 * law
     assert (counts[:2] == 0).all()
@@ -490,16 +490,16 @@ def variance_of_one_draw(terms: np.ndarray, p: np.ndarray) -> float:
 
 
 def test_importance_law_is_its_formula():
-    law = importance_law(torch.tensor([4.0, 9.0, 25.0], dtype=torch.float64))
+    law = importance_distribution(torch.tensor([4.0, 9.0, 25.0], dtype=torch.float64))
     assert law.tolist() == pytest.approx([0, 0, 0.2, 0.3, 0.5])
-    mixed = importance_law(torch.tensor([4.0, 9.0, 25.0], dtype=torch.float64), uniform=0.3)
+    mixed = importance_distribution(torch.tensor([4.0, 9.0, 25.0], dtype=torch.float64), uniform=0.3)
     assert mixed.tolist() == pytest.approx([0, 0, 0.24, 0.31, 0.45])
-    assert importance_law(torch.tensor([0.0, 1.0]), uniform=1.0).tolist() == pytest.approx([0, 0, 0.5, 0.5])
+    assert importance_distribution(torch.tensor([0.0, 1.0]), uniform=1.0).tolist() == pytest.approx([0, 0, 0.5, 0.5])
 
 
 def test_importance_law_has_the_smallest_variance(generator):
     terms = torch.rand(6, 40, generator=generator, dtype=torch.float64).pow(3).numpy() * np.arange(1, 7)[:, None] ** 2
-    best = importance_law(torch.from_numpy(terms).square().mean(1))[2:].numpy()
+    best = importance_distribution(torch.from_numpy(terms).square().mean(1))[2:].numpy()
     least = variance_of_one_draw(terms, best)
     assert least < 0.8 * variance_of_one_draw(terms, np.full(6, 1 / 6))
     for _ in range(200):
@@ -548,11 +548,11 @@ def test_times_of_the_wrong_form_are_refused(as_a_reader):
 
 
 def test_a_law_without_a_number_of_draws_is_refused():
-    law = importance_law(torch.ones(4))
+    law = importance_distribution(torch.ones(4))
     with pytest.raises(
-        ValueError, match=r"^law says how to draw times: give times as a number of draws, got times = N"
+        ValueError, match=r"^distribution says how to draw times: give times as a number of draws, got times = N"
     ):
-        elbo_terms(Guess(), SHORT, grey_images(2), law=law)
+        elbo_terms(Guess(), SHORT, grey_images(2), distribution=law)
 
 
 @pytest.mark.parametrize(
@@ -566,22 +566,22 @@ def test_a_law_without_a_number_of_draws_is_refused():
 )
 def test_a_law_that_is_none_is_refused(law):
     with pytest.raises(
-        ValueError, match=r"^law must be T \+ 1 = 6 probabilities with sum 1: 0 at t = 0 and 1, and abov"
+        ValueError, match=r"^distribution must be T \+ 1 = 6 probabilities with sum 1: 0 at t = 0 and 1, and abov"
     ):
-        elbo_terms(Guess(), SHORT, grey_images(2), times=2, law=torch.tensor(law, dtype=torch.float64))
+        elbo_terms(Guess(), SHORT, grey_images(2), times=2, distribution=torch.tensor(law, dtype=torch.float64))
 
 
 def test_mean_squares_that_are_none_are_refused():
     with pytest.raises(ValueError, match=r"^mean_squares must hold a finite number >= 0 for each t = 2\.\.T$"):
-        importance_law(torch.tensor([1.0, -1.0]))
+        importance_distribution(torch.tensor([1.0, -1.0]))
     with pytest.raises(ValueError, match=r"^mean_squares must hold a finite number >= 0 for each t = 2\.\.T$"):
-        importance_law(torch.tensor([1.0, math.nan]))
+        importance_distribution(torch.tensor([1.0, math.nan]))
     with pytest.raises(ValueError, match=r"^mean_squares must not all be 0$"):
-        importance_law(torch.zeros(3))
+        importance_distribution(torch.zeros(3))
     with pytest.raises(ValueError, match=r"^uniform must lie in 0\.\.1, got 1\.5$"):
-        importance_law(torch.ones(3), uniform=1.5)
+        importance_distribution(torch.ones(3), uniform=1.5)
     with pytest.raises(ValueError, match=r"^uniform must lie in 0\.\.1, got -0\.1$"):
-        importance_law(torch.ones(3), uniform=-0.1)
+        importance_distribution(torch.ones(3), uniform=-0.1)
 
 
 def test_the_error_of_one_image_alone_is_refused():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffnotes.process.exact import DatasetDenoiser, MixtureDenoiser
-from diffnotes.process.guidance import ClassifierGuided, Guided, log_classifier_gradient
+from diffnotes.process.guidance import ClassifierFreeGuidance, ClassifierGuidance, log_classifier_gradient
 from diffnotes.process.parameterize import target_of, x0_and_eps
 from diffnotes.process.samplers import ddim_sample
 from diffnotes.process.schedules import Schedule
@@ -44,7 +44,7 @@ def log_classes(x_t, t):
 @pytest.mark.parametrize("scale", [-1.0, 0.0, 0.5, 1.0, 3.0])
 def test_guidance_is_the_same_formula_in_every_language(target, scale):
     null, given = eps_of(DATA, None), eps_of(DATA)
-    guided = Guided(Speaking(target), scale)
+    guided = ClassifierFreeGuidance(Speaking(target), scale)
     assert guided.target == target
     assert torch.allclose(eps_of(guided), (1 - scale) * null + scale * given, atol=1e-10)
 
@@ -52,12 +52,12 @@ def test_guidance_is_the_same_formula_in_every_language(target, scale):
 @pytest.mark.parametrize(("scale", "calls"), [(0.0, 1), (1.0, 1), (2.0, 2)])
 def test_it_asks_the_model_no_more_often_than_it_must(scale, calls):
     model = Speaking("v")
-    Guided(model, scale)(X_T, TIMES, Y)
+    ClassifierFreeGuidance(model, scale)(X_T, TIMES, Y)
     assert model.calls == calls
 
 
 def test_without_labels_there_is_nothing_to_lean_towards():
-    assert torch.equal(Guided(DATA, 5.0)(X_T, TIMES), DATA(X_T, TIMES))
+    assert torch.equal(ClassifierFreeGuidance(DATA, 5.0)(X_T, TIMES), DATA(X_T, TIMES))
 
 
 def test_a_guided_sampler_pushes_towards_the_class_asked_for():
@@ -66,29 +66,29 @@ def test_a_guided_sampler_pushes_towards_the_class_asked_for():
     x_T, y = torch.randn(400, 1, generator=torch.Generator().manual_seed(1)), torch.ones(400, dtype=torch.long)
     far = {}
     for scale in (1.0, 4.0):
-        *_, last = ddim_sample(Guided(data, scale), SCHEDULE, x_T, steps=50, y=y)
+        *_, last = ddim_sample(ClassifierFreeGuidance(data, scale), SCHEDULE, x_T, steps=50, y=y)
         far[scale] = (last.x_t > 0.5).double().mean().item()
     assert abs(far[1.0] - 0.5) < 0.1 and far[4.0] > 0.8
 
 
 @pytest.mark.parametrize("target", ["eps", "x0", "v"])
 def test_an_exact_classifier_at_scale_1_turns_the_unconditional_model_into_the_conditional_one(target):
-    guided = ClassifierGuided(Speaking(target), SCHEDULE, log_classes, 1.0)
+    guided = ClassifierGuidance(Speaking(target), SCHEDULE, log_classes, 1.0)
     assert guided.target == "eps"
     assert torch.allclose(guided(X_T, TIMES, Y), eps_of(DATA), atol=1e-9)
 
 
 def test_with_exact_parts_both_kinds_of_guidance_are_one():
-    with_classifier = ClassifierGuided(DATA, SCHEDULE, log_classes, 2.5)
-    assert torch.allclose(with_classifier(X_T, TIMES, Y), eps_of(Guided(DATA, 2.5)), atol=1e-9)
+    with_classifier = ClassifierGuidance(DATA, SCHEDULE, log_classes, 2.5)
+    assert torch.allclose(with_classifier(X_T, TIMES, Y), eps_of(ClassifierFreeGuidance(DATA, 2.5)), atol=1e-9)
 
 
 def test_without_labels_or_scale_the_classifier_is_not_asked():
     def never(x_t, t):
         raise AssertionError("asked")
 
-    assert torch.equal(ClassifierGuided(DATA, SCHEDULE, never, 2.0)(X_T, TIMES), eps_of(DATA, None))
-    assert torch.equal(ClassifierGuided(DATA, SCHEDULE, never, 0.0)(X_T, TIMES, Y), eps_of(DATA, None))
+    assert torch.equal(ClassifierGuidance(DATA, SCHEDULE, never, 2.0)(X_T, TIMES), eps_of(DATA, None))
+    assert torch.equal(ClassifierGuidance(DATA, SCHEDULE, never, 0.0)(X_T, TIMES, Y), eps_of(DATA, None))
 
 
 def test_the_gradient_is_taken_with_respect_to_the_image_also_where_gradients_are_off():
@@ -105,9 +105,9 @@ def test_the_gradient_is_taken_with_respect_to_the_image_also_where_gradients_ar
 @pytest.mark.parametrize("scale", [math.nan, math.inf])
 def test_a_scale_that_is_no_number_is_refused(scale):
     with pytest.raises(ValueError, match=f"scale must be a finite number, got {scale}"):
-        Guided(DATA, scale)
+        ClassifierFreeGuidance(DATA, scale)
     with pytest.raises(ValueError, match=f"scale must be a finite number, got {scale}"):
-        ClassifierGuided(DATA, SCHEDULE, log_classes, scale)
+        ClassifierGuidance(DATA, SCHEDULE, log_classes, scale)
 
 
 def test_a_classifier_must_give_logits_for_each_image():

@@ -12,7 +12,7 @@ from diffnotes.process.parameterize import (
     eps_from_x0,
     score_from_eps,
     target_of,
-    v_from,
+    v_from_x0_eps,
     x0_and_eps,
     x0_from_eps,
     x0_from_v,
@@ -52,7 +52,7 @@ def test_eps_from_x0_finds_the_noise(linear_tables, t):
 def test_v_is_its_formula(linear_tables, t):
     abar = linear_tables[1][t]
     expected = math.sqrt(abar) * -1.3 - math.sqrt(1 - abar) * 0.7
-    assert v_from(LINEAR, column(0.7), column(-1.3), t).item() == pytest.approx(expected, rel=1e-10)
+    assert v_from_x0_eps(LINEAR, column(0.7), column(-1.3), t).item() == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize("t", TIMES)
@@ -71,8 +71,10 @@ def test_the_pair_x_t_and_v_is_the_pair_x0_and_eps_rotated(x0, eps, t):
     cos, sin = math.sqrt(abar), math.sqrt(1 - abar)
     rotation = np.array([[cos, sin], [-sin, cos]])
     x_t, v = rotation @ [x0, eps]
-    assert v_from(LINEAR, column(x0), column(eps), t).item() == pytest.approx(v, abs=1e-13)
-    assert math.hypot(x_t, v_from(LINEAR, column(x0), column(eps), t).item()) == pytest.approx(math.hypot(x0, eps))
+    assert v_from_x0_eps(LINEAR, column(x0), column(eps), t).item() == pytest.approx(v, abs=1e-13)
+    assert math.hypot(x_t, v_from_x0_eps(LINEAR, column(x0), column(eps), t).item()) == pytest.approx(
+        math.hypot(x0, eps)
+    )
 
 
 @every_time

@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from diffnotes.training.grid import grey, grid_image
+from diffnotes.training.grid import grid_image, to_uint8
 
 
 def test_grey_values_of_the_range_are_0_to_255_and_what_lies_beyond_is_cut():
     x = torch.tensor([-1.0, 1.0, -7.0, 7.0, 0.0, 51 / 127.5 - 1])
-    assert grey(x).tolist() == [0, 255, 0, 255, 128, 51] and grey(x).dtype == np.uint8
+    assert to_uint8(x).tolist() == [0, 255, 0, 255, 128, 51] and to_uint8(x).dtype == np.uint8
 
 
 def test_every_grey_value_comes_back():
-    assert grey(torch.arange(256) / 127.5 - 1).tolist() == list(range(256))
+    assert to_uint8(torch.arange(256) / 127.5 - 1).tolist() == list(range(256))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,16 @@ from diffnotes.models.classifier import Classifier
 from diffnotes.process.samplers import ddim_sample, initial_noise
 from diffnotes.process.schedules import Schedule
 from diffnotes.training import metrics
-from diffnotes.training.metrics import among, draw, frechet_distance, held_out, label_entropy, look, quality, recognised
+from diffnotes.training.metrics import (
+    draw_samples,
+    features_and_probabilities,
+    frechet_distance,
+    held_out,
+    in_manifold,
+    label_entropy,
+    quality,
+    recognised,
+)
 
 
 def normal_points(n: int, mean: list[float], covariance: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -75,27 +84,31 @@ def test_among_against_its_definition_point_by_point(k):
             inside = inside or math.dist(x, y) <= others[k - 1]
         expected.append(float(inside))
     assert 0 < sum(expected) < 30
-    assert among(these, those, k).tolist() == expected
+    assert in_manifold(these, those, k).tolist() == expected
 
 
 @pytest.mark.parametrize("k", [0, 4])
 def test_among_wants_enough_neighbours(k):
     with pytest.raises(ValueError, match=f"k must lie between 1 and 3, one less than there are points, got {k}"):
-        among(np.zeros((2, 2)), np.zeros((4, 2)), k)
+        in_manifold(np.zeros((2, 2)), np.zeros((4, 2)), k)
 
 
 def test_two_clusters_tell_precision_from_recall():
     dice = np.random.default_rng(2)
     real = np.concatenate([dice.normal(size=(50, 2)), dice.normal(size=(50, 2)) + 20])
     one_cluster, with_noise = dice.normal(size=(100, 2)) * 0.9, np.concatenate([real + 0.01, real * 7 + 100])
-    assert among(one_cluster, real).mean() > 0.9 and among(real, one_cluster).mean() < 0.6  # good, but not all of it
-    assert among(with_noise, real).mean() < 0.6 and among(real, with_noise).mean() == 1  # all of it, and rubbish
+    assert (
+        in_manifold(one_cluster, real).mean() > 0.9 and in_manifold(real, one_cluster).mean() < 0.6
+    )  # good, but not all of it
+    assert (
+        in_manifold(with_noise, real).mean() < 0.6 and in_manifold(real, with_noise).mean() == 1
+    )  # all of it, and rubbish
 
 
 def test_the_classifier_that_ships_reads_digits_and_not_noise(digits, generator):
     x = digits.x[:500]
-    _, said = look(x)
-    _, of_noise = look(torch.randn(500, 1, 28, 28, generator=generator))
+    _, said = features_and_probabilities(x)
+    _, of_noise = features_and_probabilities(torch.randn(500, 1, 28, 28, generator=generator))
     assert (said.argmax(1) == digits.y[:500].numpy()).mean() > 0.9  # other digits than it was trained on
     assert recognised(of_noise).mean() < 0.5 < recognised(said).mean()
 
@@ -110,7 +123,9 @@ def test_the_classifier_that_ships_is_small_and_its_card_says_how_good():
 
 def test_what_is_beyond_the_range_is_cut_off_before_it_is_looked_at(digits):
     x = digits.x[:4]
-    assert np.array_equal(look(x)[0], look(torch.where(x >= 1, x * 3, x))[0])
+    assert np.array_equal(
+        features_and_probabilities(x)[0], features_and_probabilities(torch.where(x >= 1, x * 3, x))[0]
+    )
 
 
 def test_quality_of_real_digits_of_noise_and_of_one_digit_again_and_again(digits, generator):
@@ -175,29 +190,29 @@ class Listening:
 
 def test_draw_is_ddim_from_noise_that_depends_on_seed_and_number_only():
     schedule, network = Schedule.cosine(T=20), Listening()
-    drawn = draw(network, schedule, 203, steps=4, seed=7)
+    drawn = draw_samples(network, schedule, 203, steps=4, seed=7)
     assert drawn.shape == (203, 1, 28, 28)
     *_, last = ddim_sample(network, schedule, initial_noise(7, 203), steps=4)
     torch.testing.assert_close(drawn, last.x_t)
-    torch.testing.assert_close(draw(network, schedule, 5, steps=4, seed=7), drawn[:5])
-    assert not torch.equal(draw(network, schedule, 5, steps=4, seed=8), drawn[:5])
+    torch.testing.assert_close(draw_samples(network, schedule, 5, steps=4, seed=7), drawn[:5])
+    assert not torch.equal(draw_samples(network, schedule, 5, steps=4, seed=8), drawn[:5])
 
 
 def test_draw_with_labels_asks_for_0_to_9_in_turn():
-    drawn = draw(Listening(), Schedule.cosine(T=20), 123, steps=20, labels=True)
+    drawn = draw_samples(Listening(), Schedule.cosine(T=20), 123, steps=20, labels=True)
     assert drawn.mean(dim=(1, 2, 3)).round().tolist() == [i % 10 for i in range(123)]
-    assert draw(Listening(), Schedule.cosine(T=20), 3, steps=20).mean() < -0.8
+    assert draw_samples(Listening(), Schedule.cosine(T=20), 3, steps=20).mean() < -0.8
 
 
 def test_draw_with_guidance_says_the_label_louder():
-    drawn = draw(Listening(), Schedule.cosine(T=20), 10, steps=20, labels=True, guidance=2.0)
+    drawn = draw_samples(Listening(), Schedule.cosine(T=20), 10, steps=20, labels=True, guidance=2.0)
     assert drawn.mean(dim=(1, 2, 3)).round().tolist() == [-1 + 2 * (y + 1) for y in range(10)]
     with pytest.raises(ValueError, match=r"guidance must be 1 without labels, which it leans towards, got 1\.5"):
-        draw(Listening(), Schedule.cosine(T=20), 10, guidance=1.5)
+        draw_samples(Listening(), Schedule.cosine(T=20), 10, guidance=1.5)
 
 
 def test_draw_with_clip_keeps_every_guess_inside_the_box():
     schedule = Schedule.cosine(T=20)
     loud = {"steps": 20, "labels": True}
-    assert draw(Listening(), schedule, 10, **loud).abs().amax() > 2
-    assert draw(Listening(), schedule, 10, **loud, clip=True).abs().amax() <= 1
+    assert draw_samples(Listening(), schedule, 10, **loud).abs().amax() > 2
+    assert draw_samples(Listening(), schedule, 10, **loud, clip=True).abs().amax() <= 1

@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from diffnotes.training.muon import Muon, orthogonal
+from diffnotes.training.muon import Muon, orthogonalize
 
 
 @pytest.mark.parametrize("rows, columns", [(20, 20), (20, 70), (70, 20)])
 def test_orthogonal_keeps_the_directions_and_evens_out_the_sizes(rows, columns, generator):
     m = torch.randn(rows, columns, generator=generator)
     U, S, V = torch.linalg.svd(m.double(), full_matrices=False)
-    after = U.T @ orthogonal(m).double() @ V.T
+    after = U.T @ orthogonalize(m).double() @ V.T
     sizes = after.diagonal()
     assert (after - sizes.diag()).abs().max() < 1e-4  # the same directions
     assert sizes[S > 0.05 * S.norm()].min() > 0.6 and sizes.max() < 1.3
@@ -21,12 +21,12 @@ def test_orthogonal_keeps_the_directions_and_evens_out_the_sizes(rows, columns, 
 
 def test_orthogonal_does_not_ask_how_large_the_matrix_is(generator):
     m = torch.randn(16, 30, generator=generator)
-    torch.testing.assert_close(orthogonal(m), orthogonal(1e-5 * m), rtol=1e-3, atol=1e-4)
-    assert torch.equal(orthogonal(torch.zeros(16, 30)), torch.zeros(16, 30))
+    torch.testing.assert_close(orthogonalize(m), orthogonalize(1e-5 * m), rtol=1e-3, atol=1e-4)
+    assert torch.equal(orthogonalize(torch.zeros(16, 30)), torch.zeros(16, 30))
 
 
 def test_two_steps_written_out(generator):
-    """M <- mu M + (1 - mu) G, W <- (1 - lr decay) W - 0.2 lr sqrt(max(rows, columns)) orthogonal(mu M + (1 - mu) G)."""
+    """M <- mu M + (1 - mu) G, W <- (1 - lr decay) W - 0.2 lr sqrt(max(rows, columns)) orthogonalize(mu M + (1 - mu) G)."""
     kernel = torch.nn.Parameter(torch.randn(16, 4, 3, 3, generator=generator))
     optimizer = Muon([kernel], lr=0.03, momentum=0.8, weight_decay=0.5)
     w, M = kernel.detach().clone(), torch.zeros(16, 36)
@@ -36,7 +36,7 @@ def test_two_steps_written_out(generator):
         optimizer.step()
         G = gradient.reshape(16, 36)
         M = 0.8 * M + 0.2 * G
-        w = (1 - 0.03 * 0.5) * w - 0.2 * 0.03 * 6 * orthogonal(0.8 * M + 0.2 * G).reshape(w.shape)
+        w = (1 - 0.03 * 0.5) * w - 0.2 * 0.03 * 6 * orthogonalize(0.8 * M + 0.2 * G).reshape(w.shape)
         torch.testing.assert_close(kernel.detach(), w, rtol=1e-5, atol=1e-6)
         assert torch.equal(kernel.grad, gradient)
 

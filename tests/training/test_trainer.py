@@ -612,7 +612,7 @@ def test_interrupt_between_updates_is_the_callers_and_the_run_can_go_on(
 
 def test_interrupt_that_the_caller_holds_back_ends_the_loop_as_well(make_trainer, default_interrupts):
     trainer = make_trainer()
-    with trainer_module.interrupt_later():
+    with trainer_module.defer_interrupts():
         for state in trainer.steps(updates=20):
             if state.update == 5:
                 signal.raise_signal(signal.SIGINT)

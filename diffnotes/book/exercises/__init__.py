@@ -16,7 +16,6 @@ from typing import Any
 
 from IPython.display import display
 
-from diffnotes.book.chapters import CHAPTERS, address
 from diffnotes.book.exercises import (
     chapter_01,
     chapter_02,
@@ -33,6 +32,7 @@ from diffnotes.book.exercises import (
     progress,
 )
 from diffnotes.book.exercises.kinds import Exercise, Verdict
+from diffnotes.book.proof.chapters import CHAPTERS, address
 
 EXERCISES: dict[str, Exercise] = {
     **chapter_01.EXERCISES,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers, show
-from diffnotes.book.symbols import abar, abar_prev, alpha, complete_square, exponent, mu_1, mu_2, sigma_1, sigma_2
+from diffnotes.book.proof.symbols import abar, abar_prev, alpha, complete_square, exponent, mu_1, mu_2, sigma_1, sigma_2
 from diffnotes.process.gaussian import normal_kl
 
 # -- 1.1: forwards and backwards ----------------------------------------------------------------------------------------

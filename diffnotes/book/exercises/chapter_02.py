@@ -8,9 +8,9 @@ import numpy as np
 import sympy as sp
 import torch
 
-from diffnotes.book import chain
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
-from diffnotes.book.symbols import complete_square, exponent
+from diffnotes.book.proof import chain
+from diffnotes.book.proof.symbols import complete_square, exponent
 
 # -- 2.1: a die ---------------------------------------------------------------------------------------------------------
 
@@ -41,7 +41,9 @@ def _three_probabilities(answer: Any) -> np.ndarray:
 
 def _unseen_states(q: np.ndarray) -> tuple[bool, str, Rows]:
     """The small world of section 2.4, its first image."""
-    p = chain.Law.backward(prior=chain.law(3, seed=5).tolist(), kernels=[chain.kernel(3, seed=8, next_states=4)])
+    p = chain.Distribution.backward(
+        prior=chain.law(3, seed=5).tolist(), kernels=[chain.kernel(3, seed=8, next_states=4)]
+    )
     joint = p("x0, x1")[0].astype(float)
     evidence, drawn = joint.sum(), q > 0
     mean_of_brackets = joint[drawn].sum()  # q p / q, over what can be drawn
@@ -88,7 +90,7 @@ def _price_and_information() -> tuple[str, Rows]:
     """In ten small worlds: the prior matching term, averaged over the images, and the mutual information, in nats."""
     price, information = [], []
     for seed in range(10):
-        q = chain.Law.forward(chain.law(4, seed).tolist(), [chain.kernel(4, seed + 10, next_states=3)])
+        q = chain.Distribution.forward(chain.law(4, seed).tolist(), [chain.kernel(4, seed + 10, next_states=3)])
         prior = chain.law(3, seed + 20)
         price.append(q.mean(chain.log(q("x1 | x0") / prior)))
         information.append(q.mean(chain.log(q("x0, x1") / (q("x0") * q("x1")))))

@@ -9,10 +9,10 @@ import numpy as np
 import sympy as sp
 import torch
 
-from diffnotes.book import chain
-from diffnotes.book.chain import Law
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows
-from diffnotes.book.symbols import complete_square, exponent, unit
+from diffnotes.book.proof import chain
+from diffnotes.book.proof.chain import Distribution
+from diffnotes.book.proof.symbols import complete_square, exponent, unit
 from diffnotes.process.elbo import elbo_terms
 from diffnotes.process.exact import GaussianDenoiser
 from diffnotes.process.schedules import Schedule
@@ -40,7 +40,7 @@ def _one_step() -> tuple[str, Rows]:
 def _chains(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
     for states in (2, 3, 3):
         seed = int(torch.randint(0, 1000, (), generator=generator))
-        q = Law.forward(chain.law(states, seed).tolist(), [chain.kernel(states, seed + t) for t in (1, 2, 3)])
+        q = Distribution.forward(chain.law(states, seed).tolist(), [chain.kernel(states, seed + t) for t in (1, 2, 3)])
         yield {"q": q}, q.joint
 
 
@@ -65,8 +65,8 @@ def _two_tables(answer: Any) -> Peaks:
 
 def _printed_against_true(upper: Peaks) -> tuple[bool, str, Rows]:
     """The bound of section 3.6's chain, and what the printed form gives for it, in bits."""
-    q = Law.forward(table(1)[0], [table(0, 1, 2), table(2, 0, 2), table(0, 1, 1)])
-    p = Law.backward(table(1)[0], [table(0, 2, 2), table(*upper[0]), table(*upper[1])])
+    q = Distribution.forward(table(1)[0], [table(0, 1, 2), table(2, 0, 2), table(0, 1, 1)])
+    p = Distribution.backward(table(1)[0], [table(0, 2, 2), table(*upper[0]), table(*upper[1])])
     true = q.mean(chain.log(q("x1, x2, x3 | x0") / p.joint)) / math.log(2)
     off = 0.0  # of the two consistency terms: drawn as printed, minus drawn along the path
     for before, now, after in (("x0", "x1", "x2"), ("x1", "x2", "x3")):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
-from diffnotes.book.symbols import abar, abar_prev, alpha, eps_1, eps_2, variance_of, x_0
+from diffnotes.book.proof.symbols import abar, abar_prev, alpha, eps_1, eps_2, variance_of, x_0
 from diffnotes.process.forward import q_sample, q_step
 from diffnotes.process.schedules import Schedule
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
-from diffnotes.book.symbols import abar_prev, alpha, alpha_prev, complete_square, exponent, unit
+from diffnotes.book.proof.symbols import abar_prev, alpha, alpha_prev, complete_square, exponent, unit
 from diffnotes.process.exact import GaussianDenoiser
 from diffnotes.process.forward import q_posterior
 from diffnotes.process.schedules import Schedule

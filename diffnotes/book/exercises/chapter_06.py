@@ -10,10 +10,10 @@ import sympy as sp
 import torch
 from torch import Tensor
 
-from diffnotes.book import chain
-from diffnotes.book.chain import Law
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
-from diffnotes.process.elbo import elbo_terms, importance_law
+from diffnotes.book.proof import chain
+from diffnotes.book.proof.chain import Distribution
+from diffnotes.process.elbo import elbo_terms, importance_distribution
 from diffnotes.process.exact import DatasetDenoiser, GaussianDenoiser
 from diffnotes.process.schedules import Schedule
 
@@ -50,12 +50,14 @@ def _chains(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
     for states in (2, 3, 3):
         seed = int(torch.randint(0, 1000, (), generator=generator))
         tables = [chain.kernel(states, seed + t) for t in range(8)]
-        q = Law.forward(chain.law(states, seed + 8).tolist(), tables[:4])
-        p = Law.backward(chain.law(states, seed + 9).tolist(), tables[4:])
+        q = Distribution.forward(chain.law(states, seed + 8).tolist(), tables[:4])
+        p = Distribution.backward(chain.law(states, seed + 9).tolist(), tables[4:])
         yield {"q": q, "p": p}, _terms(q, p)
 
 
-def _terms(q: Law, p: Law, all_states_alike: bool = False, whole_prior_term: bool = True) -> np.ndarray:
+def _terms(
+    q: Distribution, p: Distribution, all_states_alike: bool = False, whole_prior_term: bool = True
+) -> np.ndarray:
     """L_0, ..., L_4 for each image, each from a table of two or three variables, as in section 6.4."""
     rows = [q("x1 | x0") * -chain.log(p("x0 | x1"))]
     for t in (2, 3, 4):
@@ -67,7 +69,7 @@ def _terms(q: Law, p: Law, all_states_alike: bool = False, whole_prior_term: boo
     return np.array([row.reshape(len(row), -1).sum(axis=1) for row in rows], dtype=float)
 
 
-def _without_the_image(q: Law, p: Law) -> np.ndarray:
+def _without_the_image(q: Distribution, p: Distribution) -> np.ndarray:
     """The same along the paths, with steps of q that are not told x_0."""
     steps = {t: chain.log(q(f"x{t - 1} | x{t}")) - chain.log(p(f"x{t - 1} | x{t}")) for t in (2, 3, 4)}
     rows = _terms(q, p)
@@ -150,8 +152,8 @@ def _without_the_root() -> tuple[str, Rows]:
     def variance(law: Tensor) -> float:
         return ((mean_square / law[2:]).sum() - total**2).item()
 
-    uniform = variance(importance_law(torch.ones_like(mean_square)))
-    best, squares = variance(importance_law(mean_square)), variance(importance_law(mean_square**2))
+    uniform = variance(importance_distribution(torch.ones_like(mean_square)))
+    best, squares = variance(importance_distribution(mean_square)), variance(importance_distribution(mean_square**2))
     if math.isclose(squares, uniform, rel_tol=1e-9):
         letter = "c"
     else:

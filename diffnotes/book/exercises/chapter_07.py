@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows
-from diffnotes.book.symbols import abar, abar_prev
+from diffnotes.book.proof.symbols import abar, abar_prev
 from diffnotes.process.exact import DatasetDenoiser, MixtureDenoiser
 from diffnotes.process.forward import q_sample
 from diffnotes.process.gaussian import normal_kl, normal_log_density

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
-from diffnotes.book.symbols import abar
+from diffnotes.book.proof.symbols import abar
 from diffnotes.models.unet import UNet, time_embedding
 
 # -- 8.1: a larger picture ----------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import sympy as sp
 import torch
 
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
-from diffnotes.book.symbols import unit
+from diffnotes.book.proof.symbols import unit
 from diffnotes.models.unet import UNet
 from diffnotes.process.losses import min_snr_weight
 from diffnotes.process.schedules import Schedule
@@ -102,7 +102,7 @@ def _nearest_heap() -> tuple[str, Rows]:
     }
     found = {letter: metrics.frechet_distance(heap, real) for letter, heap in heaps.items()}
     rows = tuple(
-        (f"({letter})", f"distance {found[letter]:.5f}, precision {metrics.among(heap, real).mean():.2f}")
+        (f"({letter})", f"distance {found[letter]:.5f}, precision {metrics.in_manifold(heap, real).mean():.2f}")
         for letter, heap in heaps.items()
     )
     return min(found, key=lambda letter: found[letter]), rows
@@ -122,7 +122,7 @@ def _deceives_the_recall(points: np.ndarray) -> tuple[bool, str, Rows]:
     from diffnotes.training import metrics
 
     real = np.random.default_rng(0).normal(size=(200, 2))
-    precision, recall = metrics.among(points, real, k=3).mean(), metrics.among(real, points, k=3).mean()
+    precision, recall = metrics.in_manifold(points, real, k=3).mean(), metrics.in_manifold(real, points, k=3).mean()
     apart = np.linalg.norm(points[:, None] - points, axis=2)
     rows = (
         ("precision", f"{precision:.2f}"),

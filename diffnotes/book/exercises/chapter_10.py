@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
-from diffnotes.book.symbols import unit
+from diffnotes.book.proof.symbols import unit
 from diffnotes.process import samplers
 from diffnotes.process.exact import GaussianDenoiser, MixtureDenoiser
 from diffnotes.process.parameterize import x0_from_eps

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
-from diffnotes.book.symbols import abar, abar_s, eps, eps_1, variance_of
+from diffnotes.book.proof.symbols import abar, abar_s, eps, eps_1, variance_of
 from diffnotes.process import samplers
 from diffnotes.process.exact import GaussianDenoiser
 from diffnotes.process.parameterize import eps_from_x0, x0_from_eps

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
-from diffnotes.book.symbols import complete_square, exponent, x_t
+from diffnotes.book.proof.symbols import complete_square, exponent, x_t
 from diffnotes.process import samplers
 from diffnotes.process.exact import GaussianDenoiser, MixtureDenoiser
-from diffnotes.process.guidance import Guided
+from diffnotes.process.guidance import ClassifierFreeGuidance
 from diffnotes.process.parameterize import eps_from_x0
 from diffnotes.process.schedules import Schedule
 
@@ -42,7 +42,7 @@ class Late:
 
     def __call__(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """The guess at the times t, which are all the same."""
-        return Guided(self.pair, self.scale if int(t[0]) <= self.latest else 1.0)(x_t, t, y)
+        return ClassifierFreeGuidance(self.pair, self.scale if int(t[0]) <= self.latest else 1.0)(x_t, t, y)
 
 
 def _drawn(model: Any, schedule: Schedule, starts: Tensor, steps: int) -> Tensor:
@@ -65,7 +65,7 @@ def _a_lonely_class() -> tuple[str, Rows]:
     schedule, width = Schedule.cosine(), 0.2
     both = MixtureDenoiser(schedule, torch.tensor([[-1.0], [1.0]], dtype=torch.float64), width**2)
     pair, starts = Pair(both, GaussianDenoiser(schedule, 1.0, width**2)), _evenly(200)
-    drawn = {s: _drawn(Guided(pair, s), schedule, starts, steps=50) for s in (1, 4)}
+    drawn = {s: _drawn(ClassifierFreeGuidance(pair, s), schedule, starts, steps=50) for s in (1, 4)}
     further = bool(drawn[4].mean() > drawn[1].mean() + width / 2)
     narrower = bool(drawn[4].std() < 0.8 * drawn[1].std())
     x = torch.linspace(-2, 2, 4001, dtype=torch.float64)
@@ -103,7 +103,7 @@ def _answers(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]
     schedule, label = Schedule.linear(T=20, beta_1=0.01, beta_T=0.3), torch.ones(1, dtype=torch.long)
     for t, scale in ((20, 3.0), (15, 0.0), (9, 1.0), (4, 0.5), (1, 7.5)):
         x0_y, x0_null, x = (torch.randn(1, 3, generator=generator, dtype=torch.float64) for _ in range(3))
-        x0_hat = Guided(Pair(_always(x0_null), _always(x0_y)), scale)(x, torch.tensor([t]), label)
+        x0_hat = ClassifierFreeGuidance(Pair(_always(x0_null), _always(x0_y)), scale)(x, torch.tensor([t]), label)
         book = eps_from_x0(schedule, x0_hat, x, t)[0]
         given = {"schedule": schedule, "x0_y": x0_y[0], "x0_null": x0_null[0], "x_t": x[0], "t": t, "s": scale}
         yield given, book
@@ -137,7 +137,7 @@ def _variance_of_samples(scale: float) -> float:
     zero, one = torch.zeros(1000, 1, dtype=torch.float64), torch.ones(1000, 1, dtype=torch.float64)
 
     def step(x: Tensor) -> Tensor:
-        x0_hat = Guided(pair, scale)(x, times, torch.ones(1000, dtype=torch.long))
+        x0_hat = ClassifierFreeGuidance(pair, scale)(x, times, torch.ones(1000, dtype=torch.long))
         return samplers.ddim_step(schedule, x0_hat, eps_from_x0(schedule, x0_hat, x, times), times, times - 1, zero)
 
     return ((step(one) - step(zero)) ** 2).prod().item()

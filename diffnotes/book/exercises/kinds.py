@@ -22,8 +22,8 @@ import sympy as sp
 import torch
 from IPython.utils.capture import capture_output
 
-from diffnotes.book import check, symbols
-from diffnotes.book.chain import Law
+from diffnotes.book.proof import check, symbols
+from diffnotes.book.proof.chain import Distribution
 
 State = Literal["right", "wrong", "untried"]
 Rows = tuple[tuple[str, str], ...]
@@ -201,7 +201,7 @@ def numbers(answer: Any, count: int) -> list[float]:
 
 def show(value: Any) -> str:
     """A value in a few characters, for the rows of a verdict."""
-    if isinstance(value, Law):
+    if isinstance(value, Distribution):
         return f"a random chain {', '.join(value.names)} with {value.joint.shape[0]} states"
     if isinstance(value, torch.Tensor | np.ndarray):
         found = _numbers(value)

@@ -7,9 +7,9 @@ import ipywidgets as widgets
 import torch
 from torch import Tensor
 
-from diffnotes.book import plots
-from diffnotes.book.explorers.controls import choice, number, whole
-from diffnotes.book.live import Explorer, LivePlot
+from diffnotes.book.explorers.controls import dropdown, float_slider, int_slider
+from diffnotes.book.live import plots
+from diffnotes.book.live.widgets import Explorer, LivePlot
 from diffnotes.process.elbo import model_variance
 from diffnotes.process.schedules import Schedule
 
@@ -43,10 +43,10 @@ def build_bound() -> Explorer:
     plot = LivePlot(figure, [true_line, model_line, cost_line])
 
     controls: dict[str, widgets.Widget] = {
-        "kind": choice("kind", ["cosine", "linear"]),
-        "T": whole("T", 1000, 10, 1000, 10),
-        "s": number("s", 0.5, 0.02, 1.2, 0.02),
-        "variance": choice("σ_t²", ["beta_tilde", "beta"]),
+        "kind": dropdown("kind", ["cosine", "linear"]),
+        "T": int_slider("T", 1000, 10, 1000, 10),
+        "s": float_slider("s", 0.5, 0.02, 1.2, 0.02),
+        "variance": dropdown("σ_t²", ["beta_tilde", "beta"]),
     }
 
     def update(kind: str, T: int, s: float, variance: str) -> str:

@@ -8,7 +8,7 @@ import ipywidgets as widgets
 LOOK: dict[str, Any] = {"layout": {"width": "300px"}, "style": {"description_width": "45px"}}
 
 
-def number(
+def float_slider(
     description: str, value: float, low: float, high: float, step: float, form: str = ".2f", **more: Any
 ) -> widgets.FloatSlider:
     """A slider for a number, in the explorers' width; `form` is how its value is written beside it."""
@@ -17,7 +17,7 @@ def number(
     )
 
 
-def power(
+def log_slider(
     description: str, value: float, low: float, high: float, step: float, form: str = ".2g"
 ) -> widgets.FloatLogSlider:
     """A slider for a number from 10^low to 10^high, in steps of a factor 10^step."""
@@ -26,17 +26,17 @@ def power(
     )
 
 
-def whole(description: str, value: int, low: int, high: int, step: int = 1, **more: Any) -> widgets.IntSlider:
+def int_slider(description: str, value: int, low: int, high: int, step: int = 1, **more: Any) -> widgets.IntSlider:
     """A slider for a whole number, in the explorers' width."""
     return widgets.IntSlider(value, low, high, step, description=description, **LOOK, **more)
 
 
-def choice(description: str, options: Sequence[Any], **more: Any) -> widgets.Dropdown:
+def dropdown(description: str, options: Sequence[Any], **more: Any) -> widgets.Dropdown:
     """A menu of `options`, values or (words, value) pairs, in the explorers' width; it begins with the first."""
     return widgets.Dropdown(options=options, description=description, **LOOK, **more)
 
 
-def check_within(limits: dict[str, tuple[float, float, float]]) -> None:
+def check_range(limits: dict[str, tuple[float, float, float]]) -> None:
     """ValueError for the first argument that its slider cannot show; `limits` are its value, lowest and highest by name."""
     for name, (value, low, high) in limits.items():
         if not low <= value <= high:

@@ -7,9 +7,9 @@ import ipywidgets as widgets
 import torch
 from torch import Tensor
 
-from diffnotes.book import plots
-from diffnotes.book.explorers.controls import choice, whole
-from diffnotes.book.live import Explorer, LivePlot
+from diffnotes.book.explorers.controls import dropdown, int_slider
+from diffnotes.book.live import plots
+from diffnotes.book.live.widgets import Explorer, LivePlot
 
 LARGEST = 100  # draws in one mean
 DOTS = 200  # means of each way that are drawn, at most
@@ -54,7 +54,7 @@ def build_estimators(estimates: Mapping[int, Ways], truth: float) -> Explorer:
                 bars[panel + i].set_data([truth - errors[i], truth + errors[i]], [row, row])
         return _reading(names, T, n, errors)
 
-    controls: dict[str, widgets.Widget] = {"T": choice("T", list(estimates)), "n": whole("n", 1, 1, LARGEST)}
+    controls: dict[str, widgets.Widget] = {"T": dropdown("T", list(estimates)), "n": int_slider("n", 1, 1, LARGEST)}
     first = next(iter(estimates))
     closest, *_, widest = sorted(names, key=lambda name: estimates[first][name].std())
     alt = (

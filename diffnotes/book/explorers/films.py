@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diffnotes.book import plots
-from diffnotes.book.explorers.controls import LOOK, choice, number, whole
+from diffnotes.book.explorers.controls import LOOK, dropdown, float_slider, int_slider
 from diffnotes.book.explorers.guidance import spread
-from diffnotes.book.live import Explorer, LivePicture, LivePlot
+from diffnotes.book.live import plots
+from diffnotes.book.live.widgets import Explorer, LivePicture, LivePlot
 from diffnotes.process.losses import Denoiser
 from diffnotes.process.samplers import Frame, ddim_sample, initial_noise
 from diffnotes.process.schedules import Schedule
@@ -31,7 +31,7 @@ def build_pictures(title: str, name: str, choices: Sequence[tuple[str, Image.Ima
     if not choices:
         raise ValueError("choices must hold at least one (reading, picture) pair, got none")
     live = LivePicture(choices[0][1].width)
-    slider = whole(name, start, 0, len(choices) - 1, readout=False)
+    slider = int_slider(name, start, 0, len(choices) - 1, readout=False)
 
     def update(number: int) -> str:
         reading, live.current = choices[number]
@@ -69,14 +69,14 @@ def build_film(
         raise ValueError("frames must hold at least one Frame in every film, got none")
     first_name, first = next(iter(films.items()))
     begin = len(first) // 2 if start is None else start
-    controls: dict[str, widgets.Widget] = {"number": whole("time", begin, 0, len(first) - 1, readout=False)}
+    controls: dict[str, widgets.Widget] = {"number": int_slider("time", begin, 0, len(first) - 1, readout=False)}
     words = (
         f"Two grids of {len(first[0].x_t)} pictures. Left: x_t, noisy. Right: the model's estimate of the clean digits. "
         "The slider runs from pure noise to finished digits."
     )
     if several:
         _check_films(films)
-        controls = {"name": choice(menu, list(films)), **controls}
+        controls = {"name": dropdown(menu, list(films)), **controls}
         words += f" A menu changes between {len(films)} films; here t = {first[begin].t}, {menu} {first_name}."
     sheets = {name: [_side_by_side(frame, columns) for frame in film] for name, film in films.items()}
     live = LivePicture(sheets[first_name][0].width)
@@ -127,8 +127,8 @@ def build_ddim(model: Denoiser, schedule: Schedule, x_T: Tensor, steps: int = 20
     """The explorer of `ddim`, not yet shown."""
     live = LivePicture(grid_image(x_T, columns=8).width)
     controls: dict[str, widgets.Widget] = {
-        "steps": whole("steps", steps, 1, 100, continuous_update=False),
-        "eta": number("η", 0, 0, 1, 0.1, continuous_update=False),
+        "steps": int_slider("steps", steps, 1, 100, continuous_update=False),
+        "eta": float_slider("η", 0, 0, 1, 0.1, continuous_update=False),
     }
 
     def update(steps: int, eta: float) -> str:
@@ -157,8 +157,8 @@ def build_draw(model: Denoiser, schedule: Schedule, number: int = 8, steps: int 
     live = LivePicture(grid_image(torch.zeros(number, 1, 28, 28), number, scale=3).width)
     choices = [("any", None), *((str(digit), digit) for digit in range(10))]
     controls: dict[str, widgets.Widget] = {
-        "label": choice("digit", choices, value=3),
-        "seed": whole("noise", 0, 0, 99, continuous_update=False),
+        "label": dropdown("digit", choices, value=3),
+        "seed": int_slider("noise", 0, 0, 99, continuous_update=False),
     }
 
     def update(label: int | None, seed: int) -> str:

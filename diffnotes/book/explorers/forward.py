@@ -5,10 +5,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffnotes.book import plots
-from diffnotes.book.explorers.controls import check_within, choice, whole
+from diffnotes.book.explorers.controls import check_range, dropdown, int_slider
 from diffnotes.book.explorers.films import image_rows, stacked
-from diffnotes.book.live import Explorer, LivePlot
+from diffnotes.book.live import plots
+from diffnotes.book.live.widgets import Explorer, LivePlot
 from diffnotes.process.forward import q_sample, q_step
 from diffnotes.process.parameterize import eps_from_x0
 from diffnotes.process.schedules import Schedule
@@ -31,7 +31,7 @@ def build_chain(schedule: Schedule, x0: Tensor, t: int | None = None, seed: int 
     if x0.ndim != 4 or x0.shape[1] != 1 or not 1 <= len(x0) <= MOST:
         raise ValueError(f"x0 must be 1 to {MOST} grey images (B, 1, H, W), got shape {tuple(x0.shape)}")
     start = round(0.3 * schedule.T) if t is None else t
-    check_within({"t": (start, 0, schedule.T)})
+    check_range({"t": (start, 0, schedule.T)})
     g = torch.Generator().manual_seed(seed)
     noises = torch.randn(schedule.T + 1, *x0.shape, generator=g, dtype=x0.dtype)  # entry 0 is not used
     path = walk(schedule, x0, noises)
@@ -52,8 +52,8 @@ def build_chain(schedule: Schedule, x0: Tensor, t: int | None = None, seed: int 
     marker = share_ax.axvline(start, color=plots.RED, lw=1.6)
     plot = LivePlot(figure, [sheet, marker])
     controls: dict[str, widgets.Widget] = {
-        "film": choice("film", [PATH, STRANGERS]),
-        "t": whole("t", start, 0, schedule.T),
+        "film": dropdown("film", [PATH, STRANGERS]),
+        "t": int_slider("t", start, 0, schedule.T),
     }
 
     def frame(film: str, t: int) -> Tensor:

@@ -6,10 +6,10 @@ import ipywidgets as widgets
 import torch
 from matplotlib.patches import Rectangle
 
-from diffnotes.book import plots
-from diffnotes.book.explorers.controls import check_within, number
+from diffnotes.book.explorers.controls import check_range, float_slider
 from diffnotes.book.explorers.gaussians import divergence, log_density
-from diffnotes.book.live import Explorer, LivePlot
+from diffnotes.book.live import plots
+from diffnotes.book.live.widgets import Explorer, LivePlot
 
 W, S = 0.8, 0.6  # z ~ N(0, 1) and x | z ~ N(W z, S^2); as W^2 + S^2 = 1, also x ~ N(0, 1)
 Z = (-2.8, 3.6)  # the part of the line of z that is drawn
@@ -24,7 +24,7 @@ def gap(x: float = 1.5, m: float = 0.4, width: float = 0.3) -> None:
 
 def build_gap(x: float = 1.5, m: float = 0.4, width: float = 0.3) -> Explorer:
     """The explorer of `gap`, not yet shown."""
-    check_within({"x": (x, 0, 2), "m": (m, 0, 2), "width": (width, 0.25, 1)})
+    check_range({"x": (x, 0, 2), "m": (m, 0, 2), "width": (width, 0.25, 1)})
     figure, (bells, sums) = plots.subplots(1, 2, size=(7.4, 3.7))
     (prior,) = bells.plot([], [], color=plots.BLUE, label="prior: N(z; 0, 1)")
     (posterior,) = bells.plot([], [], color=plots.ORANGE, lw=4, label="posterior: p(z | x)")
@@ -57,9 +57,9 @@ def build_gap(x: float = 1.5, m: float = 0.4, width: float = 0.3) -> Explorer:
         return _reading(entry, abs(m - true_mean), width, true_width)
 
     controls: dict[str, widgets.Widget] = {
-        "x": number("x", x, 0, 2, 0.05),
-        "m": number("m", m, 0, 2, 0.02),
-        "width": number("width", width, 0.25, 1, 0.05),
+        "x": float_slider("x", x, 0, 2, 0.05),
+        "m": float_slider("m", m, 0, 2, 0.02),
+        "width": float_slider("width", width, 0.25, 1, 0.05),
     }
     entry = account(x, m, width)
     alt = (

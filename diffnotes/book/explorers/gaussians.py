@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from matplotlib.collections import PolyCollection
 
-from diffnotes.book import plots
-from diffnotes.book.explorers.controls import check_within, number
-from diffnotes.book.live import Explorer, LivePlot
+from diffnotes.book.explorers.controls import check_range, float_slider
+from diffnotes.book.live import plots
+from diffnotes.book.live.widgets import Explorer, LivePlot
 from diffnotes.process.gaussian import normal_kl, normal_log_density
 
 REACH = 6.0  # the pictures show x from -REACH to REACH
@@ -28,7 +28,7 @@ def total(a: float = 0.8, b: float = 0.5, rho: float = 0.0) -> None:
 
 def build_total(a: float = 0.8, b: float = 0.5, rho: float = 0.0) -> Explorer:
     """The explorer of `total`, not yet shown."""
-    check_within({"a": (a, LIGHTEST, HEAVIEST), "b": (b, LIGHTEST, HEAVIEST), "rho": (rho, 0, 1)})
+    check_range({"a": (a, LIGHTEST, HEAVIEST), "b": (b, LIGHTEST, HEAVIEST), "rho": (rho, 0, 1)})
     figure, axes = plots.subplots(2, 2, size=(6.4, 5.0), height_ratios=[1.25, 1])
     for ax in axes[1]:
         ax.remove()
@@ -65,9 +65,9 @@ def build_total(a: float = 0.8, b: float = 0.5, rho: float = 0.0) -> Explorer:
         return _total_reading(a, b, rho, end, float(sums.var()))
 
     controls: dict[str, widgets.Widget] = {
-        "a": number("a", a, LIGHTEST, HEAVIEST, 0.1, ".1f"),
-        "b": number("b", b, LIGHTEST, HEAVIEST, 0.1, ".1f"),
-        "rho": number("ρ", rho, 0, 1, 0.05),
+        "a": float_slider("a", a, LIGHTEST, HEAVIEST, 0.1, ".1f"),
+        "b": float_slider("b", b, LIGHTEST, HEAVIEST, 0.1, ".1f"),
+        "rho": float_slider("ρ", rho, 0, 1, 0.05),
     }
     alt = (
         f"Above left, a cloud of points (x, y) of correlation {rho:g}. Right of it two strokes joined end to end, {a:g} and "
@@ -124,10 +124,10 @@ def build_kl() -> Explorer:
         return f"{_kl_reading(mu_1, sigma_1, mu_2, sigma_2)}<br>The integral: {areas}{outside}."
 
     controls: dict[str, widgets.Widget] = {
-        "mu_1": number("μ_1", 0.0, -2, 2, 0.1),
-        "sigma_1": number("σ_1", 1.0, 0.4, 2, 0.1),
-        "mu_2": number("μ_2", 1.0, -2, 2, 0.1),
-        "sigma_2": number("σ_2", 1.0, 0.4, 2, 0.1),
+        "mu_1": float_slider("μ_1", 0.0, -2, 2, 0.1),
+        "sigma_1": float_slider("σ_1", 1.0, 0.4, 2, 0.1),
+        "mu_2": float_slider("μ_2", 1.0, -2, 2, 0.1),
+        "sigma_2": float_slider("σ_2", 1.0, 0.4, 2, 0.1),
     }
     alt = (
         "Above, two bells of width 1: q around 0 and p around 1. Below, the integrand q log(q / p): a hill left of one "
@@ -183,10 +183,10 @@ def build_product() -> Explorer:
         )
 
     controls: dict[str, widgets.Widget] = {
-        "m": number("m", -1.0, -3, 3, 0.1, ".1f"),
-        "P": number("P", 1.0, 0.1, 4, 0.1, ".1f"),
-        "y": number("y", 2.0, -3, 3, 0.1, ".1f"),
-        "r": number("r", 0.5, 0.1, 4, 0.1, ".1f"),
+        "m": float_slider("m", -1.0, -3, 3, 0.1, ".1f"),
+        "P": float_slider("P", 1.0, 0.1, 4, 0.1, ".1f"),
+        "y": float_slider("y", 2.0, -3, 3, 0.1, ".1f"),
+        "r": float_slider("r", 0.5, 0.1, 4, 0.1, ".1f"),
     }
     alt = (
         "Three bells: the prior around -1 with variance 1, the likelihood around 2 with variance 0.5, and between them, "

@@ -4,10 +4,9 @@ import ipywidgets as widgets
 import torch
 from torch import Tensor
 
-from diffnotes.book.explorers.controls import check_within, whole
-from diffnotes.book.explorers.controls import number as slider  # `number` here counts drawings
-from diffnotes.book.live import Explorer, LivePicture
-from diffnotes.process.guidance import Guided
+from diffnotes.book.explorers.controls import check_range, float_slider, int_slider
+from diffnotes.book.live.widgets import Explorer, LivePicture
+from diffnotes.process.guidance import ClassifierFreeGuidance
 from diffnotes.process.losses import Denoiser
 from diffnotes.process.samplers import ddim_sample, initial_noise
 from diffnotes.process.schedules import Schedule
@@ -28,19 +27,19 @@ def build_guidance(
     model: Denoiser, schedule: Schedule, digit: int = 3, scale: float = 2.0, number: int = 8, steps: int = 15
 ) -> Explorer:
     """The explorer of `guidance`, not yet shown."""
-    check_within({"digit": (digit, 0, 9), "scale": (scale, 0, LARGEST)})
+    check_range({"digit": (digit, 0, 9), "scale": (scale, 0, LARGEST)})
     if number < 2:
         raise ValueError(f"number must be at least 2, for two drawings to be compared, got {number}")
     live = LivePicture(grid_image(torch.zeros(number, 1, 28, 28), number, scale=3).width)
     controls: dict[str, widgets.Widget] = {
-        "digit": whole("digit", digit, 0, 9, continuous_update=False),
-        "scale": slider("s", scale, 0, LARGEST, 0.5, ".1f", continuous_update=False),
-        "seed": whole("noise", 0, 0, 99, continuous_update=False),
+        "digit": int_slider("digit", digit, 0, 9, continuous_update=False),
+        "scale": float_slider("s", scale, 0, LARGEST, 0.5, ".1f", continuous_update=False),
+        "seed": int_slider("noise", 0, 0, 99, continuous_update=False),
     }
 
     def update(digit: int, scale: float, seed: int) -> str:
         y, x_T = torch.full((number,), digit), initial_noise(seed, number)
-        *_, last = ddim_sample(Guided(model, scale), schedule, x_T, steps=steps, y=y)
+        *_, last = ddim_sample(ClassifierFreeGuidance(model, scale), schedule, x_T, steps=steps, y=y)
         live.current = grid_image(last.x_t, number, scale=3)
         return _reading(digit, scale, steps, last.x_t)
 

@@ -9,12 +9,12 @@ import matplotlib
 import numpy as np
 import torch
 
-from diffnotes.book import plots
-from diffnotes.book.explorers.controls import number
-from diffnotes.book.live import Explorer, LivePlot, show_widget
-from diffnotes.models.vae import VAE, black_and_white
+from diffnotes.book.explorers.controls import float_slider
+from diffnotes.book.live import plots
+from diffnotes.book.live.widgets import Explorer, LivePlot, show_widget
+from diffnotes.models.vae import VAE, binarize
 from diffnotes.training.data import Images
-from diffnotes.training.grid import grey
+from diffnotes.training.grid import to_uint8
 
 # a colour for each digit; the marks in the plane are numerals, so that no one needs the colours
 COLOURS = (
@@ -43,7 +43,7 @@ def build_latent_plane(vae: VAE, images: Images, reach: float = 4.0, codes: int 
         raise ValueError(f"images must hold at least {NEIGHBOURS} images, got {len(images)}")
     labels = images.y[:codes].numpy()
     with torch.no_grad():
-        means = vae.encode(black_and_white(images.x[:codes]))[0].numpy()
+        means = vae.encode(binarize(images.x[:codes]))[0].numpy()
     outside = int((np.abs(means).max(axis=1) > reach).sum())
 
     figure, (digit_ax, plane_ax) = plots.subplots(1, 2, size=(7.4, 4.0), width_ratios=(1, 1.45))
@@ -65,7 +65,7 @@ def build_latent_plane(vae: VAE, images: Images, reach: float = 4.0, codes: int 
 
     def update(z_1: float, z_2: float) -> str:
         with torch.no_grad():
-            digit.set_data(grey(vae.decode(torch.tensor([[z_1, z_2]], dtype=torch.float32)))[0, 0])
+            digit.set_data(to_uint8(vae.decode(torch.tensor([[z_1, z_2]], dtype=torch.float32)))[0, 0])
         cross[0].set_xdata([z_1, z_1])
         cross[1].set_ydata([z_2, z_2])
         marker.set_data([z_1], [z_2])
@@ -73,7 +73,8 @@ def build_latent_plane(vae: VAE, images: Images, reach: float = 4.0, codes: int 
 
     step = reach / 80
     controls: dict[str, widgets.Widget] = {
-        name: number(description, 0.0, -reach, reach, step) for name, description in (("z_1", "z₁"), ("z_2", "z₂"))
+        name: float_slider(description, 0.0, -reach, reach, step)
+        for name, description in (("z_1", "z₁"), ("z_2", "z₂"))
     }
     alt = (
         "Left: the image that the decoder makes of z = (0, 0). Right: the plane of codes. Each test image is drawn as its "

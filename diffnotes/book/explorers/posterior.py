@@ -7,10 +7,10 @@ import ipywidgets as widgets
 import numpy as np
 import torch
 
-from diffnotes.book import plots
-from diffnotes.book.explorers.controls import check_within, number, power, whole
+from diffnotes.book.explorers.controls import check_range, float_slider, int_slider, log_slider
 from diffnotes.book.explorers.gaussians import log_density
-from diffnotes.book.live import Explorer, LivePlot
+from diffnotes.book.live import plots
+from diffnotes.book.live.widgets import Explorer, LivePlot
 from diffnotes.process.exact import MixtureDenoiser
 from diffnotes.process.forward import q_posterior
 from diffnotes.process.schedules import Schedule
@@ -28,7 +28,7 @@ def posterior(schedule: Schedule, t: int | None = None, x_t: float = -0.4, x_0: 
 def build_posterior(schedule: Schedule, t: int | None = None, x_t: float = -0.4, x_0: float = 0.8) -> Explorer:
     """The explorer of `posterior`, not yet shown."""
     t = max(1, schedule.T // 2) if t is None else t
-    check_within({"t": (t, 1, schedule.T), "x_t": (x_t, -3, 3), "x_0": (x_0, -1, 1)})
+    check_range({"t": (t, 1, schedule.T), "x_t": (x_t, -3, 3), "x_0": (x_0, -1, 1)})
 
     figure, axes = plots.subplots(2, 2, size=(6.4, 4.9), height_ratios=[1.15, 1])
     for ax in axes[0]:
@@ -59,9 +59,9 @@ def build_posterior(schedule: Schedule, t: int | None = None, x_t: float = -0.4,
     plot = LivePlot(figure, [*wide, *near, marker])
 
     controls: dict[str, widgets.Widget] = {
-        "t": whole("t", t, 1, schedule.T),
-        "x_t": number("x_t", x_t, -3, 3, 0.01),
-        "x_0": number("x_0", x_0, -1, 1, 0.01),
+        "t": int_slider("t", t, 1, schedule.T),
+        "x_t": float_slider("x_t", x_t, -3, 3, 0.01),
+        "x_0": float_slider("x_0", x_0, -1, 1, 0.01),
     }
 
     def update(t: int, x_t: float, x_0: float) -> str:
@@ -131,7 +131,7 @@ def reverse_step(abar_prev: float = 0.8, beta: float = 0.3, x_t: float = 0.2) ->
 
 def build_reverse_step(abar_prev: float = 0.8, beta: float = 0.3, x_t: float = 0.2) -> Explorer:
     """The explorer of `reverse_step`, not yet shown."""
-    check_within({"abar_prev": (abar_prev, 0.05, 0.99), "beta": (beta, 0.001, 0.9), "x_t": (x_t, -3, 3)})
+    check_range({"abar_prev": (abar_prev, 0.05, 0.99), "beta": (beta, 0.001, 0.9), "x_t": (x_t, -3, 3)})
     figure, ax = plots.subplots(size=(6.4, 3.1))
     looks = (
         ("part of x_0 = -1", plots.BLUE, "-", 1.2),
@@ -145,9 +145,9 @@ def build_reverse_step(abar_prev: float = 0.8, beta: float = 0.3, x_t: float = 0
     plot = LivePlot(figure, lines)
     lowest = math.log10(beta) - 0.02 * math.floor((math.log10(beta) + 3) / 0.02)  # so that beta lies on a step
     controls: dict[str, widgets.Widget] = {
-        "beta": power("β_t", beta, lowest, math.log10(0.9), 0.02, ".3f"),
-        "x_t": number("x_t", x_t, -3, 3, 0.05),
-        "abar_prev": number("ᾱ_{t-1}", abar_prev, 0.05, 0.99, 0.01),
+        "beta": log_slider("β_t", beta, lowest, math.log10(0.9), 0.02, ".3f"),
+        "x_t": float_slider("x_t", x_t, -3, 3, 0.05),
+        "abar_prev": float_slider("ᾱ_{t-1}", abar_prev, 0.05, 0.99, 0.01),
     }
 
     def update(beta: float, x_t: float, abar_prev: float) -> str:

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffnotes.book import plots
-from diffnotes.book.explorers.controls import choice, number, power, whole
-from diffnotes.book.live import Explorer, LivePlot
+from diffnotes.book.explorers.controls import dropdown, float_slider, int_slider, log_slider
+from diffnotes.book.live import plots
+from diffnotes.book.live.widgets import Explorer, LivePlot
 from diffnotes.process.forward import q_sample
 from diffnotes.process.schedules import Schedule
-from diffnotes.training.grid import grey
+from diffnotes.training.grid import to_uint8
 
 
 def schedule(image: Tensor, seed: int = 0) -> None:
@@ -43,22 +43,22 @@ def build_schedule(image: Tensor, seed: int = 0) -> Explorer:
     snr_ax.set(xlim=(0, 1), ylim=(-25, 15), title="log SNR(t), nats", xlabel="t / T")
     digit_ax.set(xticks=[], yticks=[], title="the image at t")
     digit_ax.grid(False)
-    digit = digit_ax.imshow(grey(image)[0, 0], cmap="gray", vmin=0, vmax=255)
+    digit = digit_ax.imshow(to_uint8(image)[0, 0], cmap="gray", vmin=0, vmax=255)
     markers = [ax.axvline(0.2, color=plots.RED, lw=1.2) for ax in (beta_ax, abar_ax, snr_ax)]
     plot = LivePlot(figure, [beta, beta_tilde, abar, snr, digit, *markers])
 
-    def log_slider(value: float, below: int, above: int, name: str) -> widgets.FloatLogSlider:
+    def beta_slider(value: float, below: int, above: int, name: str) -> widgets.FloatLogSlider:
         """`below` and `above` count the steps on either side of value, which so lies on a step: or the page would move it."""
         low, high = math.log10(value) - 0.05 * below, math.log10(value) + 0.05 * above
-        return power(name, value, low, high, 0.05)
+        return log_slider(name, value, low, high, 0.05)
 
     controls: dict[str, widgets.Widget] = {
-        "kind": choice("kind", ["linear", "quadratic", "sigmoid", "cosine"]),
-        "T": whole("T", 1000, 10, 2000, 10),
-        "beta_1": log_slider(1e-4, 20, 40, "β_1"),
-        "beta_T": log_slider(0.02, 26, 28, "β_T"),
-        "s": number("s", 0.008, 0, 0.1, 0.002, ".3f"),
-        "t": whole("t", 200, 0, 1000),
+        "kind": dropdown("kind", ["linear", "quadratic", "sigmoid", "cosine"]),
+        "T": int_slider("T", 1000, 10, 2000, 10),
+        "beta_1": beta_slider(1e-4, 20, 40, "β_1"),
+        "beta_T": beta_slider(0.02, 26, 28, "β_T"),
+        "s": float_slider("s", 0.008, 0, 0.1, 0.002, ".3f"),
+        "t": int_slider("t", 200, 0, 1000),
     }
     controls["T"].observe(lambda change: setattr(controls["t"], "max", change["new"]), "value")
 
@@ -71,7 +71,7 @@ def build_schedule(image: Tensor, seed: int = 0) -> Explorer:
         _draw_curves(noise, beta, beta_tilde, abar, snr)
         for marker in markers:
             marker.set_xdata([t / T, t / T])
-        digit.set_data(grey(q_sample(noise, image, t, eps))[0, 0])
+        digit.set_data(to_uint8(q_sample(noise, image, t, eps))[0, 0])
         return _schedule_reading(noise, image, t)
 
     alt = (

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from diffnotes.book import plots
-from diffnotes.book.explorers.controls import check_within, choice, whole
-from diffnotes.book.live import Explorer, LivePlot
-from diffnotes.models.unet import Double, Halve, ResidualBlock, SelfAttention, UNet
+from diffnotes.book.explorers.controls import check_range, dropdown, int_slider
+from diffnotes.book.live import plots
+from diffnotes.book.live.widgets import Explorer, LivePlot
+from diffnotes.models.unet import Downsample, ResidualBlock, SelfAttention, UNet, Upsample
 from diffnotes.process.forward import q_sample
 from diffnotes.process.schedules import Schedule
-from diffnotes.training.grid import grey
+from diffnotes.training.grid import to_uint8
 
 ATTENTION = "residual block with attention"
 COLOURS = {
@@ -58,7 +58,7 @@ class Seen:
 def blocks(model: UNet) -> list[Block]:
     """The network's blocks in the order in which they run. Every weight of it belongs to one of them."""
     label = () if model.label is None else (model.label,)
-    lowest = sum(isinstance(layer, Halve) for layer in model.down) + 0.55
+    lowest = sum(isinstance(layer, Downsample) for layer in model.down) + 0.55
     found = [
         Block("time", "two linear layers", (*label, model.time), lowest),
         Block("first", "convolution", (model.first,), 0),
@@ -66,7 +66,7 @@ def blocks(model: UNet) -> list[Block]:
     row, numbers, stops = 0, {"halve": 0, "double": 0, "down": 0, "up": 0}, [1]
     for way, layers in (("down", model.down), ("up", model.up)):
         for layer in layers:
-            row += isinstance(layer, Halve) - isinstance(layer, Double)
+            row += isinstance(layer, Downsample) - isinstance(layer, Upsample)
             kind = _kind(layer)
             name = {"halving": "halve", "doubling": "double"}.get(kind, way)
             numbers[name] += 1
@@ -94,7 +94,7 @@ def costs(model: UNet, found: list[Block], image: Tensor) -> list[tuple[int, int
     ]
 
 
-def look(model: UNet, found: list[Block], x_t: Tensor, t: Tensor) -> tuple[list[Seen], Tensor]:
+def activations(model: UNet, found: list[Block], x_t: Tensor, t: Tensor) -> tuple[list[Seen], Tensor]:
     """Run the network on one noisy image: what every block saw and said, and the answer."""
     seen: dict[str, Seen] = {}
 
@@ -135,7 +135,7 @@ def build_unet(
     if image.ndim != 4 or image.shape[:2] != (1, 1):
         raise ValueError(f"image must be one grey image (1, H, W), got shape {tuple(image.shape)}")
     t = 3 * schedule.T // 10 if t is None else t
-    check_within({"t": (t, 1, schedule.T)})
+    check_range({"t": (t, 1, schedule.T)})
     found = blocks(model)
     names = [b.name for b in found]
     if block not in names:
@@ -143,10 +143,10 @@ def build_unet(
     eps = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed), dtype=image.dtype)
 
     bill = costs(model, found, image)
-    first_look, _ = look(model, found, image, torch.tensor([t]))
+    first_activations, _ = activations(model, found, image, torch.tensor([t]))
 
     figure, (map_ax, maps_ax) = plots.subplots(1, 2, size=(8.6, 3.9), width_ratios=(1.75, 1))
-    places = _draw_map(map_ax, found, first_look, _side(image.shape))
+    places = _draw_map(map_ax, found, first_activations, _side(image.shape))
     noisy, answered = _picture(map_ax, 0.5, "x_t"), _picture(map_ax, places[-1][0] - 0.5, f"answer ({model.target})")
     mark = Rectangle((0, 0), 0.92, 0.84, fill=False, ec=plots.RED, lw=2.5, zorder=4)
     map_ax.add_patch(mark)
@@ -163,17 +163,17 @@ def build_unet(
         if t not in state:
             state.clear()
             x_t = q_sample(schedule, image, t, eps)
-            state[t] = x_t, *look(model, found, x_t, torch.tensor([t]))
+            state[t] = x_t, *activations(model, found, x_t, torch.tensor([t]))
         x_t, seen, answer = state[t]
-        noisy.set_data(grey(x_t)[0, 0])
-        answered.set_data(grey(answer)[0, 0])
+        noisy.set_data(to_uint8(x_t)[0, 0])
+        answered.set_data(to_uint8(answer)[0, 0])
         mark.set_xy((places[block][0] - 0.46, places[block][1] - 0.42))
         _draw_maps(sheet, seen[block].answer)
         return _reading(found, seen, block, bill, t)
 
     controls: dict[str, widgets.Widget] = {
-        "block": choice("block", [(name, i) for i, name in enumerate(names)], value=names.index(block)),
-        "t": whole("t", t, 1, schedule.T),
+        "block": dropdown("block", [(name, i) for i, name in enumerate(names)], value=names.index(block)),
+        "t": int_slider("t", t, 1, schedule.T),
     }
     alt = (
         "Left: the network as a map in the shape of a U, a box for each block with its number of channels, from the noisy "
@@ -189,7 +189,7 @@ def build_unet(
 def _kind(layer: nn.Module) -> str:
     if isinstance(layer, ResidualBlock):
         return ATTENTION if isinstance(layer.attention, SelfAttention) else "residual block"
-    return "halving" if isinstance(layer, Halve) else "doubling"
+    return "halving" if isinstance(layer, Downsample) else "doubling"
 
 
 def _draw_map(ax: Any, found: list[Block], seen: list[Seen], top: str) -> list[tuple[float, float]]:

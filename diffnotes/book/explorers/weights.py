@@ -5,12 +5,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from diffnotes.book import plots
-from diffnotes.book.explorers.controls import check_within, choice, whole
-from diffnotes.book.live import Explorer, LivePlot
+from diffnotes.book.explorers.controls import check_range, dropdown, int_slider
+from diffnotes.book.live import plots
+from diffnotes.book.live.widgets import Explorer, LivePlot
 from diffnotes.process.elbo import model_variance
 from diffnotes.process.losses import bound_weight
-from diffnotes.process.parameterize import v_from, x0_and_eps
+from diffnotes.process.parameterize import v_from_x0_eps, x0_and_eps
 from diffnotes.process.schedules import Schedule
 
 T = 1000
@@ -26,7 +26,7 @@ def weights(t: int = 349) -> None:
 
 def build_weights(t: int = 349) -> Explorer:
     """The explorer of `weights`, not yet shown."""
-    check_within({"t": (t, 1, T)})
+    check_range({"t": (t, 1, T)})
     schedules, times = {"linear": Schedule.linear(T), "cosine": Schedule.cosine(T)}, torch.arange(1, T + 1)
     figure, (factor_ax, error_ax) = plots.subplots(1, 2, size=(7.4, 3.3))
     looks = ((plots.BLUE, "-", "the bound"), (plots.ORANGE, "--", "L_simple"))
@@ -44,10 +44,10 @@ def build_weights(t: int = 349) -> Explorer:
         ax.set(xlim=(-0.02 * T, 1.02 * T), xlabel="t")
     plot = LivePlot(figure, [*markers, *curves, *dots])
     controls: dict[str, widgets.Widget] = {
-        "kind": choice("kind", list(schedules)),
-        "target": choice("target", [("the noise ε", "eps"), ("the image x_0", "x0"), ("v", "v")]),
-        "variance": choice("σ_t²", [(words, name) for name, words in WIDTHS.items()]),
-        "t": whole("t", t, 1, T),
+        "kind": dropdown("kind", list(schedules)),
+        "target": dropdown("target", [("the noise ε", "eps"), ("the image x_0", "x0"), ("v", "v")]),
+        "variance": dropdown("σ_t²", [(words, name) for name, words in WIDTHS.items()]),
+        "t": int_slider("t", t, 1, T),
     }
 
     def update(kind: str, target: str, variance: str, t: int) -> str:
@@ -75,7 +75,7 @@ def one_error(schedule: Schedule, target: str, t: Int[Tensor, "times"]) -> dict[
     values, float64 (book, eq. 7.5 and 7.7). x_t is known, so errors translate as answers do, with 0 for x_t."""
     one = torch.ones(len(t), 1, dtype=torch.float64)
     x0, eps = x0_and_eps(schedule, target, one, torch.zeros_like(one), t)
-    errors = {"eps": eps, "x0": x0, "v": v_from(schedule, x0, eps, t)}
+    errors = {"eps": eps, "x0": x0, "v": v_from_x0_eps(schedule, x0, eps, t)}
     return {name: error[:, 0].abs() for name, error in errors.items()}
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import ipywidgets as widgets
 import torch
 
-from diffnotes.book.dashboard import LOWEST, RunView
-from diffnotes.book.live_training import GRID_SECONDS, LiveTraining, check_seconds
+from diffnotes.book.live.dashboard import LOWEST, RunView
+from diffnotes.book.live.training import GRID_SECONDS, LiveTraining, check_seconds
 from diffnotes.training.trainer import Trainer
 
 NOT_COMPARABLE = (

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from diffnotes.book import plots
+from diffnotes.book.live import plots
 
 # For those who use a keyboard or a screen reader, ipywidgets leaves out two things. A slider's handle has no name: it gets
 # the description. And the keys pressed on a drop-down list go to JupyterLab, where an arrow means the next cell: it shall

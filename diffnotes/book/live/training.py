@@ -1,6 +1,6 @@
 """Training on a thread beside the notebook, one run or several in turn, under a button that stops it and lets it go on.
 
-What is drawn meanwhile is the business of a Board: book/dashboard.py for one run, book/comparison.py for several.
+What is drawn meanwhile is the business of a Board: book/live/dashboard.py for one run, book/live/comparison.py for several.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Protocol
 import ipywidgets as widgets
 import threadpoolctl
 
-from diffnotes.book.live import show_widget
+from diffnotes.book.live.widgets import show_widget
 from diffnotes.training.trainer import Trainer, TrainState
 
 REDRAW_SECONDS = 1.0
@@ -73,7 +73,7 @@ def release_idle_threads() -> None:
                 pause(1)  # omp_pause_soft
 
 
-def in_turn(trainers: Sequence[Trainer], seconds: float, turn: float) -> Iterator[TrainState]:
+def round_robin(trainers: Sequence[Trainer], seconds: float, turn: float) -> Iterator[TrainState]:
     """Train every run until it has had `seconds` of training in all, in turns of `turn` seconds, so that a slow minute of
     the machine is slow for all of them. A run that is behind the others catches up first."""
     loops = {trainer: trainer.steps(seconds=seconds) for trainer in trainers}
@@ -157,7 +157,7 @@ class LiveTraining:
     def _start(self) -> BackgroundRun:
         self.button.description, self.training = "Stop", True
         release_idle_threads()
-        return BackgroundRun(in_turn(self.trainers, self.seconds, TURN_SECONDS), self._on_state, self._at_end)
+        return BackgroundRun(round_robin(self.trainers, self.seconds, TURN_SECONDS), self._on_state, self._at_end)
 
     def _on_state(self, _state: TrainState) -> None:
         now = time.monotonic()

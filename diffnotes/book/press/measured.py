@@ -10,8 +10,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from diffnotes.book import plots
-from diffnotes.book.scan import FOLDER
+from diffnotes.book.live import plots
+from diffnotes.book.press.scan import FOLDER
 
 TITLES = {
     "ours": "diffnotes, chapter 9",

@@ -2,9 +2,9 @@
 
 import torch
 
-from diffnotes.book.budget import runs_folder
-from diffnotes.book.explorers.controls import choice
-from diffnotes.book.live import Explorer, LivePicture
+from diffnotes.book.chapter.budget import runs_folder
+from diffnotes.book.explorers.controls import dropdown
+from diffnotes.book.live.widgets import Explorer, LivePicture
 from diffnotes.models.unet import UNet
 from diffnotes.process.samplers import ddim_sample, initial_noise
 from diffnotes.process.schedules import Schedule
@@ -49,7 +49,7 @@ def build_switch(models: dict[str, tuple[UNet, Schedule]]) -> Explorer:
     first, second = models
     if _set.get("model") not in models:
         _set["model"] = first
-    chooser = choice("model", [first, second], value=_set["model"])
+    chooser = dropdown("model", [first, second], value=_set["model"])
 
     def update(model: str) -> str:
         said = "" if model == _set["model"] else " Run this cell again, and those below it, for the change to count."

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from diffnotes import Schedule, UNet, ddim_sample, ddpm_sample, initial_noise
-from diffnotes.process.ask import SHARE, _started, ask, side_by_side
 from diffnotes.process.elbo import elbo_terms
-from diffnotes.process.guidance import Guided
+from diffnotes.process.guidance import ClassifierFreeGuidance
+from diffnotes.process.parallel import IMAGES_PER_CORE, _started, iterate_in_parallel, predict_in_parallel
 
 
 class Watched(nn.Module):
@@ -45,13 +45,16 @@ def asked(model, number, labels=False):
     """The answer for `number` images, and what it has to be."""
     x_t, t = torch.randn(number, 1, 4, 4), torch.arange(number) + 1
     y = torch.arange(number) if labels else None
-    return ask(model, x_t, t, y), x_t * t[:, None, None, None] + (0 if y is None else y[:, None, None, None])
+    return predict_in_parallel(model, x_t, t, y), x_t * t[:, None, None, None] + (
+        0 if y is None else y[:, None, None, None]
+    )
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("labels", [False, True])
 @pytest.mark.parametrize(
-    ("number", "shares"), [(1, [1]), (2 * SHARE - 1, [2 * SHARE - 1]), (9, [4, 5]), (64, [32, 32]), (0, [0])]
+    ("number", "shares"),
+    [(1, [1]), (2 * IMAGES_PER_CORE - 1, [2 * IMAGES_PER_CORE - 1]), (9, [4, 5]), (64, [32, 32]), (0, [0])],
 )
 def test_each_core_takes_its_share_and_the_answers_come_back_in_order(number, shares, labels):
     model = Watched().eval()
@@ -69,7 +72,9 @@ def test_the_network_says_the_same_as_without_shares():
         nn.init.normal_(weights, std=0.2)
     x_t, t, y = torch.randn(20, 1, 28, 28), torch.randint(1, 1001, (20,)), torch.arange(20) % 11
     for labels in (None, y):
-        torch.testing.assert_close(ask(model, x_t, t, labels), model(x_t, t, labels), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            predict_in_parallel(model, x_t, t, labels), model(x_t, t, labels), rtol=1e-4, atol=1e-4
+        )
 
 
 def test_in_one_piece_where_a_gradient_is_wanted():
@@ -138,7 +143,7 @@ def test_the_number_of_cores_stays_what_it_was_here_and_for_new_threads():
 def test_an_error_on_one_core_reaches_the_one_who_asks():
     model = UNet(channels=8, multipliers=(1, 2)).eval()
     with pytest.raises(ValueError, match="height and width must be divisible by 2"):
-        ask(model, torch.randn(64, 1, 27, 27), torch.ones(64, dtype=torch.long))
+        predict_in_parallel(model, torch.randn(64, 1, 27, 27), torch.ones(64, dtype=torch.long))
 
 
 def test_samplers_guidance_and_the_bound_share_out():
@@ -147,7 +152,7 @@ def test_samplers_guidance_and_the_bound_share_out():
     assert model.seen == [8] * 4
     model.seen.clear()
     y = torch.ones(16, dtype=torch.long)
-    list(ddim_sample(Guided(model, 2.0), schedule, initial_noise(0, 16, (1, 4, 4)), steps=1, y=y))
+    list(ddim_sample(ClassifierFreeGuidance(model, 2.0), schedule, initial_noise(0, 16, (1, 4, 4)), steps=1, y=y))
     assert model.seen == [8] * 4
     model.seen.clear()
     with torch.no_grad():
@@ -165,7 +170,7 @@ def test_side_by_side_hands_over_the_items_in_order_from_a_thread_for_each():
             time.sleep(0.002 * (number == item % 3))  # now the one is behind, now the other
             yield number, item, torch.get_num_threads()
 
-    items = list(side_by_side([path(number) for number in range(3)]))
+    items = list(iterate_in_parallel([path(number) for number in range(3)]))
     assert items == [[(number, item, 1) for number in range(3)] for item in range(5)]
     assert all(len(names) == 1 for names in threads)
     assert len(set.union(*threads)) == 3
@@ -179,7 +184,7 @@ def test_side_by_side_begins_when_it_is_asked_and_is_one_item_ahead():
             begun[number] += 1
             yield item
 
-    both = side_by_side([path(0), path(1)])
+    both = iterate_in_parallel([path(0), path(1)])
     assert begun == [0, 0]
     for wanted in (1, 2, 3):
         next(both)
@@ -188,12 +193,12 @@ def test_side_by_side_begins_when_it_is_asked_and_is_one_item_ahead():
     both.close()
     side_by_side_is_idle()
     assert begun == [4, 4]
-    assert list(zip(*side_by_side([iter(range(3)), iter(range(3))]), strict=True)) == [(0, 1, 2)] * 2
+    assert list(zip(*iterate_in_parallel([iter(range(3)), iter(range(3))]), strict=True)) == [(0, 1, 2)] * 2
 
 
 def side_by_side_is_idle():
     """Waits until the cores have done what they were given."""
-    list(side_by_side([iter([0]), iter([0])]))
+    list(iterate_in_parallel([iter([0]), iter([0])]))
 
 
 def test_side_by_side_lets_a_core_that_is_held_up_catch_up():
@@ -210,7 +215,7 @@ def test_side_by_side_lets_a_core_that_is_held_up_catch_up():
         second_is_ahead.set()
         yield 1
 
-    assert list(side_by_side([first(), second()])) == [[0, 0], [1, 1]]
+    assert list(iterate_in_parallel([first(), second()])) == [[0, 0], [1, 1]]
 
 
 def test_side_by_side_passes_on_an_error_and_goes_on_afterwards():
@@ -218,11 +223,11 @@ def test_side_by_side_passes_on_an_error_and_goes_on_afterwards():
         yield 0
         raise ValueError("broken")
 
-    both = side_by_side([iter([0, 1, 2]), broken()])
+    both = iterate_in_parallel([iter([0, 1, 2]), broken()])
     assert next(both) == [0, 0]
     with pytest.raises(ValueError, match="broken"):
         next(both)
-    assert list(side_by_side([iter([0]), iter([1])])) == [[0, 1]]
+    assert list(iterate_in_parallel([iter([0]), iter([1])])) == [[0, 1]]
 
 
 def test_side_by_side_gives_up_what_nobody_wants_any_more():
@@ -239,7 +244,7 @@ def test_side_by_side_gives_up_what_nobody_wants_any_more():
                 assert go_on.wait(timeout=60)
             yield item
 
-    both = side_by_side([broken(), slow()])
+    both = iterate_in_parallel([broken(), slow()])
     next(both)
     with pytest.raises(ValueError, match="broken"):
         next(both)
@@ -308,7 +313,7 @@ def test_labels_that_are_too_many_are_not_cut_to_size(network, as_a_reader):
 
 FORKED = """
 import os, torch
-from diffnotes.process.ask import ask
+from diffnotes.process.parallel import predict_in_parallel
 
 class Same(torch.nn.Module):
     def forward(self, x_t, t, y=None):
@@ -317,10 +322,10 @@ class Same(torch.nn.Module):
 torch.set_num_threads(2)
 torch.set_grad_enabled(False)
 x_t = torch.randn(64, 1, 2, 2)
-assert torch.equal(ask(Same().eval(), x_t, torch.arange(64)), x_t)
+assert torch.equal(predict_in_parallel(Same().eval(), x_t, torch.arange(64)), x_t)
 child = os.fork()
 if child == 0:
-    os._exit(not torch.equal(ask(Same().eval(), x_t, torch.arange(64)), x_t))
+    os._exit(not torch.equal(predict_in_parallel(Same().eval(), x_t, torch.arange(64)), x_t))
 raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 

@@ -25,8 +25,8 @@ import numpy as np
 import sympy as sp
 from IPython.display import HTML, display
 
-from diffnotes.book import symbols
-from diffnotes.book.chapters import address
+from diffnotes.book.proof import symbols
+from diffnotes.book.proof.chapters import address
 
 _HERE: list[int] = []  # the chapter whose notebook this is, where it cites equations of others
 
@@ -116,7 +116,7 @@ def monte_carlo(tag: str, samples: Any, expected: Any, sigmas: float = 5.0) -> N
 def discrete(tag: str, lhs: Any, rhs: Any) -> None:
     """Two tables over the states of a finite chain are equal: exactly if they hold fractions, else to 1e-12.
 
-    An axis of length 1 stands for a variable that the table does not depend on (see chain.Law)."""
+    An axis of length 1 stands for a variable that the table does not depend on (see chain.Distribution)."""
     left, right = np.asarray(lhs, dtype=object), np.asarray(rhs, dtype=object)
     if left.ndim == right.ndim and all(
         1 in pair or pair[0] == pair[1] for pair in zip(left.shape, right.shape, strict=True)

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from diffnotes.process.samplers import Frame
-from diffnotes.training.grid import grey, grid_image
+from diffnotes.training.grid import grid_image, to_uint8
 
 # Okabe and Ito's eight colours: told apart with any kind of colour vision
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
@@ -107,7 +107,7 @@ def filmstrip(frames: Sequence[Frame], alt: str = "", number: int = 10, rows: in
         for row in range(rows):
             for part, name in enumerate(names):
                 ax = axes[row * len(names) + part, column]
-                ax.imshow(grey(getattr(frame, name)[row, 0]), cmap="gray", vmin=0, vmax=255)
+                ax.imshow(to_uint8(getattr(frame, name)[row, 0]), cmap="gray", vmin=0, vmax=255)
                 ax.set(xticks=[], yticks=[])
                 ax.spines[:].set_visible(False)
                 if column == 0 and which == "both":

@@ -1,4 +1,4 @@
-"""Chapter 91, the index of equations, made from a scan of all the notebooks: python -m diffnotes.book.index
+"""Chapter 91, the index of equations, made from a scan of all the notebooks: python -m diffnotes.book.press.index
 
 It writes the text cells of notebooks/91_equation_index.ipynb; a test holds that they are current. `search` is the field
 in that notebook with which a reader finds an equation.
@@ -11,9 +11,9 @@ from collections import Counter
 import ipywidgets as widgets
 import nbformat
 
-from diffnotes.book.chapters import CHAPTERS, address
-from diffnotes.book.live import FOR_THE_KEYBOARD, show_widget
-from diffnotes.book.scan import FOLDER, Equation, equations, read
+from diffnotes.book.live.widgets import FOR_THE_KEYBOARD, show_widget
+from diffnotes.book.press.scan import FOLDER, Equation, equations, read
+from diffnotes.book.proof.chapters import CHAPTERS, address
 
 PATH = FOLDER / f"{CHAPTERS[91]}.ipynb"
 HOW = {  # what a check's line begins with, and how the index says it

@@ -20,15 +20,17 @@ from torch import Tensor, nn
 from diffnotes.process.forward import Images
 from diffnotes.process.losses import Denoiser
 
-SHARE = 4  # images; a core does not get up for fewer
+IMAGES_PER_CORE = 4  # images; a core does not get up for fewer
 Item = TypeVar("Item")
 _starting = threading.Lock()
 
 
-def ask(model: Denoiser, x_t: Images, t: Int[Tensor, "batch"], y: Int[Tensor, "batch"] | None = None) -> Images:
+def predict_in_parallel(
+    model: Denoiser, x_t: Images, t: Int[Tensor, "batch"], y: Int[Tensor, "batch"] | None = None
+) -> Images:
     """model(x_t, t, y). A network on the CPU in eval mode, where no gradient is wanted, is asked about a share of the
     batch on each of torch.get_num_threads() cores: the same answer up to rounding, in less time."""
-    shares = [] if torch.is_grad_enabled() else shares_of(model, x_t, y)
+    shares = [] if torch.is_grad_enabled() else batch_slices(model, x_t, y)
     if len(shares) < 2:
         return model(x_t, t, y)
     answers = [
@@ -38,20 +40,20 @@ def ask(model: Denoiser, x_t: Images, t: Int[Tensor, "batch"], y: Int[Tensor, "b
     return torch.cat([answer.result() for answer in answers])
 
 
-def shares_of(model: Denoiser, x_t: Images, y: Int[Tensor, "batch"] | None = None) -> list[slice]:
+def batch_slices(model: Denoiser, x_t: Images, y: Int[Tensor, "batch"] | None = None) -> list[slice]:
     """The images of a batch that each core takes; all of them in one slice if they must stay together.
 
     In eval mode a network is taken to answer for each image by itself. What need not do so is asked in one piece: a network
     in training mode, one with hooks, and every denoiser that is no nn.Module. So is any network under autocast."""
-    cores = max(1, min(torch.get_num_threads(), len(x_t) // SHARE))
-    if x_t.device.type != "cpu" or torch.is_autocast_enabled("cpu") or not _knows_no_batch(model):
+    cores = max(1, min(torch.get_num_threads(), len(x_t) // IMAGES_PER_CORE))
+    if x_t.device.type != "cpu" or torch.is_autocast_enabled("cpu") or not _treats_images_independently(model):
         cores = 1
     if y is not None and len(y) != len(x_t):
         cores = 1  # the network has something to say about that
     return [slice(*ends) for ends in pairwise(len(x_t) * core // cores for core in range(cores + 1))]
 
 
-def side_by_side(paths: Sequence[Iterator[Item]]) -> Iterator[list[Item]]:
+def iterate_in_parallel(paths: Sequence[Iterator[Item]]) -> Iterator[list[Item]]:
     """What the iterators yield: the first item of each, the second of each, and so on. They must yield equally many, and
     no None.
 
@@ -72,7 +74,7 @@ def side_by_side(paths: Sequence[Iterator[Item]]) -> Iterator[list[Item]]:
             item.cancel()
 
 
-def _knows_no_batch(model: Denoiser) -> bool:
+def _treats_images_independently(model: Denoiser) -> bool:
     """Whether the answer for an image is the same in any batch, and nobody listens to how it comes about."""
     if not isinstance(model, nn.Module) or any(module.training for module in model.modules()):
         return False

@@ -1,6 +1,6 @@
 """Train the classifier that the measures of quality look through, and store its weights in the package.
 
-python -m diffnotes.training.classify          (a part of make weights; a quarter of an hour on one core)
+python -m diffnotes.training.train_classifier          (a part of make weights; a quarter of an hour on one core)
 """
 
 import argparse
@@ -19,7 +19,7 @@ from diffnotes.training.data import Images, load_images
 from diffnotes.training.metrics import CLASSIFIER
 
 
-def moved(x: Tensor, g: torch.Generator) -> Tensor:
+def augment(x: Tensor, g: torch.Generator) -> Tensor:
     """Each image turned by up to 12 degrees, sheared, enlarged or shrunk by up to a tenth, and shifted by up to 2 pixels."""
 
     def within(size: float) -> Tensor:
@@ -32,7 +32,7 @@ def moved(x: Tensor, g: torch.Generator) -> Tensor:
     return F.grid_sample(x + 1, places, align_corners=False) - 1  # outside the picture is black
 
 
-def no_digits(x: Tensor, g: torch.Generator) -> Tensor:
+def non_digits(x: Tensor, g: torch.Generator) -> Tensor:
     """As many pictures that are no digits: a third noise, a third smooth blots, a third digits (those in x) drowned in noise."""
     third = len(x) // 3
     noise, coarse = torch.randn(x.shape, generator=g), torch.randn(len(x), 1, 7, 7, generator=g)
@@ -60,8 +60,8 @@ def train(images: Images, epochs: int = 8, batch: int = 128, seed: int = 0) -> C
     for epoch in range(epochs):
         order = torch.randperm(len(images.x), generator=g)
         for index in tqdm(order[: per_epoch * batch].split(batch), desc=f"epoch {epoch + 1} of {epochs}"):
-            x = moved(images.x[index], g)
-            scores = classifier(torch.cat([x, no_digits(x[: batch // 8], g)]))
+            x = augment(images.x[index], g)
+            scores = classifier(torch.cat([x, non_digits(x[: batch // 8], g)]))
             loss = F.cross_entropy(scores[:batch], images.y[index]) - scores[batch:].log_softmax(1).mean() / 8
             optimizer.zero_grad()
             loss.backward()

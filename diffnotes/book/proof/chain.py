@@ -1,7 +1,7 @@
 """Small chains with finitely many states, in exact fractions: here every sum can be carried out and nothing is estimated.
 
-    q = Law.forward(start, kernels)      start[i] = q(x0 = i),  kernels[t-1][i, j] = q(x_t = j | x_{t-1} = i)
-    p = Law.backward(prior, kernels)     prior[i] = p(x_T = i), kernels[t-1][i, j] = p(x_{t-1} = j | x_t = i)
+    q = Distribution.forward(start, kernels)      start[i] = q(x0 = i),  kernels[t-1][i, j] = q(x_t = j | x_{t-1} = i)
+    p = Distribution.backward(prior, kernels)     prior[i] = p(x_T = i), kernels[t-1][i, j] = p(x_{t-1} = j | x_t = i)
 
     q("x1")              the marginal of x1
     q("x1 | x0, x2")     the conditional, a table over x0, x1 and x2
@@ -20,7 +20,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, eq=False)
-class Law:
+class Distribution:
     """A joint law of the variables `names`: `joint[i, j, ...]` is the probability of names[0] = i, names[1] = j, ..."""
 
     names: tuple[str, ...]
@@ -35,7 +35,7 @@ class Law:
             raise ValueError(f"joint must hold probabilities that sum to 1, got a sum of {self.joint.sum()}")
 
     @classmethod
-    def forward(cls, start: Sequence[Any], kernels: Sequence[np.ndarray]) -> "Law":
+    def forward(cls, start: Sequence[Any], kernels: Sequence[np.ndarray]) -> "Distribution":
         """The Markov chain x0, x1, ..., xT that begins with the law `start` and takes one step with each kernel."""
         joint = np.asarray(start, dtype=object)
         for kernel in kernels:
@@ -43,7 +43,7 @@ class Law:
         return cls(tuple(f"x{t}" for t in range(joint.ndim)), joint)
 
     @classmethod
-    def backward(cls, prior: Sequence[Any], kernels: Sequence[np.ndarray]) -> "Law":
+    def backward(cls, prior: Sequence[Any], kernels: Sequence[np.ndarray]) -> "Distribution":
         """The chain that begins at xT with the law `prior`; kernels[t-1] leads from x_t to x_{t-1}."""
         turned = cls.forward(prior, kernels[::-1])
         return cls(turned.names, turned.joint.transpose())

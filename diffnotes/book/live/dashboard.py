@@ -12,12 +12,12 @@ import ipywidgets as widgets
 import numpy as np
 import torch
 
-from diffnotes.book import plots
-from diffnotes.book.live import LivePlot, image_widget, png
-from diffnotes.book.live_training import GRID_SECONDS, LiveTraining, check_seconds
+from diffnotes.book.live import plots
+from diffnotes.book.live.training import GRID_SECONDS, LiveTraining, check_seconds
+from diffnotes.book.live.widgets import LivePlot, image_widget, png
 from diffnotes.process.samplers import ddim_sample, initial_noise
 from diffnotes.training.grid import grid_image
-from diffnotes.training.trainer import TENTHS, Trainer
+from diffnotes.training.trainer import TIME_BINS, Trainer
 
 WINDOW = 50  # updates in a running median
 RECENT = 100  # updates in the median of the loss by time
@@ -49,7 +49,7 @@ def _spread(number: int, most: int) -> np.ndarray:
 
 def median_by_time(losses: Sequence[np.ndarray]) -> np.ndarray:
     """The median of each tenth's loss over some updates (rows of Trainer.loss_by_time), nan where no update has one. (10,)"""
-    columns = [column[~np.isnan(column)] for column in np.array(losses, dtype=float).reshape(-1, TENTHS).T]
+    columns = [column[~np.isnan(column)] for column in np.array(losses, dtype=float).reshape(-1, TIME_BINS).T]
     return np.array([np.median(column) if len(column) else np.nan for column in columns])
 
 
@@ -103,7 +103,7 @@ class RunView:
         self.loss.set(seconds, np.array([state.loss for state in history]))
         if self.details:
             self.norm.set(seconds, np.array([state.gradient_norm for state in history]))
-            middles = (np.arange(TENTHS) + 0.5) * self.trainer.schedule.T / TENTHS
+            middles = (np.arange(TIME_BINS) + 0.5) * self.trainer.schedule.T / TIME_BINS
             by_time = self.trainer.loss_by_time
             self.last.set_data(middles, median_by_time(by_time[-RECENT:]))
             if len(by_time) >= 2 * RECENT:

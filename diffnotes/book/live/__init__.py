@@ -1,0 +1,1 @@
+"""Pictures, widgets, and training beside the notebook."""

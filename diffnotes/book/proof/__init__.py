@@ -1,0 +1,1 @@
+"""The independent side: checks of equations, sympy's symbols, exact chains with finitely many states."""
