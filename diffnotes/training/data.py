@@ -14,9 +14,10 @@ import os
 import tempfile
 import warnings
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,26 +42,145 @@ UNPACK: dict[str, Callable[[bytes], bytes]] = {
     ".xz": lzma.decompress,
 }
 ATTEMPTS = 3
+DIGITS = tuple("0123456789")  # the names of the classes
 
 
 class DataUnavailable(RuntimeError):
     """The images asked for are not on this machine and could not be fetched; the message says where it looked."""
 
 
-@dataclass(frozen=True, eq=False)
-class Images:
-    """x (N, 1, 28, 28) float32 in [-1, 1], y (N,) labels 0..9; `name` and `source` say what they are, and from where."""
+ArrayLike = Any  # a tensor, a numpy array or a sequence of numbers
 
-    x: Float[Tensor, "N 1 28 28"]
+
+@dataclass(frozen=True, eq=False, init=False)
+class Images:
+    """Images with their labels, and what a run needs in order to know them and to find them again.
+
+    x        (N, C, H, W) float32 in [-1, 1], C is 1 or 3; other floats and numpy arrays are converted
+    y        (N,) labels 0..K-1 as int64; whole numbers of any type, lists and numpy arrays are converted
+    name     what load_images finds them by ("mnist", a folder ...); source says in words what they are and from where
+    classes  the names of the labels 0..K-1; () where they have none
+    load     keyword arguments of load_images besides name and split (size=32 ...); None where there are none
+
+    ValueError names what does not fit. Slices and tensors of numbers give a batch: images[:64], images[index]."""
+
+    x: Float[Tensor, "N channel height width"]
     y: Int[Tensor, "N"]
     name: str
     source: str
+    classes: tuple[str, ...] = ()
+    load: dict[str, Any] | None = None
+
+    def __init__(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        name: str,
+        source: str,
+        classes: Sequence[str] = (),
+        load: dict[str, Any] | None = None,
+    ) -> None:
+        if isinstance(classes, str) or not all(isinstance(label, str) for label in classes):
+            raise ValueError(f"classes must be a sequence of names, one for each label, got {classes!r}")
+        x, y, classes = _images(x), _labels(y), tuple(classes)
+        if len(y) != len(x):
+            raise ValueError(f"y must hold one label for each of the {len(x)} images in x, got {len(y)}")
+        if classes and len(y) and int(y.max()) >= len(classes):
+            raise ValueError(
+                f"y must lie in 0..{len(classes) - 1}, one number for each of classes, got the label {int(y.max())}"
+            )
+        self.__dict__.update(x=x, y=y, name=name, source=source, classes=classes, load=load)
 
     def __len__(self) -> int:
         return len(self.x)
 
     def __repr__(self) -> str:
         return f"Images({len(self):,} images of {self.name}; {self.source})"
+
+    def __getitem__(self, index: Tensor | slice) -> "Images":
+        """The images and labels of these numbers, as a batch."""
+        if not isinstance(index, Tensor | slice):
+            raise ValueError(f"index must be a slice or a tensor of numbers, got {index!r}")
+        return self._with(self.x[index], self.y[index])
+
+    def to(self, device: str | torch.device) -> "Images":
+        """The same images on that device."""
+        return self._with(self.x.to(device), self.y.to(device))
+
+    def _with(self, x: Tensor, y: Tensor) -> "Images":
+        """A part of these images, which have been checked: a batch does not pay for that again."""
+        part = object.__new__(Images)
+        part.__dict__.update({field.name: getattr(self, field.name) for field in fields(self)} | {"x": x, "y": y})
+        return part
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of one image."""
+        return tuple(self.x.shape[1:])
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes: of their names, or as far as the labels go where they have none."""
+        return len(self.classes) or (int(self.y.max()) + 1 if len(self.y) else 0)
+
+    def digest(self) -> str:
+        """The SHA-256 of all bytes of x: a run is resumed with the images it was begun with, or not at all."""
+        if "_digest" not in self.__dict__:
+            self.__dict__["_digest"] = hashlib.sha256(self.x.cpu().numpy().tobytes()).hexdigest()
+        return str(self.__dict__["_digest"])
+
+    def check_range(self) -> None:
+        """ValueError unless the values of x lie in [-1, 1] and use its lower half: others train, and give nonsense."""
+        if not len(self):
+            raise ValueError("x must hold at least one image, got none")
+        low, high = float(self.x.min()), float(self.x.max())
+        if low < -1.001 or high > 1.001:
+            way = ": bytes 0..255 become that by x / 127.5 - 1" if low >= 0 and high <= 255 else ""
+            raise ValueError(f"x must lie in [-1, 1], got values from {low:.4g} to {high:.4g}{way}")
+        if low >= 0:
+            raise ValueError(
+                f"x must lie in [-1, 1], got values from {low:.4g} to {high:.4g} only: "
+                "images in [0, 1] become that by 2 * x - 1"
+            )
+
+
+def _tensor(values: ArrayLike) -> Tensor:
+    """A tensor, numpy array or sequence of numbers as a tensor (torch takes neither reversed nor read-only arrays)."""
+    values = np.require(values, requirements=["C", "W"]) if isinstance(values, np.ndarray) else values
+    return torch.as_tensor(values).detach()
+
+
+def _images(x: ArrayLike) -> Tensor:
+    """x as float32 of shape (N, C, H, W) with C in {1, 3}, all finite; ValueError otherwise."""
+    try:
+        x = _tensor(x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"x must be a tensor of images (N, C, H, W), got {type(x).__name__} ({error})") from error
+    if not x.is_floating_point():
+        way = "; bytes 0..255 become that by x / 127.5 - 1" if x.dtype == torch.uint8 else ""
+        raise ValueError(f"x must hold floating-point numbers in [-1, 1], got dtype {x.dtype}{way}")
+    if x.ndim != 4 or x.shape[1] not in (1, 3) or 0 in x.shape[2:]:
+        raise ValueError(f"x must have the shape (N, C, H, W) with C = 1 or 3, got {tuple(x.shape)}")
+    x = x.float()
+    if not x.isfinite().all():
+        raise ValueError("x must be finite, got nan or infinite values")
+    return x
+
+
+def _labels(y: ArrayLike) -> Tensor:
+    """y as int64 of shape (N,), none negative; ValueError otherwise."""
+    try:
+        labels = _tensor(y)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"y must hold whole numbers, the labels, got {type(y).__name__} ({error})") from error
+    if labels.ndim != 1:
+        raise ValueError(f"y must have the shape (N,), one label for each image, got {tuple(labels.shape)}")
+    whole = labels if labels.is_complex() else labels.long()
+    if labels.is_complex() or not torch.equal(whole.to(labels.dtype), labels):
+        raise ValueError(f"y must hold whole numbers, the labels, got {labels.dtype} with other values")
+    if len(whole) and int(whole.min()) < 0:
+        raise ValueError(f"y must hold labels from 0 on, got {int(whole.min())}")
+    return whole
 
 
 def load_images(name: str = "auto", split: str = "train") -> Images:
@@ -79,7 +199,7 @@ def load_images(name: str = "auto", split: str = "train") -> Images:
         except DataUnavailable:
             digits = _digits(split)
             note = f"{digits.source}; MNIST was not to be had (load_images('mnist') says why)"
-            return Images(digits.x, digits.y, digits.name, note)
+            return replace(digits, source=note)
     raise ValueError(f'name must be "mnist", "digits" or "auto", got {name!r}')
 
 
@@ -100,7 +220,7 @@ def _mnist(split: str) -> Images:
     grey = torch.from_numpy(np.frombuffer(pixels, np.uint8, offset=16).reshape(-1, 1, 28, 28).copy())
     x = grey.float().div_(127.5).sub_(1)
     y = torch.from_numpy(np.frombuffer(labels, np.uint8, offset=8).astype(np.int64))
-    return Images(x, y, "mnist", f"MNIST (LeCun, Cortes, Burges), {split} split, {where}")
+    return Images(x, y, "mnist", f"MNIST (LeCun, Cortes, Burges), {split} split, {where}", DIGITS)
 
 
 def _mnist_file(name: str) -> tuple[bytes, str]:
@@ -216,4 +336,4 @@ def _digits(split: str) -> Images:
     y = torch.from_numpy(raw.target).long()
     part = slice(0, 1500) if split == "train" else slice(1500, None)
     source = f"UCI handwritten digits from scikit-learn, {split} split, 8x8 pixels enlarged to 28x28"
-    return Images(x[part].contiguous(), y[part], "digits", source)
+    return Images(x[part].contiguous(), y[part], "digits", source, DIGITS)
