@@ -7,16 +7,17 @@ import torch
 
 from benchmarks.measure import CLIP, Budget
 from benchmarks.networks import OURS, parameters
-from diffnotes import Images, Schedule, TrainConfig, Trainer, UNet
-from diffnotes.training.metrics import draw, held_out, quality
+from diffnotes import Denoising, Images, Schedule, TrainConfig, Trainer, UNet
+from diffnotes.training.metrics import draw_samples, held_out, quality
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is other than in chapter 9: settings of the network, settings of the training, the schedule, the seed."""
+    """What is other than in chapter 9: settings of network, training and loss, the schedule, the seed."""
 
     network: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    loss: dict[str, Any] = field(default_factory=dict)
     schedule: str = "cosine"
     seed: int = 0
 
@@ -25,8 +26,8 @@ RUNS = {
     "base": Run(),
     "base_seed_1": Run(seed=1),
     "adamw": Run(config={"optimizer": "adamw", "learning_rate": 2e-3}),  # the best of a few learning rates for it
-    "independent_times": Run(config={"even_times": False}),
-    "no_weights": Run(config={"min_snr": None}),
+    "independent_times": Run(loss={"even_times": False}),
+    "no_weights": Run(loss={"min_snr": None}),
     "no_labels": Run(network={"num_classes": None}),
     "eps": Run(network={"target": "eps"}),
     "linear": Run(schedule="linear"),
@@ -53,7 +54,7 @@ def measure(budget: Budget, train: Images, test: Images) -> dict[str, Any]:
         for row, network in networks.items():
             labels = trainer.model.num_classes is not None
             how = {"steps": budget.steps, "eta": budget.eta, "labels": labels, "clip": CLIP}
-            samples = draw(network, trainer.schedule, budget.many, **how)
+            samples = draw_samples(network, trainer.schedule, budget.many, **how)
             images = trainer.update * trainer.config.batch_size
             rows[row] = {
                 "updates": trainer.update,
@@ -82,7 +83,8 @@ def train_one(run: Run, train: Images, seconds: float) -> Trainer:
     torch.manual_seed(run.seed)
     model = UNet(**{**OURS, **run.network})
     schedule = {"cosine": Schedule.cosine, "linear": Schedule.linear}[run.schedule](T=1000)
-    trainer = Trainer(model, schedule, train, TrainConfig(seed=run.seed, **run.config))
+    objective = Denoising(schedule, **run.loss)
+    trainer = Trainer(model, objective, train, TrainConfig(seed=run.seed, **run.config))
     for _ in trainer.steps(seconds=seconds):
         pass
     return trainer

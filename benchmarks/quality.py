@@ -17,11 +17,11 @@ from torch import nn
 
 from benchmarks import networks
 from benchmarks.measure import CLIP, Budget
-from diffnotes import Images, Schedule, TrainConfig, Trainer
+from diffnotes import Denoising, Images, Schedule, TrainConfig, Trainer
 from diffnotes.process.losses import simple_loss, weighted_loss
 from diffnotes.training.ema import EMA
 from diffnotes.training.grid import grid_image
-from diffnotes.training.metrics import draw, held_out, quality
+from diffnotes.training.metrics import draw_samples, held_out, quality
 
 DONE = tuple[float, int, nn.Module]  # seconds of training, updates, the network to sample from
 
@@ -158,7 +158,7 @@ def measure(budget: Budget, train: Images, test: Images) -> dict[str, Any]:
             for row, scale in ((name, 1.0), ("ours_guided", budget.guidance))[: 1 + (name == "ours")]:
                 started = time.perf_counter()
                 how = {"steps": budget.steps, "eta": budget.eta, "labels": labels, "guidance": scale, "clip": CLIP}
-                samples = draw(trained, schedule, budget.samples, **how)
+                samples = draw_samples(trained, schedule, budget.samples, **how)
                 drawn = time.perf_counter() - started
                 point = {"seconds": seconds, "updates": updates, "sampling_seconds": drawn, **_judge(samples, real)}
                 curves.setdefault(row, []).append(point)
@@ -174,10 +174,18 @@ def measure(budget: Budget, train: Images, test: Images) -> dict[str, Any]:
         "marks": budget.marks,
         "real": len(real),
         "images": train.name,
-        "own_recipe": asdict(TrainConfig(seed=0)),
+        "own_recipe": _own_recipe(),
         "bfloat16": Trainer(networks.ours(), Schedule.cosine(T=10), train).uses_bfloat16,
         "perfect": _judge(perfect[: budget.samples], real),
         "curves": curves,
+    }
+
+
+def _own_recipe() -> dict[str, Any]:
+    """The settings of chapter 9's training and of its loss."""
+    loss = Denoising(Schedule.cosine(T=1000))
+    return asdict(TrainConfig(seed=0)) | {
+        name: getattr(loss, name) for name in ("min_snr", "even_times", "label_dropout")
     }
 
 

@@ -5,13 +5,17 @@ from diffnotes.process.elbo import ElboTerms, elbo_terms
 from diffnotes.process.forward import q_posterior, q_sample, q_step
 from diffnotes.process.samplers import Frame, ddim_invert, ddim_sample, ddpm_sample, initial_noise
 from diffnotes.process.schedules import Schedule
+from diffnotes.training.config import TrainConfig, TrainState
 from diffnotes.training.data import DataUnavailable, Images, load_images
+from diffnotes.training.objectives import Denoising
 from diffnotes.training.pretrained import load_pretrained
-from diffnotes.training.trainer import TrainConfig, Trainer, TrainState, load_model
+from diffnotes.training.restore import load_model
+from diffnotes.training.trainer import Trainer
 
 __version__ = "0.1.0"
 __all__ = [
     "DataUnavailable",
+    "Denoising",
     "ElboTerms",
     "Frame",
     "Images",

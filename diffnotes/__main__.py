@@ -4,6 +4,8 @@ python -m diffnotes measure ...
 On several GPUs, or several processes on the CPU: torchrun --nproc_per_node 2 -m diffnotes train ..."""
 
 import argparse
+import contextlib
+import os
 import sys
 import time
 from pathlib import Path
@@ -12,6 +14,8 @@ import torch
 from tqdm.auto import tqdm
 
 from diffnotes import (
+    Denoising,
+    Images,
     Schedule,
     TrainConfig,
     Trainer,
@@ -24,8 +28,12 @@ from diffnotes import (
     load_pretrained,
 )
 from diffnotes.process.guidance import ClassifierFreeGuidance
+from diffnotes.training import checkpoint
 from diffnotes.training.checkpoint import FILE_NAME
-from diffnotes.training.trainer import TrainingDiverged, defer_interrupts
+from diffnotes.training.interrupts import defer_interrupts
+from diffnotes.training.restore import class_names_of, item_shape_of
+from diffnotes.training.run_folder import own
+from diffnotes.training.trainer import TrainingDiverged
 
 SCHEDULES = {
     "linear": Schedule.linear,
@@ -55,36 +63,61 @@ def train(options: argparse.Namespace) -> None:
             f"--out {options.out} already holds a run: add --resume to go on with it, or name another folder"
         )
     if options.resume:
-        trainer = Trainer.load(options.out)
-    else:
-        images = load_images(options.data, "train")
-        torch.manual_seed(options.seed)  # the first weights
-        model = UNet(
-            channels=options.channels,
-            multipliers=options.multipliers,
-            blocks=options.blocks,
-            attention=options.attention,
-            patch=options.patch,
-            num_classes=10 if options.labels else None,
-            target=options.target,
-        )
-        config = TrainConfig(
-            seed=options.seed,
-            batch_size=options.batch_size,
-            min_snr=options.min_snr or None,
-            optimizer=options.optimizer,
-            learning_rate=options.learning_rate,
-            warmup=options.warmup,
-            ema_decay=options.ema_decay,
-            label_dropout=options.label_dropout,
-            precision=options.precision,
-        )
-        trainer = Trainer(model, SCHEDULES[options.schedule](options.T), images, config)
-    Path(options.out).mkdir(parents=True, exist_ok=True)  # where it cannot be made, say so before the training
+        checkpoint.read(options.out)  # no folder is made where there is nothing to go on with
+    with contextlib.ExitStack() as stack:
+        ownership = None
+        if int(os.environ.get("RANK", "0")) == 0:  # of several processes, the one that saves
+            ownership = stack.enter_context(own(options.out, by=None, purpose="training from the command line"))
+        trainer = Trainer.load(options.out, data=_images(options)) if options.resume else _trainer(options)
+        if ownership is not None:
+            ownership.by = trainer
+        _train(trainer, options)
+
+
+def _images(options: argparse.Namespace) -> Images | None:
+    """The images that --images or --data names; None with --resume, unless --images names them: those it was begun with."""
+    if options.images is not None:
+        return load_images(options.images, "train", size=options.size, channels=options.image_channels)
+    if options.size is not None or options.image_channels is not None:
+        raise ValueError("--size and --image-channels are for pictures of your own: name their folder with --images")
+    return None if options.resume else load_images(options.data, "train")
+
+
+def _trainer(options: argparse.Namespace) -> Trainer:
+    """A new run with these options."""
+    images = _images(options)
+    assert images is not None
+    torch.manual_seed(options.seed)  # the first weights
+    model = UNet(
+        channels=options.channels,
+        multipliers=options.multipliers,
+        blocks=options.blocks,
+        attention=options.attention,
+        patch=options.patch,
+        num_classes=images.num_classes if options.labels else None,
+        target=options.target,
+        image_channels=images.item_shape[0],
+    )
+    objective = Denoising(
+        SCHEDULES[options.schedule](options.T), min_snr=options.min_snr or None, label_dropout=options.label_dropout
+    )
+    config = TrainConfig(
+        seed=options.seed,
+        batch_size=options.batch_size,
+        optimizer=options.optimizer,
+        learning_rate=options.learning_rate,
+        warmup=options.warmup,
+        ema_decay=options.ema_decay,
+        precision=options.precision,
+    )
+    return Trainer(model, objective, images, config)
+
+
+def _train(trainer: Trainer, options: argparse.Namespace) -> None:
     main_process, processes = trainer.accelerator.is_main_process, trainer.accelerator.num_processes
     if main_process:
         parameters = sum(p.numel() for p in trainer.model.parameters())
-        print(f"{trainer.images}\n{trainer.schedule}\nU-Net with {parameters:,} parameters, {processes} process(es)")
+        print(f"{trainer.data}\n{trainer.schedule}\nU-Net with {parameters:,} parameters, {processes} process(es)")
 
     in_updates = options.updates is not None
     budget = {"updates": options.updates} if in_updates else {"seconds": options.seconds}
@@ -104,47 +137,71 @@ def train(options: argparse.Namespace) -> None:
 
 
 def sample(options: argparse.Namespace) -> None:
-    """Draw digits from a saved run, or from the weights that come with the package ("mnist"), into one picture."""
+    """Draw images from a saved run, or from the weights that come with the package ("mnist"), into one picture."""
     from diffnotes.training.grid import grid_image
 
     if options.number < 1:
         raise ValueError(f"--number must be at least 1, got {options.number}")
     model, schedule = _network(options.run_folder)
-    y = torch.arange(options.number) % 10 if options.labels else None
-    if options.label is not None:
-        y = torch.full((options.number,), options.label)
+    names = class_names_of(model)
+    y = None
+    if options.labels or options.label is not None:
+        if not names:
+            raise ValueError("--label and --labels need a network that was trained with --labels, and this one was not")
+        wanted = [_label(options.label, names)] if options.label is not None else range(len(names))
+        y = torch.tensor(wanted).repeat(-(-options.number // len(wanted)))[: options.number]
     if options.guidance != 1 and y is None:
         raise ValueError(f"--guidance must be 1 without --label or --labels, got {options.guidance}")
     guided = ClassifierFreeGuidance(model, options.guidance)
-    x_T = initial_noise(options.seed, options.number)
+    x_T = initial_noise(options.seed, options.number, item_shape_of(model))
+    steps = min(50, schedule.T) if options.steps is None else options.steps
     if options.sampler == "ddim":
-        frames = ddim_sample(
-            guided, schedule, x_T, steps=options.steps, eta=options.eta, y=y, generator=options.seed + 1
-        )
+        frames = ddim_sample(guided, schedule, x_T, steps=steps, eta=options.eta, y=y, generator=options.seed + 1)
     else:
-        frames = ddpm_sample(guided, schedule, x_T, steps=options.steps, y=y, generator=options.seed + 1)
-    for frame in tqdm(frames, total=(options.steps or schedule.T) + 1, unit="step"):
+        frames = ddpm_sample(guided, schedule, x_T, steps=steps, y=y, generator=options.seed + 1)
+    for frame in tqdm(frames, total=steps + 1, unit="step"):
         last = frame
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    grid_image(last.x_t, columns=10 if options.labels else None, scale=3).save(options.out)
-    print(f"{options.number} digits saved to {options.out}")
+    grid_image(last.x_t, columns=len(names) if options.labels else None, scale=3).save(options.out)
+    print(f"{options.number} images saved to {options.out}")
+
+
+def _label(wanted: str, names: tuple[str, ...]) -> int:
+    """The number of the label called so, or with this number."""
+    if wanted in names:
+        return names.index(wanted)
+    if wanted.isdecimal() and int(wanted) < len(names):
+        return int(wanted)
+    raise ValueError(
+        f"--label must be one of {', '.join(names)}, or a number from 0 to {len(names) - 1}, got {wanted!r}"
+    )
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Measure the quality of samples from a saved run, or from the weights that come with the package ("mnist")."""
+    """Measure the quality of samples from a saved run, or from the weights that come with the package ("mnist"), with a
+    classifier that judges handwritten digits, and nothing else."""
     from diffnotes.training import metrics
 
     if options.number < 10:
         raise ValueError(f"--number must be at least 10, got {options.number}")
     model, schedule = _network(options.run_folder)
+    if item_shape_of(model) != (1, 28, 28):
+        raise ValueError(
+            "measure judges with a classifier of handwritten digits, 1 x 28 x 28; this network draws "
+            f"{' x '.join(map(str, item_shape_of(model)))}"
+        )
     test = load_images(options.data, "test").x
     perfect, real = metrics.held_out(test, min(options.number, len(test) // 2))
+    if model.trained_on not in ("mnist", "digits"):
+        print(
+            f"The network was trained on {model.trained_on!r}; the classifier judges handwritten digits, and nothing else."
+        )
     print(f"real images: {metrics.quality(perfect, real)}")
     samples = metrics.draw_samples(
         model,
         schedule,
         options.number,
-        steps=options.steps,
+        steps=min(50, schedule.T) if options.steps is None else options.steps,
         eta=options.eta,
         labels=options.labels,
         guidance=options.guidance,
@@ -158,15 +215,21 @@ def _network(name: str) -> tuple[UNet, Schedule]:
     return load_pretrained("mnist") if name == "mnist" and not Path("mnist").exists() else load_model(name)
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Every option's default, where it has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
 def _parser() -> argparse.ArgumentParser:
-    both = argparse.ArgumentDefaultsHelpFormatter
     parser = argparse.ArgumentParser(
         prog="python -m diffnotes", description="Train a small diffusion model, and sample from it."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    config = TrainConfig()
+    config, loss = TrainConfig(), Denoising(Schedule.cosine(T=1000))
 
-    p = commands.add_parser("train", help="train a U-Net on digits", description=train.__doc__, formatter_class=both)
+    p = commands.add_parser("train", help="train a U-Net", description=train.__doc__, formatter_class=_Help)
     p.set_defaults(run=train)
     p.add_argument("--out", required=True, help="folder for the run")
     p.add_argument(
@@ -180,11 +243,18 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--save-every", type=float, default=60.0, help="seconds between saves (one process; the end is always saved)"
     )
-    p.add_argument("--data", default="auto", choices=["auto", "mnist", "digits"], help="the images")
+    source = p.add_mutually_exclusive_group()
+    source.add_argument("--data", default="auto", choices=["auto", "mnist", "digits"], help="the images")
+    source.add_argument(
+        "--images",
+        help='pictures of your own: a folder, whose subfolders are the labels, or "idx:FOLDER" for IDX files',
+    )
+    p.add_argument("--size", type=int, help="with --images: crop and resize to this height and width")
+    p.add_argument("--image-channels", type=int, choices=[1, 3], help="with --images: 1 for grey, 3 for colour")
     p.add_argument("--schedule", default="cosine", choices=sorted(SCHEDULES), help="noise schedule")
     p.add_argument("--T", type=int, default=1000, help="number of noising steps")
     p.add_argument("--target", default="v", choices=["eps", "x0", "v"], help="what the network predicts")
-    p.add_argument("--labels", action="store_true", help="tell the network the digit's label")
+    p.add_argument("--labels", action="store_true", help="tell the network each image's label")
     p.add_argument("--channels", type=int, default=32, help="width of the U-Net's first level")
     p.add_argument(
         "--multipliers", type=int, nargs="+", default=[1, 2], help="width of each level, in units of --channels"
@@ -193,7 +263,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--attention", type=int, default=1, help="levels with self-attention, counted from the smallest")
     p.add_argument("--patch", type=int, default=2, help="side of the pixel squares folded into channels")
     p.add_argument("--batch-size", type=int, default=config.batch_size, help="images per update, over all processes")
-    p.add_argument("--min-snr", type=float, default=config.min_snr, help="limit of the loss weights; 0: no weights")
+    p.add_argument("--min-snr", type=float, default=loss.min_snr, help="limit of the loss weights; 0: no weights")
     p.add_argument(
         "--optimizer", default=config.optimizer, choices=["muon", "adamw"], help="what turns gradients into steps"
     )
@@ -201,37 +271,37 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--warmup", type=int, default=config.warmup, help="updates over which the learning rate rises")
     p.add_argument("--ema-decay", type=float, default=config.ema_decay, help="decay of the average of the weights")
     p.add_argument(
-        "--label-dropout", type=float, default=config.label_dropout, help="share of labels hidden, with --labels"
+        "--label-dropout", type=float, default=loss.label_dropout, help="share of labels hidden, with --labels"
     )
     p.add_argument(
         "--precision", default=config.precision, choices=["auto", "float32", "bfloat16"], help="of the network"
     )
     p.add_argument("--seed", type=int, default=config.seed, help="decides all randomness")
 
-    p = commands.add_parser("sample", help="draw digits from a run", description=sample.__doc__, formatter_class=both)
+    p = commands.add_parser("sample", help="draw images from a run", description=sample.__doc__, formatter_class=_Help)
     p.set_defaults(run=sample)
     p.add_argument("run_folder", metavar="RUN", help='folder of the run, or "mnist" for the weights of the package')
     p.add_argument("--out", type=Path, default=Path("samples.png"), help="the picture to write")
-    p.add_argument("--number", type=int, default=64, help="how many digits")
+    p.add_argument("--number", type=int, default=64, help="how many images")
     p.add_argument("--sampler", default="ddim", choices=["ddim", "ddpm"], help="the sampler")
-    p.add_argument("--steps", type=int, default=50, help="sampling steps")
+    p.add_argument("--steps", type=int, help="sampling steps; 50 unless given, or T if that is fewer")
     p.add_argument("--eta", type=float, default=0.0, help="of DDIM: 0 deterministic, 1 like DDPM")
     asked = p.add_mutually_exclusive_group()
-    asked.add_argument("--label", type=int, help="draw this digit (a run trained with --labels)")
-    asked.add_argument("--labels", action="store_true", help="draw 0 to 9 in turn, ten in a row (likewise)")
+    asked.add_argument("--label", help="draw this label, by name or number (a run trained with --labels)")
+    asked.add_argument("--labels", action="store_true", help="draw all labels in turn, one of each in a row (likewise)")
     p.add_argument("--guidance", type=float, default=1.0, help=GUIDANCE)
     p.add_argument("--seed", type=int, default=0, help="decides the noise")
 
     p = commands.add_parser(
-        "measure", help="how good are a run's digits?", description=measure.__doc__, formatter_class=both
+        "measure", help="how good are a run's digits?", description=measure.__doc__, formatter_class=_Help
     )
     p.set_defaults(run=measure)
     p.add_argument("run_folder", metavar="RUN", help='folder of the run, or "mnist" for the weights of the package')
     p.add_argument(
         "--data", default="auto", choices=["auto", "mnist", "digits"], help="the test images to measure against"
     )
-    p.add_argument("--number", type=int, default=2000, help="how many digits")
-    p.add_argument("--steps", type=int, default=50, help="sampling steps (DDIM)")
+    p.add_argument("--number", type=int, default=2000, help="how many images")
+    p.add_argument("--steps", type=int, help="sampling steps (DDIM); 50 unless given, or T if that is fewer")
     p.add_argument("--eta", type=float, default=0.0, help="of DDIM: 0 deterministic, 1 like DDPM")
     p.add_argument("--labels", action="store_true", help="ask for the digits 0 to 9 in turn")
     p.add_argument("--guidance", type=float, default=1.0, help=GUIDANCE)

@@ -4,6 +4,9 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
+from collections.abc import Iterator
+
+import jaxtyping
 from jaxtyping import install_import_hook
 
 install_import_hook(["diffnotes.process", "diffnotes.models", "diffnotes.training"], "beartype.beartype")
@@ -16,3 +19,11 @@ import torch  # noqa: E402
 def generator() -> torch.Generator:
     """A generator with a fixed seed: the same numbers in every run."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def as_installed() -> Iterator[None]:
+    """The package as a reader has it, without the type checks: for tests of what it says itself to wrong arguments."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from benchmarks import __main__ as command
 from benchmarks import ablation, measure, memory, networks, quality, report, speed, steps
 from benchmarks.measure import Budget
-from diffnotes import Images, Schedule, TrainConfig, ddpm_sample, load_images
+from diffnotes import Denoising, Images, Schedule, TrainConfig, ddpm_sample, load_images
 from diffnotes.book.press.measured import steps_figure
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -349,10 +349,11 @@ def test_the_ablation_changes_one_thing_at_a_time():
     names = list(ablation.RUNS)
     assert names[0] == "base" and names[-1] == "base_again" and ablation.RUNS["base"] == ablation.RUNS["base_again"]
     assert set(report.CHOICES) == {*names, "raw_weights"}
-    usual = asdict(TrainConfig())
+    usual, loss = asdict(TrainConfig()), Denoising(Schedule.cosine(10))
     for name, run in ablation.RUNS.items():
         changed = {key for key, value in run.network.items() if networks.ours().settings[key] != value}
         changed |= {key for key, value in run.config.items() if usual[key] != value}
+        changed |= {key for key, value in run.loss.items() if getattr(loss, key) != value}
         changed |= {"schedule"} if run.schedule != "cosine" else set()
         expected = {"base": 0, "base_seed_1": 0, "base_again": 0, "eps_linear": 2, "adamw": 2}.get(name, 1)
         assert len(changed) == expected, name  # AdamW comes with the learning rate that suits it

@@ -21,19 +21,20 @@ TRAIN_DEFAULTS = {
     "--T": "1000", "--target": "v", "--labels": "False", "--channels": "32", "--multipliers": "[1, 2]", "--blocks": "1",
     "--attention": "1", "--patch": "2", "--batch-size": "32", "--min-snr": "5.0", "--optimizer": "muon",
     "--learning-rate": "0.003", "--warmup": "100", "--label-dropout": "0.1",
-    "--ema-decay": "0.998", "--precision": "auto", "--seed": "0", "--updates": "None",
+    "--ema-decay": "0.998", "--precision": "auto", "--seed": "0", "--updates": None,
+    "--images": None, "--size": None, "--image-channels": None,
 }  # fmt: skip
 MEASURE_DEFAULTS = {
     "--data": "auto",
     "--number": "2000",
-    "--steps": "50",
+    "--steps": None,
     "--eta": "0.0",
     "--labels": "False",
     "--guidance": "1.0",
     "--seed": "0",
 }
 SAMPLE_DEFAULTS = {
-    "--out": "samples.png", "--number": "64", "--sampler": "ddim", "--steps": "50", "--eta": "0.0", "--label": "None",
+    "--out": "samples.png", "--number": "64", "--sampler": "ddim", "--steps": None, "--eta": "0.0", "--label": None,
     "--labels": "False", "--guidance": "1.0", "--seed": "0",
 }  # fmt: skip
 
@@ -86,8 +87,8 @@ def test_python_dash_m_names_the_commands():
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0 and errors == ""
     assert "usage: python -m diffnotes" in output
-    assert re.search(r"^ +train +train a U-Net on digits$", output, re.M)
-    assert re.search(r"^ +sample +draw digits from a run$", output, re.M)
+    assert re.search(r"^ +train +train a U-Net$", output, re.M)
+    assert re.search(r"^ +sample +draw images from a run$", output, re.M)
     assert re.search(r"^ +measure +how good are a run's digits\?$", output, re.M)
 
 
@@ -100,7 +101,8 @@ def test_help_tells_every_option_s_default(command, defaults, capsys):
     assert end.value.code == 0
     options = options_of(capsys.readouterr().out)
     for option, default in defaults.items():
-        assert options[option].endswith(f"(default: {default})"), options[option]
+        said = options[option].partition("(default: ")[2]
+        assert said == ("" if default is None else f"{default})"), options[option]
     assert options.keys() - defaults.keys() == ({"-h", "--out"} if command == "train" else {"-h"})
 
 
@@ -122,7 +124,7 @@ def test_train_writes_a_run_with_the_settings_given(tmp_path, capsys):
     trainer = Trainer.load(tmp_path / "runs" / "mine")
     config = trainer.config
     assert (config.seed, config.learning_rate, config.warmup, config.ema_decay) == (7, 0.003, 4, 0.5)
-    assert (config.batch_size, config.precision, trainer.update, trainer.images.name) == (8, "float32", 3, "digits")
+    assert (config.batch_size, config.precision, trainer.update, trainer.data.name) == (8, "float32", 3, "digits")
     assert (trainer.schedule.name, trainer.schedule.T) == ("quadratic", 20)
     assert trainer.model.settings == dict(
         channels=8, multipliers=(1,), blocks=1, attention=0, num_classes=10, patch=4, target="x0", image_channels=1
@@ -159,7 +161,7 @@ def test_resume_goes_on_with_the_settings_and_images_the_run_was_begun_with(monk
         patch.setattr("diffnotes.__main__.load_images", lambda *_: pytest.fail("other images were asked for"))
         assert main(["train", "--out", "run", "--resume", "--updates", "5"]) == 0
     trainer = Trainer.load("run")
-    assert (trainer.update, trainer.config.seed, trainer.images.name) == (5, 4, "digits")
+    assert (trainer.update, trainer.config.seed, trainer.data.name) == (5, 4, "digits")
     rates = [state.learning_rate for state in trainer.history]
     assert rates[3:] == pytest.approx([0.003 * np.cos(np.pi * n / 10) ** 2 for n in (3, 4)])
 
@@ -209,7 +211,7 @@ def test_ctrl_c_saves_what_was_trained_and_resume_goes_on(tmp_path):
         ("--T 0", "T must be an integer >= 1, got 0"),
         ("--learning-rate -1", "learning_rate must be positive, got -1.0"),
         ("--warmup -3", "warmup must be at least 0, got -3"),
-        ("--ema-decay 1", "decay must lie in [0, 1), got 1.0"),
+        ("--ema-decay 1", "ema_decay must lie in [0, 1), got 1.0"),
         ("--seed -1", "seed must be at least 0, got -1"),
         ("--channels 0", "channels must be at least 1, got 0"),
         ("--attention 5", "attention must be a number of levels from 0 to 1, got 5"),
@@ -237,7 +239,7 @@ def test_damaged_mnist_is_told_with_the_ways_out(tmp_path, monkeypatch):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1 and "Traceback" not in errors
     warning = f"UserWarning: {tmp_path / 'train-images-idx3-ubyte'} is damaged and not used"
-    assert re.search(rf"__main__\.py:\d+: {re.escape(warning)}.*\n +images = load_images\(", errors)
+    assert re.search(rf"__main__\.py:\d+: {re.escape(warning)}.*\n +return .*load_images\(", errors)
     assert "diffnotes train: MNIST is not at hand" in errors and "Three ways out:" in errors
 
 
@@ -268,7 +270,7 @@ def test_sample_is_64_digits_in_samples_png_unless_told_otherwise(run, tmp_path,
     assert main(["sample", run, "--steps", "1"]) == 0
     with Image.open(tmp_path / "samples.png") as image:
         assert image.size == (3 * (30 * 8 - 2), 3 * (30 * 8 - 2))
-    assert capsys.readouterr().out == "64 digits saved to samples.png\n"
+    assert capsys.readouterr().out == "64 images saved to samples.png\n"
 
 
 @pytest.mark.parametrize("how", [["--sampler", "ddim"], ["--sampler", "ddim", "--eta", "1"], ["--sampler", "ddpm"]])
@@ -323,7 +325,10 @@ def test_sample_uses_the_average_and_not_the_last_weights(run):
         ("--eta -1", "eta must be >= 0, got -1.0"),
         ("--guidance 2", "--guidance must be 1 without --label or --labels, got 2.0"),
         ("--labels --guidance nan", "scale must be a finite number, got nan"),
-        ("--number 1 --label 11", "y must hold labels 0..10 (10 = no label), got [11]"),
+        (
+            "--number 1 --label 11",
+            "--label must be one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, or a number from 0 to 9, got '11'",
+        ),
         ("--out picture.unknown", "unknown file extension: .unknown"),
     ],
 )
@@ -337,7 +342,10 @@ def test_label_for_a_run_without_labels_is_refused(capsys):
     assert main(["train", "--out", "plain", *SMALL, "--updates", "1"]) == 0
     capsys.readouterr()
     assert main(["sample", "plain", "--label", "3", "--steps", "2"]) == 1
-    assert "diffnotes sample: y was given, but this UNet was made without labels" in capsys.readouterr().err
+    said = (
+        "diffnotes sample: --label and --labels need a network that was trained with --labels, and this one was not\n"
+    )
+    assert capsys.readouterr().err == said
 
 
 def test_sample_of_a_run_that_is_not_there_says_where_it_looked(capsys):

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffnotes.training.run_folder import writing
+
 FILE_NAME = "checkpoint.safetensors"
 FORMAT = "diffnotes-1"
 
@@ -21,31 +23,33 @@ class CheckpointError(ValueError):
     """The file is no checkpoint of ours, or is damaged; the message names it."""
 
 
-def write(folder: str | Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> Path:
+def write(folder: str | Path, tensors: dict[str, Tensor], metadata: dict[str, Any], by: object = None) -> Path:
     """Write tensors and metadata (anything JSON can hold) to folder/checkpoint.safetensors, or to the file itself if a
-    .safetensors file is named; returns the path.
+    .safetensors file is named; returns the path. RunInUse while the folder has an owner other than `by` (run_folder.py).
 
     They go to a temporary file first, which is flushed to the disk and then renamed: whoever looks, even after a power
     cut, finds either the old checkpoint or the new one."""
     from safetensors.torch import save
 
     path = _path(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(metadata, sort_keys=True, allow_nan=False)
-    header = {"format": FORMAT, "metadata": text, "sha256": _digest(tensors, text)}
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(save(tensors, metadata=header))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-    for stale in path.parent.glob(f"{path.name}.*.tmp"):  # left behind by a process that was killed while writing
-        stale.unlink(missing_ok=True)
+    tensors = _separate(tensors)
+    content = save(tensors, metadata={"format": FORMAT, "metadata": text, "sha256": _digest(tensors, text)})
+    with writing(path.parent, by):
+        for stale in path.parent.glob(
+            f"{path.name}.*.tmp"
+        ):  # of a process that was killed: the living ones wait for us
+            stale.unlink(missing_ok=True)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
     return path
 
 
@@ -71,6 +75,20 @@ def read(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if header.get("sha256") != _digest(tensors, header.get("metadata", "")):
         raise CheckpointError(f"{path} is damaged and was not loaded: its content does not match its checksum")
     return tensors, json.loads(header["metadata"])
+
+
+def _separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, each in memory of its own: a safetensors file has no place for weights that are shared."""
+    separate: dict[str, Tensor] = {}
+    memory: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() in memory or storage.nbytes() != tensor.nbytes:
+            tensor = tensor.clone()
+        memory.add(tensor.untyped_storage().data_ptr())
+        separate[name] = tensor
+    return separate
 
 
 def _path(folder: str | Path) -> Path:

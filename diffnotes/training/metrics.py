@@ -22,6 +22,7 @@ from diffnotes.process.samplers import ddim_sample, initial_noise
 from diffnotes.process.schedules import Schedule
 from diffnotes.training import checkpoint
 from diffnotes.training.pretrained import WEIGHTS
+from diffnotes.training.restore import class_names_of, item_shape_of
 
 Pictures = Float[Tensor, "_ channel height width"]  # of any number
 Features = Float[np.ndarray, "_ dim"]
@@ -172,14 +173,15 @@ def draw_samples(
     clip: bool = False,
     seed: int = 0,
 ) -> Pictures:
-    """Samples to measure: (number, 1, 28, 28) from DDIM, a hundred at a time; eta = 0 without fresh noise, eta = 1 with
-    that of DDPM. With labels, the digits 0 to 9 in turn, for a model that knows them, by classifier-free guidance with the
-    scale `guidance` (1: none). With clip, each guess of the image is cut to [-1, 1] (book, eq. 10.7). Image i depends on the
-    seed and on i only."""
+    """Samples to measure: (number, C, H, W), of the shape that the model was trained on, from DDIM, a hundred at a time;
+    eta = 0 without fresh noise, eta = 1 with that of DDPM. With labels, all of them in turn, for a model that knows them, by
+    classifier-free guidance with the scale `guidance` (1: none). With clip, each prediction of the image is cut to [-1, 1]
+    (book, eq. 10.7). Image i depends on the seed and on i only."""
     if guidance != 1 and not labels:
         raise ValueError(f"guidance must be 1 without labels, which it leans towards, got {guidance}")
+    shape, K = item_shape_of(model), len(class_names_of(model)) or 10
     model = ClassifierFreeGuidance(model, guidance)
-    x_T, y = initial_noise(seed, number), torch.arange(number) % 10
+    x_T, y = initial_noise(seed, number, shape), torch.arange(number) % K
     ends = []
     for i in range(0, number, 100):
         part = slice(i, i + 100)

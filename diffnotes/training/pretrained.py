@@ -6,20 +6,23 @@ from pathlib import Path
 from diffnotes.models.unet import UNet
 from diffnotes.process.schedules import Schedule
 from diffnotes.training import checkpoint
-from diffnotes.training.trainer import load_model
+from diffnotes.training.restore import load_model
 
 WEIGHTS = Path(__file__).parent / "weights"
 
 
-def load_pretrained(name: str = "mnist") -> tuple[UNet, Schedule]:
+def load_pretrained(name: str = "mnist", trainable: bool = False) -> tuple[UNet, Schedule]:
     """A trained network in eval mode, and its schedule. "mnist": class-conditional U-Net, target v, cosine schedule; without
-    y it draws any digit, with y (B,) the digits asked for. How it was trained: diffnotes/training/weights/mnist.md."""
+    y it draws any digit, with y (B,) the digits asked for. How it was trained: diffnotes/training/weights/mnist.md.
+
+    trainable: in training mode, with gradients, to be trained further (fine-tuning): Trainer(model, schedule, images)."""
     names = sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
     if name not in names:
         raise ValueError(
             f"name must be one of {', '.join(map(repr, names))}, got {name!r}; for a run of your own use load_model"
         )
-    return load_model(WEIGHTS / f"{name}.safetensors")
+    model, schedule = load_model(WEIGHTS / f"{name}.safetensors")
+    return model.train(trainable).requires_grad_(trainable), schedule
 
 
 def export(run: str | Path, path: str | Path) -> Path:

@@ -1,106 +1,60 @@
 """The training loop: algorithm 1 of Ho et al. 2020, and what it takes to run it for real.
 
-Everything random in update n - which images, which times, which noise - is a function of the seed and of n alone. So a
-run that was stopped and loaded again goes on exactly as if it had not been, and several processes that each take their
-share of a batch together do what one process would have done.
+The loop knows no model and no loss by name: an objective (training/objectives.py) says what a batch costs. Everything random
+in update n - which items, which times, which noise - is a function of the seed and of n alone. So a run that was stopped and
+loaded again goes on exactly as if it had not been, and several processes that each take their share of a batch together do
+what one process would have done.
 """
 
-import contextlib
-import hashlib
+import json
 import math
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from diffnotes.models.unet import UNet
-from diffnotes.process.losses import min_snr_weight, simple_loss
 from diffnotes.process.schedules import Schedule
-from diffnotes.training import checkpoint
-from diffnotes.training.data import Images, load_images
+from diffnotes.training import checkpoint, objectives
+from diffnotes.training.config import TrainConfig, TrainState
 from diffnotes.training.ema import EMA
+from diffnotes.training.interrupts import defer_interrupts
 from diffnotes.training.muon import Muon
-
-# what a run was trained with whose checkpoint does not say, for it is older than these settings
-OLDER_DEFAULTS = {"min_snr": None, "optimizer": "adamw", "even_times": False}
-TIME_BINS = 10  # the times 1..T are looked at in ten parts
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """The settings of a run.
-
-    seed            decides all randomness of the run
-    batch_size      images per update, over all processes together
-    min_snr         the loss at time t gets the weight min(SNR, min_snr), counted about x0 (losses.min_snr_weight);
-                    None: no weights, the simple loss
-    optimizer       "muon" (training/muon.py) or "adamw"
-    learning_rate   at its highest: after `warmup` updates, from where it falls to 0 along a half cosine
-    warmup          updates over which the learning rate rises from 0; 0 for none
-    weight_decay    share of a weight that is taken away in an update, in units of the learning rate
-    gradient_clip   the gradient is shortened to this norm when it is longer
-    ema_decay       of the moving average of the weights
-    even_times      the times of a batch lie evenly over 1..T; False: each is drawn by itself
-    label_dropout   share of labels replaced by "no label" (only for a model with classes; guidance needs it)
-    precision       "float32", "bfloat16", or "auto": bfloat16 where the processor computes in it"""
-
-    seed: int = 0
-    batch_size: int = 32
-    min_snr: float | None = 5.0
-    optimizer: str = "muon"
-    learning_rate: float = 3e-3
-    warmup: int = 100
-    weight_decay: float = 0.01
-    gradient_clip: float = 1.0
-    ema_decay: float = 0.998
-    even_times: bool = True
-    label_dropout: float = 0.1
-    precision: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, got {self.seed}")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
-        if self.min_snr is not None and not self.min_snr > 0:
-            raise ValueError(f"min_snr must be positive, or None for no weights, got {self.min_snr}")
-        if self.optimizer not in ("muon", "adamw"):
-            raise ValueError(f'optimizer must be "muon" or "adamw", got {self.optimizer!r}')
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        if self.warmup < 0:
-            raise ValueError(f"warmup must be at least 0, got {self.warmup}")
-        if not self.weight_decay >= 0:
-            raise ValueError(f"weight_decay must be at least 0, got {self.weight_decay}")
-        if not self.gradient_clip > 0:
-            raise ValueError(f"gradient_clip must be positive, got {self.gradient_clip}")
-        if not 0 <= self.label_dropout <= 1:
-            raise ValueError(f"label_dropout must lie in [0, 1], got {self.label_dropout}")
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise ValueError(f'precision must be "auto", "float32" or "bfloat16", got {self.precision!r}')
+from diffnotes.training.objectives import TIME_BINS, Denoising, Draw, Losses
+from diffnotes.training.restore import (
+    OLDER_CONFIG,
+    OLDER_OBJECTIVE,
+    data_from,
+    mark,
+    network_from,
+    objective_from,
+    with_prefix,
+)
 
 
-@dataclass(frozen=True)
-class TrainState:
-    """Where a run stands after an update. `loss` is the mean squared error of that update's batch, not weighted;
-    `progress` runs from 0 to 1 over the budget; `seconds` counts time spent training, not what the caller spent between
-    updates."""
+class Data(Protocol):
+    """What one trains on: a number of items, of which it gives those asked for. Images (training/data.py) are one kind."""
 
-    update: int
-    images: int
-    seconds: float
-    loss: float
-    gradient_norm: float
-    learning_rate: float
-    progress: float
+    name: str
+    source: str
+
+    def __len__(self) -> int:
+        """The number of items."""
+
+    def __getitem__(self, index: Any) -> Any:
+        """The items of these numbers: a batch."""
+
+    def to(self, device: Any) -> Any:
+        """The same on that device."""
+
+    def digest(self) -> str:
+        """SHA-256 of the items: a run goes on only with those that it was begun with."""
 
 
 class TrainingDiverged(FloatingPointError):
@@ -108,39 +62,62 @@ class TrainingDiverged(FloatingPointError):
 
 
 class Trainer:
-    """Trains a U-Net on images: for state in trainer.steps(seconds=180): ...
+    """Trains a model on data: for state in trainer.steps(seconds=180): ...
+
+    `objective` says what a batch costs; a Schedule in its place is short for Denoising(schedule), the training loss of a
+    diffusion model. The model is any nn.Module that the objective can call; `settings`, its constructor's arguments, is what a
+    checkpoint needs of a model of diffnotes to make it again.
 
     `model` is being trained; `ema.model`, its moving average, is the one to sample from; `history` lists every TrainState,
-    and `loss_by_time` for every update the mean squared error of its images in each tenth of 1..T, nan where it had none."""
+    and `loss_by_time` for every update the mean loss of its items in each tenth of the times, nan where it had none.
 
-    def __init__(self, model: UNet, schedule: Schedule, images: Images, config: TrainConfig | None = None) -> None:
+    ValueError where model, objective and data do not go together, or where the run could not be saved."""
+
+    def __init__(self, model: nn.Module, objective: Any, data: Any, config: TrainConfig | None = None) -> None:
         from accelerate import Accelerator
 
-        self.schedule, self.images, self.config = schedule, images, config or TrainConfig()
+        self.config = config or TrainConfig()
+        self.objective = Denoising(objective) if isinstance(objective, Schedule) else objective
+        self.data = data
         # The precision is ours to choose, in _update. Of several processes without GPUs, Accelerate only knows when told.
         several = int(os.environ.get("WORLD_SIZE", "1")) > 1
         self.accelerator = Accelerator(mixed_precision="no", cpu=several and not torch.cuda.is_available())
-        if self.config.batch_size > len(images):
+        if self.config.batch_size > len(data):
             raise ValueError(
-                f"batch_size must be at most the number of images, {len(images)}, got {self.config.batch_size}"
+                f"batch_size must be at most the number of images, {len(data)}, got {self.config.batch_size}"
             )
         if self.config.batch_size % self.accelerator.num_processes:
             raise ValueError(
                 f"batch_size must be divisible by the {self.accelerator.num_processes} processes, got {self.config.batch_size}"
             )
-        self.model = model.to(self.accelerator.device)
+        compiled, self.model = (
+            model,
+            getattr(model, "_orig_mod", model),
+        )  # what torch.compile made of it, and what it was
+        _check_trainable(self.model)
+        self.objective.check(self.model, data)
+        self._about, self._tables = self._describe()
+        mark(self.model, self._about["images"], getattr(self.objective, "label_dropout", None))
+        self.model.to(self.accelerator.device)
         optimizer = Muon if self.config.optimizer == "muon" else torch.optim.AdamW
         self.optimizer: torch.optim.Optimizer = optimizer(
-            model.parameters(), self.config.learning_rate, betas=(0.9, 0.99), weight_decay=self.config.weight_decay
+            self.model.parameters(), self.config.learning_rate, betas=(0.9, 0.99), weight_decay=self.config.weight_decay
         )
-        self.parallel = self.accelerator.prepare_model(model)  # the model itself, or its copy on every process
-        self.parallel.target = model.target
-        self.ema = EMA(model, self.config.ema_decay)
+        self.parallel = self.accelerator.prepare_model(compiled)  # the model itself, or its copy on every process
+        for name in ("target", "num_classes"):
+            if hasattr(self.model, name):
+                setattr(self.parallel, name, getattr(self.model, name))
+        self.ema = EMA(self.model, self.config.ema_decay)
         self.update, self.seconds, self.interrupted = 0, 0.0, False
         self.history: list[TrainState] = []
         self.loss_by_time: list[np.ndarray] = []  # float32, (10,) each
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
         self._turn, self._newest_loop = threading.Lock(), object()
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """The noise schedule of the objective; None if it has none."""
+        return getattr(self.objective, "schedule", None)
 
     # -- training ---------------------------------------------------------------------------------------------------------
 
@@ -165,87 +142,78 @@ class Trainer:
                 return
             started = time.perf_counter()
             with self._turn, defer_interrupts() as interrupts:
-                loss, norm, rate, by_time = self._update(progress)
+                parts, norm, rate, by_time = self._update(progress)
                 self.update += 1
                 self.seconds += time.perf_counter() - started
                 done = self.update / updates if updates is not None else self.seconds / (seconds or math.inf)
                 images = self.update * self.config.batch_size
-                state = TrainState(self.update, images, self.seconds, loss, norm, rate, min(done, 1.0))
+                loss = next(iter(parts.values()))
+                state = TrainState(self.update, images, self.seconds, loss, norm, rate, min(done, 1.0), parts)
                 self.history.append(state)
                 self.loss_by_time.append(by_time)
             self.interrupted = self._agree(float(bool(interrupts)), mean=True) > 0  # one process met it: all end here
             yield state
 
-    def _update(self, progress: float) -> tuple[float, float, float, np.ndarray]:
+    def _update(self, progress: float) -> tuple[dict[str, float], float, float, np.ndarray]:
         """One line of algorithm 1 after the other. Nothing of the run has changed if it raises TrainingDiverged."""
-        x0, y, t, eps = self.batch(self.update)
         rise = min(1, (self.update + 1) / max(1, self.config.warmup))
         rate = self.config.learning_rate * rise * _cosine_decay(progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
         self.parallel.train()
-        with torch.autocast(x0.device.type, torch.bfloat16, enabled=self.uses_bfloat16):
-            errors = simple_loss(self.parallel, self.schedule, x0, t, eps, y)
+        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.uses_bfloat16):
+            losses = self.objective(self.parallel, self.batch(self.update), self.draw(self.update))
         self.optimizer.zero_grad()
-        self.accelerator.backward((self._weight(t).to(errors) * errors).mean())
+        self.accelerator.backward(losses.total.mean())
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
-        mean_loss = self._agree(errors.mean().item(), mean=True)
-        if not (math.isfinite(mean_loss) and math.isfinite(norm.item())):
+        parts = {name: self._agree(part.mean().item(), mean=True) for name, part in losses.parts.items()}
+        loss = self._agree(losses.total.mean().item(), mean=True)
+        if not all(math.isfinite(value) for value in (loss, norm.item(), *parts.values())):
             self.optimizer.zero_grad()
             raise TrainingDiverged(
-                f"update {self.update + 1}: the loss is {mean_loss}, the gradient's norm {norm.item()}. The weights are those "
+                f"update {self.update + 1}: the loss is {loss}, the gradient's norm {norm.item()}. The weights are those "
                 f"after update {self.update}, the last good ones; save them, or start again with a smaller learning_rate "
                 f"than {self.config.learning_rate:g}"
             )
         self.optimizer.step()
         self.ema.update(self.model)  # after the step: the average is of weights that exist
-        return mean_loss, norm.item(), rate, self._by_time(t, errors)
+        return parts or {"loss": loss}, norm.item(), rate, self._by_time(losses)
 
-    def _weight(self, t: Tensor) -> Tensor:
-        """What the squared error at each of these times counts in the loss."""
-        if self.config.min_snr is None:
-            return torch.ones(len(t))
-        return min_snr_weight(self.schedule, t, self.config.min_snr, self.model.target)
-
-    def _by_time(self, t: Tensor, errors: Tensor) -> np.ndarray:
-        """The mean of the errors in each tenth of 1..T, over all processes; nan for a tenth without images. (10,)"""
-        pairs = torch.stack([t.to(errors), errors.detach()], dim=1)
+    def _by_time(self, losses: Losses) -> np.ndarray:
+        """The mean of the objective's first part in each tenth of the times, over all processes; nan for a tenth without
+        items. (10,)"""
+        if losses.time_bin is None:
+            return np.full(TIME_BINS, np.nan, np.float32)
+        errors = next(iter(losses.parts.values()), losses.total)
+        pairs = torch.stack([losses.time_bin.to(errors), errors.detach()], dim=1)
         if self.accelerator.num_processes > 1:
             pairs = self.accelerator.gather(pairs)
-        times, losses = pairs.cpu().double().numpy().T
-        tenth = (times.astype(int) - 1) * TIME_BINS // self.schedule.T
-        number = np.bincount(tenth, minlength=TIME_BINS)
-        total = np.bincount(tenth, weights=losses, minlength=TIME_BINS)
-        return np.where(number > 0, total / np.maximum(number, 1), np.nan).astype(np.float32)
+        tenth, values = pairs.cpu().double().numpy().T
+        total = np.bincount(tenth.astype(int), weights=values, minlength=TIME_BINS)
+        count = np.bincount(tenth.astype(int), minlength=TIME_BINS)
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
-    def batch(self, n: int) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
-        """What update n sees on this process: images x0, labels y (None without classes), times t and noise eps.
-
-        With even_times the times lie evenly over 1..T, from a random start: each of them is uniform, as algorithm 1 wants
-        it, and their mean loss jumps less than that of independent ones (the low-discrepancy sampler of Kingma et al.
-        2021). Each epoch goes through the images in its own random order and leaves out a last batch that would not be full."""
-        size, processes = self.config.batch_size, self.accelerator.num_processes
-        epoch, k = divmod(n, len(self.images) // size)
+    def batch(self, n: int) -> Any:
+        """The items of update n on this process, where the model is. Each epoch goes through the data in its own random order
+        and leaves out a last batch that would not be full."""
+        size = self.config.batch_size
+        epoch, k = divmod(n, len(self.data) // size)
         if self._order[0] != epoch:
-            self._order = epoch, torch.randperm(len(self.images), generator=self._stream("order", epoch))
+            order = Draw(self.config.seed, epoch, size)("order")
+            self._order = epoch, torch.randperm(len(self.data), generator=order)
         index = self._order[1][k * size : (k + 1) * size]
-        g = self._stream("noise", n)
-        lot = torch.rand(1 if self.config.even_times else size, generator=g, dtype=torch.float64)
-        if self.config.even_times:  # each is uniform on [0, 1) still
-            lot = (lot + torch.arange(size, dtype=torch.float64) / size) % 1
-        t = 1 + (lot * self.schedule.T).long()
-        eps = torch.randn(size, *self.images.x.shape[1:], generator=g)
-        dropped = torch.rand(size, generator=g) < self.config.label_dropout
+        return self.data[index[self._share]].to(self.accelerator.device)
 
-        mine = slice(
-            self.accelerator.process_index * size // processes, (self.accelerator.process_index + 1) * size // processes
-        )
-        device = self.accelerator.device
-        y = None
-        if self.model.num_classes is not None:
-            y = torch.where(dropped, self.model.num_classes, self.images.y[index])[mine].to(device)
-        return self.images.x[index[mine]].to(device), y, t[mine], eps[mine].to(device)
+    def draw(self, n: int) -> Draw:
+        """The randomness of update n."""
+        return Draw(self.config.seed, n, self.config.batch_size, self._share)
+
+    @property
+    def _share(self) -> slice:
+        """The items of a batch that this process takes."""
+        size, rank, processes = self.config.batch_size, self.accelerator.process_index, self.accelerator.num_processes
+        return slice(rank * size // processes, (rank + 1) * size // processes)
 
     @property
     def uses_bfloat16(self) -> bool:
@@ -253,11 +221,6 @@ class Trainer:
         if self.config.precision != "auto":
             return self.config.precision == "bfloat16"
         return _has_bfloat16(self.accelerator.device)
-
-    def _stream(self, purpose: str, n: int) -> torch.Generator:
-        """A generator for one purpose in one update (or epoch): the same numbers whenever it is asked for."""
-        words = np.random.SeedSequence([self.config.seed, int.from_bytes(purpose.encode(), "big"), n]).generate_state(2)
-        return torch.Generator().manual_seed(int(words[0]) << 32 | int(words[1]))
 
     def _agree(self, value: float, mean: bool = False) -> float:
         """One value for all processes: their mean, or that of the first."""
@@ -269,78 +232,113 @@ class Trainer:
     # -- keeping and going on ---------------------------------------------------------------------------------------------
 
     def save(self, folder: str | Path) -> Path:
-        """Write the whole run to folder/checkpoint.safetensors (see training/checkpoint.py); returns the path."""
+        """Write the whole run to folder/checkpoint.safetensors (see training/checkpoint.py); returns the path. RunInUse while
+        somebody else owns the folder (training/run_folder.py)."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"ema.{k}": v for k, v in self.ema.model.state_dict().items()}
         for i, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{k}": v for k, v in values.items()}
-        tensors |= {"schedule.beta": self.schedule.beta, "schedule.alpha_bar": self.schedule.alpha_bar}
-        tensors["history"] = torch.tensor([list(asdict(s).values()) for s in self.history], dtype=torch.float64)
+        tensors |= self._tables
+        parts = list(self.history[-1].parts) if self.history else []
+        rows = [[*_numbers(state), *(state.parts.get(name, math.nan) for name in parts)] for state in self.history]
+        tensors["history"] = torch.tensor(rows, dtype=torch.float64)
         tensors["loss_by_time"] = torch.from_numpy(np.array(self.loss_by_time, np.float32).reshape(-1, TIME_BINS))
-        metadata = {
-            "model": self.model.settings,
-            "config": asdict(self.config),
-            "schedule": self.schedule.name,
-            "images": {"name": self.images.name, "number": len(self.images), "sha256": self._images_digest()},
+        metadata = self._about | {
+            "images": self._about["images"] | {"sha256": self.data.digest()},
+            "parts": parts,
             "update": self.update,
             "seconds": self.seconds,
             "ema_updates": self.ema.updates,
         }
         path = Path(folder) / checkpoint.FILE_NAME
         if self.accelerator.is_main_process:
-            path = checkpoint.write(folder, tensors, metadata)
+            path = checkpoint.write(folder, tensors, metadata, by=self)
         self.accelerator.wait_for_everyone()
         return path
 
+    def _describe(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What a checkpoint says of this run and will not change, and the objective's tables; ValueError now, not at the first
+        save, for what cannot be kept."""
+        objective, tables = objectives.to_checkpoint(self.objective)
+        kind = type(self.model)
+        about = {
+            "model_class": f"{kind.__module__}.{kind.__qualname__}",
+            "model": getattr(self.model, "settings", None),
+            "objective": objective,
+            "config": asdict(self.config),
+            "images": {
+                "name": self.data.name,
+                "number": len(self.data),
+                "item_shape": getattr(self.data, "item_shape", None),
+                "classes": getattr(self.data, "classes", ()),
+                "load": getattr(self.data, "load", None),
+            },
+        }
+        try:
+            about = json.loads(json.dumps(about, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"the run could not be saved: the settings of model, objective and data must be what JSON can hold ({error})"
+            ) from error
+        odd = [name for name, value in self.model.state_dict().items() if not isinstance(value, Tensor)]
+        if odd:
+            raise ValueError(f"the run could not be saved: model has a state that is no tensor, {odd[0]!r}")
+        return about, tables
+
     @classmethod
-    def load(cls, folder: str | Path, images: Images | None = None) -> "Trainer":
-        """The run saved in `folder`, ready to go on with the images it was trained on (fetched by name if not given)."""
+    def load(
+        cls, folder: str | Path, data: Any = None, model: nn.Module | None = None, objective: Any = None
+    ) -> "Trainer":
+        """The run saved in `folder`, ready to go on with the data it was trained on (fetched by name if not given).
+
+        `model`: a network like the one that was trained, where its class is not one of diffnotes.models; `objective`
+        likewise."""
         tensors, metadata = checkpoint.read(folder)
-        if images is None:
-            images = load_images(metadata["images"]["name"], "train")
-        model, schedule = _model_and_schedule(tensors, metadata, "model.")
-        trainer = cls(model, schedule, images, TrainConfig(**(OLDER_DEFAULTS | metadata["config"])))
-        if trainer._images_digest() != metadata["images"]["sha256"]:
+        network = network_from(tensors, metadata, "model.", model)
+        data = data_from(folder, metadata["images"]) if data is None else data
+        objective = objective_from(tensors, metadata) if objective is None else objective
+        kept = {name: value for name, value in metadata["config"].items() if name not in OLDER_OBJECTIVE}
+        trainer = cls(network.requires_grad_(True), objective, data, TrainConfig(**(OLDER_CONFIG | kept)))
+        if data.digest() != metadata["images"]["sha256"]:
             was = metadata["images"]
-            raise ValueError(f"{folder} was trained on {was['number']:,} images of {was['name']}, got {images!r}")
-        trainer.ema.model.load_state_dict(_with_prefix(tensors, "ema."))
+            raise ValueError(f"{folder} was trained on {was['number']:,} images of {was['name']}, got {data!r}")
+        trainer.ema.model.load_state_dict(with_prefix(tensors, "ema."))
         trainer.ema.updates = metadata["ema_updates"]
         state: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in _with_prefix(tensors, "optimizer.").items():
+        for key, tensor in with_prefix(tensors, "optimizer.").items():
             i, name = key.split(".")
             state.setdefault(int(i), {})[name] = tensor
         groups = trainer.optimizer.state_dict()["param_groups"]
         trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
         trainer.update, trainer.seconds = metadata["update"], metadata["seconds"]
+        parts = metadata.get("parts", [])
         for update, count, *rest in tensors["history"].tolist():
-            trainer.history.append(TrainState(int(update), int(count), *rest))
+            seconds, loss, norm, rate, progress, *means = rest
+            named = dict(zip(parts, means, strict=True))
+            trainer.history.append(TrainState(int(update), int(count), seconds, loss, norm, rate, progress, named))
         unknown = torch.full((len(trainer.history), TIME_BINS), math.nan)  # in a run older than this record
         trainer.loss_by_time = list(tensors.get("loss_by_time", unknown).numpy())
         return trainer
 
-    def _images_digest(self) -> str:
-        if not hasattr(self, "_digest"):
-            self._digest = hashlib.sha256(self.images.x.numpy().tobytes()).hexdigest()
-        return self._digest
+
+def _check_trainable(model: Any) -> None:
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if not trained:
+        raise ValueError(
+            "model must have weights that can be trained, got none with requires_grad; for the network that comes with the "
+            'package: load_pretrained("mnist", trainable=True)'
+        )
+    for weight in trained:
+        if weight.dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f'model must have weights in float32, got {weight.dtype}; TrainConfig(precision="bfloat16") computes in bfloat16'
+            )
 
 
-def load_model(folder: str | Path) -> tuple[UNet, Schedule]:
-    """The averaged network of the run saved in `folder`, in eval mode on the CPU, and its schedule: enough to sample."""
-    tensors, metadata = checkpoint.read(folder)
-    model, schedule = _model_and_schedule(tensors, metadata, "ema.")
-    # a pixel's channels side by side in memory: a small U-Net's forward pass on the CPU is then quicker
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model.eval().requires_grad_(False), schedule
-
-
-def _model_and_schedule(tensors: dict[str, Tensor], metadata: dict[str, Any], prefix: str) -> tuple[UNet, Schedule]:
-    model = UNet(**metadata["model"])
-    model.load_state_dict(_with_prefix(tensors, prefix))
-    return model, Schedule(metadata["schedule"], tensors["schedule.beta"], tensors["schedule.alpha_bar"])
-
-
-def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+def _numbers(s: TrainState) -> list[float | int]:
+    return [s.update, s.images, s.seconds, s.loss, s.gradient_norm, s.learning_rate, s.progress]
 
 
 def _cosine_decay(progress: float) -> float:
@@ -355,27 +353,3 @@ def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
         return any(torch.cpu.get_capabilities().get(name, False) for name in ("avx512_bf16", "amx_bf16"))
     return False
-
-
-class Interrupts(list[int]):
-    """A signal handler that only notes what came."""
-
-    def __call__(self, number: int, _frame: object) -> None:
-        """Called by Python with the signal's number."""
-        self.append(number)
-
-
-@contextlib.contextmanager
-def defer_interrupts() -> Iterator[Interrupts]:
-    """Hold an interrupt (Ctrl-C, the notebook's stop button) back until the block is done, and note it in the list given.
-    A block within such a block notes in the outer one's list."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread receives interrupts
-        yield Interrupts()
-        return
-    before = signal.getsignal(signal.SIGINT)
-    interrupts = before if isinstance(before, Interrupts) else Interrupts()
-    signal.signal(signal.SIGINT, interrupts)
-    try:
-        yield interrupts
-    finally:
-        signal.signal(signal.SIGINT, before)

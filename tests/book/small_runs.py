@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from diffnotes import Images, Schedule, TrainConfig, Trainer, UNet
-from diffnotes.training.trainer import TIME_BINS, TrainState
+from diffnotes.training.config import TrainState
+from diffnotes.training.objectives import TIME_BINS
 
 IMAGES = Images(
     torch.rand(64, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1,

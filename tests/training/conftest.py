@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from diffnotes import Images, Schedule, TrainConfig, Trainer, UNet, load_images
+from diffnotes import Denoising, Images, Schedule, TrainConfig, Trainer, UNet, load_images
 
 SMALL = dict(channels=8, multipliers=(1,), blocks=1, attention=0, patch=4)
 # No setting has its default value: one that is lost on the way shows.
 CONFIG = dict(
-    seed=3, batch_size=8, min_snr=None, optimizer="adamw", learning_rate=4e-3,
-    warmup=7, weight_decay=0.1, gradient_clip=0.5, ema_decay=0.9,
-    even_times=False, label_dropout=0.3, precision="float32",
+    seed=3, batch_size=8, optimizer="adamw", learning_rate=4e-3,
+    warmup=7, weight_decay=0.1, gradient_clip=0.5, ema_decay=0.9, precision="float32",
 )  # fmt: skip
+LOSS = dict(min_snr=None, even_times=False, label_dropout=0.3)
 
 
 @pytest.fixture(autouse=True)
@@ -43,22 +43,34 @@ def few(digits):
 
 
 @pytest.fixture(scope="session")
-def small_run() -> tuple[dict, dict]:
-    """The settings of the network and of the training that make_trainer takes unless told otherwise."""
-    return SMALL, CONFIG
+def small_run() -> tuple[dict, dict, dict]:
+    """The settings of the network, of the training and of the loss that make_trainer takes unless told otherwise."""
+    return SMALL, CONFIG, LOSS
 
 
 @pytest.fixture
 def make_trainer(few):
-    """make_trainer(n, labels=..., T=..., ...): a trainer of the small network on n digits; other words go to TrainConfig."""
+    """make_trainer(n, labels=..., T=..., ...): a trainer of the small network on n digits; other words go to the loss, or to
+    TrainConfig."""
 
     def make(n: int = 64, labels: bool = False, T: int = 20, network: dict | None = None, **settings) -> Trainer:
         torch.manual_seed(5)  # the first weights
         model = UNet(**(network or SMALL), num_classes=10 if labels else None)
         images = settings.pop("images", None) or few(n)
-        return Trainer(model, Schedule.cosine(T), images, TrainConfig(**{**CONFIG, **settings}))
+        loss = {name: settings.pop(name, usual) for name, usual in LOSS.items()}
+        return Trainer(model, Denoising(Schedule.cosine(T), **loss), images, TrainConfig(**{**CONFIG, **settings}))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def inputs_of():
+    """inputs_of(trainer, n): what the network is shown in update n: images x0, labels y, times t and noise eps."""
+
+    def inputs_of(trainer: Trainer, n: int):
+        return trainer.objective.inputs(trainer.model, trainer.batch(n), trainer.draw(n))
+
+    return inputs_of
 
 
 @pytest.fixture(scope="session")

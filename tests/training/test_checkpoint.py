@@ -10,8 +10,14 @@ import torch
 
 from diffnotes.training import checkpoint
 from diffnotes.training.checkpoint import CheckpointError
+from diffnotes.training.run_folder import LOCK
 
 FILE = "checkpoint.safetensors"
+
+
+def names(folder) -> list[str]:
+    """What lies in the folder, in order, but for the lock that writers leave there."""
+    return sorted(set(os.listdir(folder)) - {LOCK})
 
 
 def tensors() -> dict[str, torch.Tensor]:
@@ -67,12 +73,12 @@ def test_gradient_is_not_kept_and_the_tensor_given_is_left_as_it_was(tmp_path):
 def test_folder_is_made_and_the_path_returned(tmp_path):
     path = checkpoint.write(tmp_path / "runs" / "first", tensors(), METADATA)
     assert path == tmp_path / "runs" / "first" / FILE
-    assert os.listdir(path.parent) == [FILE]
+    assert names(path.parent) == [FILE]
 
 
 def test_file_may_be_named_instead_of_its_folder(tmp_path):
     path = checkpoint.write(tmp_path / "mine.safetensors", tensors(), METADATA)
-    assert path == tmp_path / "mine.safetensors" and os.listdir(tmp_path) == ["mine.safetensors"]
+    assert path == tmp_path / "mine.safetensors" and names(tmp_path) == ["mine.safetensors"]
     assert checkpoint.read(str(path))[1] == METADATA
 
 
@@ -187,21 +193,21 @@ def test_write_that_fails_leaves_the_old_checkpoint_and_nothing_else(written, mo
     with monkeypatch.context() as patch, pytest.raises(error, match="stop"):
         patch.setattr(os, call, fail)
         checkpoint.write(written.parent, {"a": torch.zeros(1)}, {})
-    assert written.read_bytes() == before and os.listdir(written.parent) == [FILE]
+    assert written.read_bytes() == before and names(written.parent) == [FILE]
 
 
 def test_first_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
         patch.setattr(os, "fsync", no_space)
         checkpoint.write(tmp_path, tensors(), METADATA)
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_metadata_that_json_cannot_hold_is_refused_before_anything_is_written(written):
     before = written.read_bytes()
     with pytest.raises(ValueError, match="JSON"):
         checkpoint.write(written.parent, tensors(), {"loss": float("nan")})
-    assert written.read_bytes() == before and os.listdir(written.parent) == [FILE]
+    assert written.read_bytes() == before and names(written.parent) == [FILE]
 
 
 def test_content_is_on_the_disk_before_it_gets_the_name(tmp_path, monkeypatch):
@@ -228,7 +234,7 @@ def test_leftovers_of_writers_that_were_killed_are_removed(tmp_path):
     leftover.write_bytes(b"half a checkpoint")
     other.write_text("mine")
     checkpoint.write(tmp_path, tensors(), METADATA)
-    assert sorted(os.listdir(tmp_path)) == [FILE, "notes.tmp"]
+    assert names(tmp_path) == [FILE, "notes.tmp"]
 
 
 def test_leftovers_are_never_read(tmp_path):

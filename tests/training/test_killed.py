@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from diffnotes import Trainer
+from diffnotes.training.run_folder import LOCK
 
 POINTS = ("half written", "written, not flushed", "flushed, not renamed", "renamed")
 
@@ -17,16 +18,16 @@ KILLER = """
 import os, random, signal, sys, time
 import torch
 torch.set_num_threads(1)
-from diffnotes import Images, Schedule, TrainConfig, Trainer, UNet, load_images
+from diffnotes import Denoising, Images, Schedule, TrainConfig, Trainer, UNet, load_images
 from diffnotes.training import checkpoint
 
-folder, network, config, points = sys.argv[1], *map(eval, sys.argv[2:])
+folder, network, config, loss, points = sys.argv[1], *map(eval, sys.argv[2:])
 digits = load_images("digits")
 images = Images(digits.x[:20], digits.y[:20], digits.name, digits.source)
 
 def begin():
     torch.manual_seed(5)
-    return Trainer(UNet(**network), Schedule.cosine(20), images, TrainConfig(**config))
+    return Trainer(UNet(**network), Denoising(Schedule.cosine(20), **loss), images, TrainConfig(**config))
 
 def kill(work):
     "Have another process do the work; kill it a random moment after it has called the function it is given."
@@ -123,7 +124,7 @@ def test_run_killed_while_it_saved_goes_on_bit_by_bit(killed, point, make_traine
     whole = without_interruption(make_trainer(20), 12, 12)
     same_run(run_of(without_interruption(trainer, 12, 12)), run_of(whole))
     trainer.save(folder)
-    assert [path.name for path in folder.iterdir()] == ["checkpoint.safetensors"]
+    assert {path.name for path in folder.iterdir()} == {"checkpoint.safetensors", LOCK}
 
 
 def test_run_killed_at_random_moments_while_it_saved_in_a_loop_goes_on_bit_by_bit(
