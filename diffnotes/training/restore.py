@@ -19,7 +19,7 @@ OLDER_OBJECTIVE = {"min_snr": None, "even_times": False, "label_dropout": 0.1}
 MODELS = "diffnotes.models"
 
 
-def load_model(folder: str | Path, model: nn.Module | None = None) -> tuple[Any, Schedule]:
+def load_model(folder: str | Path, model: nn.Module | None = None) -> tuple[Any, Any]:
     """The averaged network of the run saved in `folder`, in eval mode on the CPU, and its schedule (None if it was trained
     with an objective that has none): enough to sample. `model`: a network made like the one that was trained, where its class
     is not one of diffnotes.models."""
@@ -27,7 +27,7 @@ def load_model(folder: str | Path, model: nn.Module | None = None) -> tuple[Any,
     network = network_from(tensors, metadata, "ema.", model)
     # a pixel's channels side by side in memory: a small U-Net's forward pass on the CPU is then quicker
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network.eval().requires_grad_(False), _schedule(tensors, metadata)  # type: ignore[return-value]
+    return network.eval().requires_grad_(False), _schedule(tensors, metadata)
 
 
 def network_from(

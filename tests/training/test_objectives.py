@@ -1,0 +1,386 @@
+"""Any objective fits under the trainer; the first one, Denoising, is the training of the first edition to the last bit."""
+
+import dataclasses
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.nn import functional as F
+
+from diffnotes import Denoising, Images, Schedule, TrainConfig, Trainer, UNet, load_model
+from diffnotes.process.losses import min_snr_weight, simple_loss
+from diffnotes.training import checkpoint
+from diffnotes.training.ema import EMA
+from diffnotes.training.muon import Muon
+from diffnotes.training.objectives import Draw, Losses
+from diffnotes.training.restore import class_names_of, item_shape_of
+
+SMALL = dict(channels=16, multipliers=(1,), blocks=1, attention=0, patch=4, target="v")
+
+
+def network(**other) -> UNet:
+    torch.manual_seed(5)
+    return UNet(**{**SMALL, **other})
+
+
+# -- today's training is yesterday's ----------------------------------------------------------------------------------------
+
+
+def first_edition_inputs(images: Images, schedule: Schedule, n: int, size: int, classes: int | None, even: bool):
+    """What update n of a run with seed 3 saw in the first edition, before there were objectives."""
+
+    def stream(purpose: str, n: int) -> torch.Generator:
+        words = np.random.SeedSequence([3, int.from_bytes(purpose.encode(), "big"), n]).generate_state(2)
+        return torch.Generator().manual_seed(int(words[0]) << 32 | int(words[1]))
+
+    epoch, k = divmod(n, len(images) // size)
+    index = torch.randperm(len(images), generator=stream("order", epoch))[k * size : (k + 1) * size]
+    g = stream("noise", n)
+    lot = torch.rand(1 if even else size, generator=g, dtype=torch.float64)
+    if even:
+        lot = (lot + torch.arange(size, dtype=torch.float64) / size) % 1
+    t = 1 + (lot * schedule.T).long()
+    eps = torch.randn(size, 1, 28, 28, generator=g)
+    dropped = torch.rand(size, generator=g) < 0.1
+    y = None if classes is None else torch.where(dropped, classes, images.y[index])
+    return images.x[index], y, t, eps
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("optimizer, labels, min_snr, even", [("muon", 10, 5.0, True), ("adamw", None, None, False)])
+def test_20_updates_are_those_of_the_first_edition_to_the_last_bit(few, precision, optimizer, labels, min_snr, even):
+    images, schedule = few(64), Schedule.cosine(20)
+    config = TrainConfig(seed=3, batch_size=8, optimizer=optimizer, warmup=7, precision=precision)
+    trainer = Trainer(network(num_classes=labels), Denoising(schedule, min_snr, even), images, config)
+    losses = [state.loss for state in trainer.steps(updates=20)]
+
+    model = network(num_classes=labels)
+    kind = Muon if optimizer == "muon" else torch.optim.AdamW
+    steps = kind(model.parameters(), 3e-3, betas=(0.9, 0.99), weight_decay=0.01)
+    average, expected = EMA(model, 0.998), []
+    for n in range(20):
+        x0, y, t, eps = first_edition_inputs(images, schedule, n, 8, labels, even)
+        rate = 3e-3 * min(1, (n + 1) / 7) * 0.5 * (1 + math.cos(math.pi * n / 20))
+        for group in steps.param_groups:
+            group["lr"] = rate
+        model.train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            errors = simple_loss(model, schedule, x0, t, eps, y)
+        weight = torch.ones(8) if min_snr is None else min_snr_weight(schedule, t, min_snr, "v")
+        steps.zero_grad()
+        (weight.to(errors) * errors).mean().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        steps.step()
+        average.update(model)
+        expected.append(errors.mean().item())
+    assert losses == expected
+    for mine, theirs in ((trainer.model, model), (trainer.ema.model, average.model)):
+        assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), theirs.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_every_process_sees_its_share_of_what_the_first_edition_showed(few, processes, monkeypatch, inputs_of):
+    images, schedule = few(64), Schedule.cosine(20)
+    trainer = Trainer(network(num_classes=10), schedule, images, TrainConfig(seed=3, batch_size=8))
+    monkeypatch.setattr(Accelerator, "num_processes", processes)
+    for n in (0, 7, 8, 30):
+        whole = first_edition_inputs(images, schedule, n, 8, 10, True)
+        for rank in range(processes):
+            monkeypatch.setattr(Accelerator, "process_index", rank)
+            share = slice(rank * 8 // processes, (rank + 1) * 8 // processes)
+            assert all(torch.equal(a, b[share]) for a, b in zip(inputs_of(trainer, n), whole, strict=True))
+
+
+def test_draw_depends_on_seed_update_and_purpose_alone():
+    def numbers(seed: int, update: int, purpose: str, size: int = 8, share: slice = slice(None)) -> list[float]:
+        return torch.rand(4, generator=Draw(seed, update, size, share)(purpose)).tolist()
+
+    usual = numbers(3, 5, "noise")
+    assert usual == numbers(3, 5, "noise", 16, slice(2, 4))
+    assert all(numbers(*other) != usual for other in ((4, 5, "noise"), (3, 6, "noise"), (3, 5, "order")))
+
+
+# -- any objective, any network -----------------------------------------------------------------------------------------------
+
+
+class Autoencoder(nn.Module):
+    """No class of the package's, and no diffusion model."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.encode, self.decode = nn.Linear(784, width), nn.Linear(width, 784)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.decode(F.silu(self.encode(x.flatten(1)))).view_as(x)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Denoising autoencoder with a penalty: no time, two parts, one of them weighted."""
+
+    noise: float = 0.3
+    penalty: float = 0.1
+
+    def __call__(self, model, batch, draw: Draw) -> Losses:
+        g = draw("corruption")
+        eps = torch.randn(draw.size, *batch.x.shape[1:], generator=g)[draw.share]
+        answer = model(batch.x + self.noise * eps)
+        error, size = (answer - batch.x).square().flatten(1).mean(1), answer.square().flatten(1).mean(1)
+        return Losses(error + self.penalty * size, {"error": error, "size": size})
+
+    def check(self, model, data) -> None:
+        if self.noise < 0:
+            raise ValueError(f"noise must be at least 0, got {self.noise}")
+
+
+def autoencoder(few, **config) -> Trainer:
+    torch.manual_seed(0)
+    return Trainer(Autoencoder(16), Reconstruction(), few(64), TrainConfig(**{"seed": 3, "batch_size": 8, **config}))
+
+
+def test_an_objective_and_a_network_of_ones_own_train_without_the_loop_knowing_them(few):
+    trainer = autoencoder(few, warmup=5, learning_rate=2e-2)
+    states = list(trainer.steps(updates=100))
+    assert np.mean([s.loss for s in states[-10:]]) < 0.5 * np.mean([s.loss for s in states[:3]])
+    assert all(set(state.parts) == {"error", "size"} and state.loss == state.parts["error"] for state in states)
+    assert trainer.schedule is None and np.isnan(trainer.loss_by_time).all()
+
+
+def test_total_is_what_is_minimised_and_not_the_parts(few):
+    """The gradient of the first update is that of error + penalty * size, written out."""
+    trainer, twin = autoencoder(few, gradient_clip=1e9, precision="float32"), autoencoder(few).model
+    batch, draw = trainer.batch(0), trainer.draw(0)
+    eps = torch.randn(8, 1, 28, 28, generator=draw("corruption"))
+    answer = twin(batch.x + 0.3 * eps)
+    ((answer - batch.x).square().mean() + 0.1 * answer.square().mean()).backward()
+    norm = math.sqrt(sum(p.grad.square().sum().item() for p in twin.parameters()))
+    assert next(trainer.steps(updates=5)).gradient_norm == pytest.approx(norm, rel=1e-5)
+
+
+def test_such_a_run_is_kept_and_goes_on_bit_by_bit_when_network_and_objective_are_handed_over(
+    few, tmp_path, run_of, same_run
+):
+    whole = autoencoder(few)
+    list(whole.steps(updates=12))
+    half = autoencoder(few)
+    for state in half.steps(updates=12):
+        if state.update == 7:
+            half.save(tmp_path)
+            break
+    again = Trainer.load(tmp_path, few(64), model=Autoencoder(16), objective=Reconstruction())
+    list(again.steps(updates=12))
+    same_run(run_of(again), run_of(whole))
+    model, schedule = load_model(tmp_path, model=Autoencoder(16))
+    assert schedule is None and not model.training
+    assert torch.equal(model.encode.weight, half.ema.model.encode.weight)
+
+
+def test_a_run_whose_network_is_not_of_the_package_says_so_when_it_is_loaded_without_it(few, tmp_path):
+    autoencoder(few).save(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"Autoencoder, which diffnotes cannot make by itself: hand one over .*model=\.\.\."
+    ):
+        load_model(tmp_path)
+    with pytest.raises(ValueError, match=r"objective 'Reconstruction', which diffnotes does not have: hand it over"):
+        Trainer.load(tmp_path, few(64), model=Autoencoder(16))
+    with pytest.raises(
+        ValueError, match=r"(?s)^model must be made like the network of the run, a .*Autoencoder: .*size mismatch"
+    ):
+        load_model(tmp_path, model=Autoencoder(8))
+
+
+def test_a_checkpoint_cannot_name_a_class_outside_the_models(few, tmp_path):
+    Trainer(network(), Schedule.cosine(20), few(8), TrainConfig(batch_size=8)).save(tmp_path)
+    tensors, metadata = checkpoint.read(tmp_path)
+    for name in (
+        "os.system",
+        "diffnotes.models.unet.nn",
+        "diffnotes.models.unet.math.gcd",
+        "diffnotes.models.nowhere.Net",
+    ):
+        checkpoint.write(tmp_path, tensors, metadata | {"model_class": name})
+        with pytest.raises(ValueError, match=re.escape(f"the run's network is a {name}, which diffnotes cannot make")):
+            load_model(tmp_path)
+
+
+def test_a_network_of_ones_own_trains_saves_and_loads_as_a_denoiser(few, tmp_path):
+    class Tiny(nn.Module):
+        target = "x0"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Conv2d(1, 1, 3, padding=1)
+
+        def forward(self, x_t, t, y=None):
+            return self.net(x_t)
+
+    trainer = Trainer(Tiny(), Schedule.cosine(20), few(8), TrainConfig(batch_size=8))
+    list(trainer.steps(updates=2))
+    trainer.save(tmp_path)
+    model, schedule = load_model(tmp_path, model=Tiny())
+    assert torch.equal(model.net.weight, trainer.ema.model.net.weight) and schedule.T == 20
+    assert item_shape_of(model) == (1, 28, 28) and class_names_of(model) == ()
+
+
+def test_a_compiled_network_is_kept_as_what_it_was(few, tmp_path, run_of, same_run, as_installed):
+    compiled = Trainer(
+        torch.compile(network(), backend="eager"), Schedule.cosine(20), few(64), TrainConfig(batch_size=8)
+    )
+    plain = Trainer(network(), Schedule.cosine(20), few(64), TrainConfig(batch_size=8))
+    for trainer in (compiled, plain):
+        list(trainer.steps(updates=2))
+    same_run(run_of(compiled), run_of(plain))
+    compiled.save(tmp_path)
+    assert isinstance(load_model(tmp_path)[0], UNet)
+
+
+def test_shared_weights_are_kept(few, tmp_path):
+    class Tied(Autoencoder):
+        def __init__(self) -> None:
+            super().__init__(16)
+            self.encode_again = self.encode
+
+    trainer = Trainer(Tied(), Reconstruction(), few(8), TrainConfig(batch_size=8))
+    trainer.save(tmp_path)
+    model, _ = load_model(tmp_path, model=Tied())
+    assert torch.equal(model.encode_again.weight, trainer.model.encode.weight)
+
+
+# -- what does not go together is refused when the trainer is made ------------------------------------------------------------
+
+
+def trainer_with(few, model=None, objective=None, images=None) -> Trainer:
+    return Trainer(model or network(), objective or Schedule.cosine(20), images or few(8), TrainConfig(batch_size=8))
+
+
+def test_images_in_0_to_255_or_0_to_1_are_refused(few):
+    x, y = few(8).x, few(8).y
+    with pytest.raises(ValueError, match=r"^x must .*\[-1, 1\].*got.*0.*255"):
+        trainer_with(few, images=Images((x + 1) * 127.5, y, "mine", "mine"))
+    with pytest.raises(ValueError, match=r"2 \* x - 1"):
+        trainer_with(few, images=Images((x + 1) / 2, y, "mine", "mine"))
+
+
+def test_a_label_that_would_mean_no_label_is_refused(few):
+    images = Images(few(8).x, torch.arange(1, 9), "letters", "mine")  # 8 = num_classes
+    with pytest.raises(
+        ValueError, match=r'^data\.y must hold labels 0\.\.7 .*\(the label 8 means "no label"\), got 1\.\.8$'
+    ):
+        trainer_with(few, network(num_classes=8), images=images)
+    trainer_with(few, network(num_classes=9), images=images)
+
+
+def test_eps_with_zero_terminal_snr_is_refused_with_the_way_out(few):
+    schedule = Schedule.cosine(20).rescale_zero_terminal_snr()
+    with pytest.raises(
+        ValueError, match=r'^model\.target must not be "eps" where alpha_bar_T = 0 .*target "v" or "x0"'
+    ):
+        trainer_with(few, network(target="eps"), schedule)
+    trainer_with(few, network(target="v"), schedule)
+
+
+@pytest.mark.parametrize(
+    "answer, message",
+    [
+        (
+            lambda x: x[:, :, 1:],
+            r"^model must answer with a tensor of x_t's shape \(2, 1, 28, 28\), got \(2, 1, 27, 28\)$",
+        ),
+        (lambda x: {"sample": x}, r"got dict; for a network of diffusers see process/adapters\.py$"),
+        (
+            lambda x: F.conv2d(x, torch.zeros(1, 3, 1, 1)),
+            r"^model must answer model\(x_t, t, y\) for images of shape .*RuntimeError",
+        ),
+    ],
+)
+def test_a_network_that_does_not_answer_in_the_images_shape_is_refused(few, answer, message):
+    class Odd(nn.Module):
+        target, num_classes = "eps", None
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1))
+
+        def forward(self, x_t, t, y=None):
+            return answer(x_t)
+
+    with pytest.raises(ValueError, match=message):
+        trainer_with(few, Odd())
+
+
+def test_the_trial_call_leaves_training_modes_as_they_were(few):
+    model = network()
+    model.middle.eval()
+    before = {name: module.training for name, module in model.named_modules()}
+    trainer_with(few, model)
+    assert {name: module.training for name, module in model.named_modules()} == before
+
+
+@pytest.mark.parametrize("odd", ["frozen", "half", "no module", "no target", "settings"])
+def test_what_cannot_be_trained_or_kept_is_refused(few, odd, as_installed):
+    model: object = network()
+    if odd == "frozen":
+        message = r'with requires_grad; .*load_pretrained\("mnist", trainable=True\)'
+        model.requires_grad_(False)
+    elif odd == "half":
+        message = r"^model must have weights in float32, got torch\.float16"
+        model.half()
+    elif odd == "no module":
+        message, model = r"^model must be a torch\.nn\.Module, got function$", lambda x_t, t, y=None: x_t
+    elif odd == "no target":
+        message = r'^model must say what it predicts, model\.target = "eps", "x0" or "v", got None$'
+        model.target = None
+    else:
+        message = r"^the run could not be saved: the settings of model, objective and data must be what JSON can hold"
+        model.settings = {"channels": object()}
+    with pytest.raises(ValueError, match=message):
+        trainer_with(few, model)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (dict(min_snr=0.0), "min_snr must be positive, or None for no weights, got 0.0"),
+        (dict(min_snr=math.nan), "min_snr must be a positive number, or None for no weights, got nan"),
+        (dict(min_snr="5"), "min_snr must be a positive number, or None for no weights, got '5'"),
+        (dict(label_dropout=1.5), "label_dropout must lie in [0, 1], got 1.5"),
+        (dict(label_dropout=-0.5), "label_dropout must lie in [0, 1], got -0.5"),
+        (dict(schedule="cosine"), "schedule must be a Schedule, got str"),
+    ],
+)
+def test_a_wrong_setting_of_the_loss_is_refused(settings, message, as_installed):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Denoising(**{"schedule": Schedule.cosine(20), **settings})
+
+
+# -- what a network says of its images ----------------------------------------------------------------------------------------
+
+
+def test_shape_and_classes_travel_with_the_network(tmp_path):
+    x = torch.rand(8, 3, 16, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images = Images(x, torch.arange(8) % 2, "pets", "mine", classes=("cat", "dog"))
+    trainer = Trainer(
+        UNet(8, (1,), 1, 0, num_classes=2, patch=4, image_channels=3),
+        Denoising(Schedule.cosine(20), label_dropout=0.25),
+        images,
+        TrainConfig(batch_size=8),
+    )
+    list(trainer.steps(updates=1))
+    trainer.save(tmp_path)
+    loaded, _ = load_model(tmp_path)
+    for model in (trainer.model, trainer.ema.model, loaded):
+        assert item_shape_of(model) == (3, 16, 32) and class_names_of(model) == ("cat", "dog")
+        assert model.label_dropout == 0.25 and model.trained_on == "pets"
+    with pytest.raises(ValueError, match=r"trained on 8 images of 'pets', which cannot be loaded here .*data=\.\.\."):
+        Trainer.load(tmp_path)
+    assert Trainer.load(tmp_path, images).data is images
+
+
+def test_losses_and_draw_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Draw(0, 0, 8).seed = 1
