@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 SMALLEST = 16  # a matrix with fewer rows or columns is left to AdamW
 
@@ -38,18 +38,22 @@ class Muon(torch.optim.Optimizer):
 
         M <- mu M + (1 - mu) G,    W <- (1 - lr decay) W - 0.2 lr sqrt(max(rows, columns)) orthogonalize(mu M + (1 - mu) G)
 
-    so that a step changes an entry by about 0.2 lr, as AdamW's does, and one lr suits both. For all else AdamW."""
+    so that a step changes an entry by about 0.2 lr, as AdamW's does, and one lr suits both. For all else AdamW.
+
+    What counts as such a matrix: in a group with muon=True every weight, with muon=False none; otherwise those with at least
+    16 rows and columns."""
 
     def __init__(
         self,
-        parameters: Iterable[Tensor],
+        parameters: Iterable[Tensor] | Iterable[dict[str, Any]],
         lr: float,
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.99),
         eps: float = 1e-8,
         weight_decay: float = 0.01,
     ) -> None:
-        super().__init__(parameters, dict(lr=lr, momentum=momentum, betas=betas, eps=eps, weight_decay=weight_decay))
+        usual = dict(lr=lr, momentum=momentum, betas=betas, eps=eps, weight_decay=weight_decay, muon=None)
+        super().__init__(parameters, usual)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -64,9 +68,25 @@ class Muon(torch.optim.Optimizer):
                     weight.mul_(1 - group["lr"] * group["weight_decay"])
                     rows = weight.shape[0] if weight.ndim > 1 else 1
                     columns = weight.numel() // max(1, rows)
-                    step = _muon if min(rows, columns) >= SMALLEST else _adam
+                    by_shape = min(rows, columns) >= SMALLEST
+                    step = _muon if (by_shape if group["muon"] is None else group["muon"]) else _adam
                     step(weight, weight.grad, self.state[weight], group)
         return value
+
+
+def muon_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """The model's weights as groups for Muon: a model whose `muon_parameters()` names the matrices inside its blocks gets
+    Muon for these and AdamW for all else (embeddings, norms, output layers); for any other the shape decides."""
+    if not hasattr(model, "muon_parameters"):
+        return [{"params": list(model.parameters())}]
+    weights, names = dict(model.named_parameters()), set(model.muon_parameters())  # type: ignore[operator]
+    if unknown := names - weights.keys():
+        raise ValueError(f"muon_parameters() must name weights of the model, got {sorted(unknown)[0]!r}, which is none")
+    chosen = [weight for name, weight in weights.items() if name in names]
+    return [
+        {"params": chosen, "muon": True},
+        {"params": [weight for name, weight in weights.items() if name not in names], "muon": False},
+    ]
 
 
 def _muon(weight: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from diffnotes.training import checkpoint, objectives
 from diffnotes.training.config import TrainConfig, TrainState
 from diffnotes.training.ema import EMA
 from diffnotes.training.interrupts import defer_interrupts
-from diffnotes.training.muon import Muon
+from diffnotes.training.muon import Muon, muon_groups
 from diffnotes.training.objectives import TIME_BINS, Denoising, Draw, Losses
 from diffnotes.training.restore import (
     OLDER_CONFIG,
@@ -99,10 +99,12 @@ class Trainer:
         self._about, self._tables = self._describe()
         mark(self.model, self._about["images"], getattr(self.objective, "label_dropout", None))
         self.model.to(self.accelerator.device)
-        optimizer = Muon if self.config.optimizer == "muon" else torch.optim.AdamW
-        self.optimizer: torch.optim.Optimizer = optimizer(
-            self.model.parameters(), self.config.learning_rate, betas=(0.9, 0.99), weight_decay=self.config.weight_decay
-        )
+        rate, decay = self.config.learning_rate, self.config.weight_decay
+        self.optimizer: torch.optim.Optimizer
+        if self.config.optimizer == "muon":
+            self.optimizer = Muon(muon_groups(self.model), rate, betas=(0.9, 0.99), weight_decay=decay)
+        else:
+            self.optimizer = torch.optim.AdamW(self.model.parameters(), rate, betas=(0.9, 0.99), weight_decay=decay)
         self.parallel = self.accelerator.prepare_model(compiled)  # the model itself, or its copy on every process
         for name in ("target", "num_classes"):
             if hasattr(self.model, name):

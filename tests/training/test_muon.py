@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from diffnotes.training.muon import Muon, orthogonalize
+from diffnotes.training.muon import Muon, muon_groups, orthogonalize
 
 
 @pytest.mark.parametrize("rows, columns", [(20, 20), (20, 70), (70, 20)])
@@ -93,3 +93,41 @@ def test_weights_without_a_gradient_stay_and_a_closure_is_called(generator):
 
     first = optimizer.step(closure).item()
     assert first > closure().item() and torch.equal(unused, before)
+
+
+class Named(torch.nn.Module):
+    """Two square matrices, of which it says that one is for Muon."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.block, self.embedding = torch.nn.Linear(20, 20, bias=False), torch.nn.Linear(20, 20, bias=False)
+        self.names = names
+
+    def muon_parameters(self):
+        return self.names
+
+
+def test_a_model_may_say_by_name_what_is_for_muon(generator):
+    model = Named("block.weight")
+    optimizer = Muon(muon_groups(model), lr=0.01)
+    for weight in model.parameters():
+        weight.grad = torch.randn(20, 20, generator=generator)
+    optimizer.step()
+    assert set(optimizer.state[model.block.weight]) == {"momentum"}
+    assert set(optimizer.state[model.embedding.weight]) == {"step", "exp_avg", "exp_avg_sq"}
+
+
+def test_a_name_that_is_none_of_the_models_weights_is_refused():
+    with pytest.raises(
+        ValueError, match=r"^muon_parameters\(\) must name weights of the model, got 'blok', which is none$"
+    ):
+        muon_groups(Named("blok"))
+
+
+def test_where_the_model_says_nothing_the_shape_decides(generator):
+    model = torch.nn.Sequential(torch.nn.Linear(20, 20), torch.nn.Linear(20, 3))
+    optimizer = Muon(muon_groups(model), lr=0.01)
+    for weight in model.parameters():
+        weight.grad = torch.randn(weight.shape, generator=generator)
+    optimizer.step()
+    assert ["momentum" in optimizer.state[weight] for weight in model.parameters()] == [True, False, False, False]
