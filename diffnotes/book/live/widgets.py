@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from diffnotes.book.live import plots
+from diffnotes.book.live import cells, plots
 
 # For those who use a keyboard or a screen reader, ipywidgets leaves out two things. A slider's handle has no name: it gets
 # the description. And the keys pressed on a drop-down list go to JupyterLab, where an arrow means the next cell: it shall
@@ -47,6 +47,7 @@ FOR_THE_MOUSE = """<style onload="(function help(self, boxes, tries) {
   });
 })(this, %s, 20)">/* nothing */</style>"""
 
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 Box = tuple[float, float, float, float]  # left, top, right, bottom, as shares of a picture's width and height
 
 
@@ -164,16 +165,19 @@ def image_widget(width: int) -> widgets.Image:
 
 
 def show_widget(widget: widgets.Widget, fallback: str, display_id: str | None = None, update: bool = False) -> None:
-    """Display a widget with HTML standing behind it for readers without a kernel."""
-    bundle = {
+    """Display a widget with HTML standing behind it for readers without a kernel; with `update`, in place of what has been
+    displayed under `display_id`. The widgets that this cell's last run has shown are closed when it is done (cells.py)."""
+    if update and widget.comm is None:  # closed: its cell has run again, and nothing is left to be updated
+        return
+    if not update:
+        cells.open_again(widget)
+        cells.remember(widget)
+    bundle: dict[str, Any] = {
         "text/plain": "An interactive figure: run the notebook to use it.",
         "text/html": fallback,
-        "application/vnd.jupyter.widget-view+json": {
-            "version_major": 2,
-            "version_minor": 0,
-            "model_id": widget.model_id,
-        },
     }
+    if not cells.is_converted():
+        bundle[WIDGET_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
     display(bundle, raw=True, display_id=display_id, update=update)
 
 

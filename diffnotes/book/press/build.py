@@ -16,12 +16,9 @@ from pathlib import Path
 import jupyterlab
 import nbformat
 import torch
-from nbclient import NotebookClient
-from nbformat import NotebookNode
 
+from diffnotes.book.press.export import execute, without_widgets
 from diffnotes.training.data import load_images
-
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def build(path: Path) -> float:
@@ -31,15 +28,11 @@ def build(path: Path) -> float:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(path, folder)
         os.environ["DIFFNOTES_PROGRESS"] = folder  # a reader who has solved nothing yet
-        NotebookClient(
-            notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": folder}}
-        ).execute()
+        execute(notebook, Path(folder), timeout=1200)
     seconds = time.monotonic() - started
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-        for output in cell.get("outputs", []):
-            _without_widget(output)
-    notebook.metadata.pop("widgets", None)
+    without_widgets(notebook)
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata["diffnotes"] = {
         "budget": "full",
@@ -53,13 +46,6 @@ def build(path: Path) -> float:
     }
     nbformat.write(notebook, path)
     return seconds
-
-
-def _without_widget(output: NotebookNode) -> None:
-    """Take the widget's view out of an output that also has a picture or text in HTML."""
-    data = output.get("data", {})
-    if WIDGET_VIEW in data and "text/html" in data:
-        del data[WIDGET_VIEW]
 
 
 def main(paths: list[str]) -> None:
