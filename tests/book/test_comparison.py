@@ -57,7 +57,9 @@ def test_both_train_in_turn_for_the_same_seconds(monkeypatch, shown):
     assert comparison.lines["ε & linear"].value.startswith("<b>ε &amp; linear</b> · update 8 · ")
     assert comparison.lines["ε & linear"].value.endswith(" · 32 images per second")
     stored = shown[-1]["text/html"]
-    assert stored.count("<img ") == 4 and NOT_COMPARABLE in stored and "run ε &amp; linear" in stored
+    assert (
+        stored.count("<img ") == 4 and NOT_COMPARABLE.format(what="digits") in stored and "run ε &amp; linear" in stored
+    )
 
 
 def test_the_digits_of_both_come_from_the_same_noise():
@@ -92,7 +94,7 @@ def test_the_curves_of_both_have_the_same_axes():
 def test_it_says_whether_the_losses_can_be_compared(other, comparable):
     comparison = Comparison({"a": small_trainer(), "b": other()}, seconds=0.01, steps=1)
     asyncio.run(comparison.finished())
-    assert comparison.note == (COMPARABLE if comparable else NOT_COMPARABLE)
+    assert comparison.note == (COMPARABLE if comparable else NOT_COMPARABLE).format(what="digits")
 
 
 @pytest.fixture

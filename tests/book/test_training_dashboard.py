@@ -12,9 +12,10 @@ import torch
 from small_runs import IMAGES, sent, small_trainer, wait_until, with_history
 
 from diffnotes import Trainer, ddim_sample, initial_noise
-from diffnotes.book.live import training as live_training
 from diffnotes.book.live import widgets as live
-from diffnotes.book.live.dashboard import Dashboard, RunView
+from diffnotes.book.live.background import round_robin
+from diffnotes.book.live.dashboard import Dashboard
+from diffnotes.book.live.run_view import RunView
 from diffnotes.training import trainer as trainer_module
 from diffnotes.training.grid import grid_image
 from diffnotes.training.trainer import TrainingDiverged
@@ -106,7 +107,7 @@ def test_digits_come_from_the_average_and_from_the_last_weights_and_from_the_sam
     seen = view(trainer)
     noise = initial_noise(seed=0, batch=20)
     assert all((sent(image) == np.asarray(grid_image(noise, columns=10))).all() for image in seen.images.values())
-    seen.draw_digits()
+    seen.draw_samples()
     for name, network in (("averaged weights", trainer.ema.model), ("last weights", trainer.model)):
         *_, last = ddim_sample(network, trainer.schedule, noise, steps=2, y=torch.arange(20) % 10)
         assert (sent(seen.images[name]) == np.asarray(grid_image(last.x_t, columns=10))).all()
@@ -142,7 +143,7 @@ def blocks(turns: list[Trainer], names: dict[Trainer, str]) -> str:
 
 def test_runs_alternate_by_the_second_until_each_has_had_its_seconds(clock):
     a, b = small_trainer(), small_trainer("eps")
-    states = list(live_training.round_robin([a, b], seconds=2.5, turn=1.0))
+    states = list(round_robin([a, b], seconds=2.5, turn=1.0))
     assert blocks(clock, {a: "a", b: "b"}) == "a4 b4 a4 b4 a2 b2"
     assert a.seconds == b.seconds == 2.5 and len(states) == 20
 
@@ -150,13 +151,13 @@ def test_runs_alternate_by_the_second_until_each_has_had_its_seconds(clock):
 def test_a_run_that_is_behind_catches_up_first(clock):
     a, b, c = small_trainer(), small_trainer("eps"), small_trainer("x0")
     a.seconds, c.seconds = 2.0, 0.5
-    list(live_training.round_robin([a, b, c], seconds=3.0, turn=1.0))
+    list(round_robin([a, b, c], seconds=3.0, turn=1.0))
     assert blocks(clock, {a: "a", b: "b", c: "c"}) == "b4 c2 b4 c4 a4 b4 c4"
 
 
 def test_a_run_that_another_loop_takes_over_drops_out(clock):
     a, b = small_trainer(), small_trainer("eps")
-    turns = live_training.round_robin([a, b], seconds=2.0, turn=1.0)
+    turns = round_robin([a, b], seconds=2.0, turn=1.0)
     next(turns)
     list(a.steps(seconds=1.0))
     list(turns)
@@ -187,7 +188,7 @@ def test_a_run_to_its_end_is_saved_and_leaves_plain_pictures(shown, tmp_path):
 
 def test_digits_are_drawn_again_and_again_while_it_trains(shown, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(Dashboard, "draw_digits", lambda self: drawn.append(self.view.trainer.update))
+    monkeypatch.setattr(Dashboard, "draw_samples", lambda self: drawn.append(self.view.trainer.update))
     trainer = small_trainer()
     asyncio.run(Dashboard(trainer, seconds=0.2, folder=tmp_path, grid_every=0.0).finished())
     assert drawn == [*range(1, trainer.update + 1), trainer.update]  # after each update, and at the end

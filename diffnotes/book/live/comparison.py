@@ -1,36 +1,40 @@
-"""Runs against each other, beside the reader: the same seed, the same seconds for each, the same noise for their digits.
+"""Runs against each other, beside the reader: the same seed, the same seconds for each, the same noise for their samples.
 
 Cell 1:  comparison = Comparison({"linear": one, "cosine": other}, seconds=60)
 Cell 2:  await comparison.finished()
 """
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import ipywidgets as widgets
 import torch
 
-from diffnotes.book.live.dashboard import LOWEST, RunView
-from diffnotes.book.live.training import GRID_SECONDS, LiveTraining, check_seconds
+from diffnotes.book.live.run_view import LOWEST, RunView
+from diffnotes.book.live.training import GRID_SECONDS, SAVE_SECONDS, LiveTraining, check_seconds
+from diffnotes.process.schedules import Schedule
 from diffnotes.training.trainer import Trainer
 
 NOT_COMPARABLE = (
-    "Losses of different targets or schedules cannot be compared: each is the score of another question. "
-    "Compare the digits, which come from the same noise."
+    "Losses of different prediction targets, schedules or objectives measure different things and cannot be compared. "
+    "Compare the {what}, which come from the same noise."
 )
 COMPARABLE = (
-    "All with the same target and schedule, so that their losses can be compared; the digits come from the same noise."
+    "All with the same prediction target and schedule, so that their losses can be compared; the {what} come from the same "
+    "noise."
 )
 
 
 class Comparison:
     """Trains two or more runs with the same seed on one thread, in turns of a second, until each has had `seconds` of
-    training, and shows for each its loss, its speed, and every `grid_every` seconds digits drawn in `steps` steps with its
-    averaged weights. When they end or are stopped, each is saved to its folder if `folders` has one for each.
+    training, and shows for each its loss, its speed, and every `grid_every` seconds samples drawn in `steps` steps with its
+    averaged weights. If `folders` has one for each, each is saved there every `save_every` seconds, and when they end or are
+    stopped.
 
-    It starts by itself. Stop and Resume are for all together; when the budget is spent, the button offers a minute more
-    of each. ValueError for fewer than two runs, the same one twice, different seeds, or folders that do not fit."""
+    It starts by itself, unless a training in one of the folders is still going on: then the reader is asked (training.py).
+    Stop and Resume are for all together; when the budget is spent, the button offers a minute more of each. ValueError for
+    fewer than two runs, the same one twice, different seeds, or folders that do not fit."""
 
     def __init__(
         self,
@@ -39,18 +43,20 @@ class Comparison:
         folders: Mapping[str, str | Path] | None = None,
         grid_every: float = GRID_SECONDS,
         steps: int = 20,
+        save_every: float = SAVE_SECONDS,
     ) -> None:
         check_seconds(seconds)
         _check_runs(trainers)
         _check_folders(folders, trainers)
-        lowest = min(LOWEST[trainer.model.target] for trainer in trainers.values())
+        lowest = min(LOWEST.get(getattr(t.model, "target", ""), 0.005) for t in trainers.values())
         self.views = {name: RunView(trainer, seconds, lowest, steps) for name, trainer in trainers.items()}
         self.lines = {name: widgets.HTML() for name in trainers}
-        self.note = NOT_COMPARABLE if _ask_different_questions(list(trainers.values())) else COMPARABLE
+        note = COMPARABLE if losses_comparable(list(trainers.values())) else NOT_COMPARABLE
+        self.note = note.format(what="digits" if all(v.what == "digits" for v in self.views.values()) else "pictures")
         rows = [widgets.VBox([self.lines[name], _side_by_side(view)]) for name, view in self.views.items()]
         self.pictures = widgets.VBox([*rows, widgets.HTML(self.note)])
         kept = [folders[name] if folders else None for name in trainers]
-        self.live = LiveTraining(self, list(trainers.values()), seconds, kept, grid_every)
+        self.live = LiveTraining(self, list(trainers.values()), seconds, kept, grid_every, save_every)
 
     async def finished(self) -> None:
         """Wait until all runs end or are stopped, then show where they stand as plain pictures too."""
@@ -70,16 +76,16 @@ class Comparison:
             self.lines[name].value = f"<b>{html.escape(name)}</b> · {view.reading()}"
         return f"{len(self.views)} runs in turn · {left:,.0f} s left."
 
-    def draw_digits(self) -> None:
-        """Draw digits with the averaged weights of each run."""
+    def draw_samples(self) -> None:
+        """Draw samples with the averaged weights of each run."""
         for view in self.views.values():
-            view.draw_digits()
+            view.draw_samples()
 
     def html(self) -> str:
         """The pictures for readers without a kernel."""
         parts = [
             f"<p>{self.lines[name].value}<br>{view.curves_html(f' of the run {name}')} "
-            f"{view.digits_html('averaged weights', f' of the run {name}')}</p>"
+            f"{' '.join(view.samples_html(weights, f' of the run {name}') for weights in view.networks)}</p>"
             for name, view in self.views.items()
         ]
         return f"{''.join(parts)}<p>{self.note}</p>"
@@ -91,13 +97,21 @@ def _side_by_side(view: RunView) -> widgets.HBox:
     )
 
 
-def _ask_different_questions(trainers: list[Trainer]) -> bool:
-    """Whether the targets or the schedules differ, and with them what a loss means."""
+def losses_comparable(trainers: Sequence[Trainer]) -> bool:
+    """Whether the losses mean the same: the same kind of objective, prediction target and schedule."""
     first, *others = trainers
-    return any(
-        other.model.target != first.model.target or not torch.equal(other.schedule.alpha_bar, first.schedule.alpha_bar)
+    return all(
+        type(other.objective) is type(first.objective)
+        and getattr(other.model, "target", None) == getattr(first.model, "target", None)
+        and _same_schedule(other.schedule, first.schedule)
         for other in others
     )
+
+
+def _same_schedule(one: Schedule | None, other: Schedule | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return torch.equal(one.alpha_bar, other.alpha_bar)
 
 
 def _check_runs(trainers: Mapping[str, Trainer]) -> None:
