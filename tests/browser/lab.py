@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -271,6 +271,13 @@ class Notebook:
         """Wait until the cell has its number."""
         prompt = cell.locator(".jp-InputPrompt")
         prompt.filter(has_text=re.compile(r"\[\d+\]")).wait_for(timeout=LONG)
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that is not on the page."""
+        deadline = time.monotonic() + PATIENCE / SECOND
+        while not condition():
+            assert time.monotonic() < deadline, "waited in vain"
+            self.page.wait_for_timeout(EVERY)
 
     def run_code(self, code: str) -> str:
         """Run `code` in a new cell at the notebook's end, and return the text it gives."""

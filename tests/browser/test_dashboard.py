@@ -1,5 +1,5 @@
-"""The training dashboard of chapter 9: it shows the run, Stop stops it, Resume goes on; two runs compared; and the kernel's
-own interrupt."""
+"""The training dashboard of chapter 9: it shows the run, Stop stops it, Resume goes on; two runs compared; a second start in
+the same folder, and a kernel that is restarted; and the kernel's own interrupt."""
 
 import json
 import re
@@ -187,6 +187,71 @@ def test_two_runs_compared_stop_and_go_on_together(server: Server, open_notebook
             expect(line).to_contain_text(f"update {update:,} ·")
     assert box.locator("img.widget-image").count() == 4
     assert notebook.trouble() == []
+
+
+TWO_STARTS = [
+    """
+from diffnotes import Schedule, TrainConfig, Trainer, UNet, load_images
+from diffnotes.book import Dashboard, explorers, runs_folder
+
+def start(seed):
+    network = UNet(channels=8, multipliers=(1,), blocks=1, attention=0, patch=4, target="v")
+    trainer = Trainer(network, Schedule.cosine(T=100), load_images("digits"), TrainConfig(seed=seed))
+    return Dashboard(trainer, seconds=300, folder=runs_folder() / "twice", steps=2, save_every=1)
+
+first = start(seed=0)
+""",
+    "second = start(seed=1)",
+    "explorers.kl()",
+]
+KERNEL = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+
+
+def test_a_second_start_asks_and_what_was_saved_outlives_the_kernel(
+    server: Server, open_notebook: Callable[[str], Notebook]
+) -> None:
+    cells = [nbformat.v4.new_code_cell(source.strip()) for source in TWO_STARTS]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), server.root / "scratch.ipynb")
+    notebook = open_notebook("scratch.ipynb")
+    notebook.run_all()
+    first, second = notebook.cell("first = start("), notebook.cell("second = start(")
+    expect(second).to_contain_text("A training is running on", timeout=PATIENCE)
+    expect(second).to_contain_text("The new one has not been started.")
+
+    # an explorer's cell that runs again leaves no comms behind, in the kernel or on the page
+    explorer, counted = notebook.cell("explorers.kl()"), []
+    for _ in range(3):
+        notebook.start(explorer)
+        notebook.wait_for_cell(explorer)
+        explorer.locator("img.widget-image").wait_for()
+        counted.append(
+            (
+                notebook.run_code("import comm\nlen(comm.get_comm_manager().comms)"),
+                notebook.page.evaluate(f"{KERNEL}._comms.size"),
+            )
+        )
+    assert counted[2] == counted[1]
+
+    second.get_by_role("button", name="Stop it and start this one").focus()
+    notebook.page.keyboard.press("Enter")
+    status = second.locator(".jp-OutputArea-output .widget-html-content").first
+    wait_for_update(status, 1)
+    expect(first.locator(".jp-OutputArea-output .widget-html-content").first).to_contain_text("Stopped; saved to")
+    expect(first.get_by_role("button", name="Resume", exact=True)).to_be_enabled()
+    expect(second.get_by_role("button", name="Stop", exact=True)).to_be_enabled()
+    saved = server.runs / "twice" / "checkpoint.safetensors"
+    written = saved.stat().st_mtime_ns
+    notebook.wait_until(lambda: saved.stat().st_mtime_ns > written)
+    assert notebook.trouble() == []
+
+    notebook.page.evaluate(f"async () => {{ await {KERNEL}.restart(); }}")
+    notebook.wait_for_kernel()
+    assert notebook.run_code("'second' in globals()") == "False"
+    notebook.run_code("from diffnotes import Trainer\nfrom diffnotes.book import runs_folder\nfolder = runs_folder()")
+    names = "for name in ('twice-1', 'twice') for run in [Trainer.load(folder / name)]"
+    runs = notebook.run_code(f"[(run.config.seed, run.update) {names}]")
+    (one, updates), (other, more) = json.loads(runs.replace("(", "[").replace(")", "]"))
+    assert (one, other) == (0, 1) and updates > 0 and more > 0
 
 
 SCRATCH = [
