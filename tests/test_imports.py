@@ -1,6 +1,7 @@
-"""Imports run one way: process and models stand on the ground, training stands on both, book on top."""
+"""Imports run one way, as docs/architecture.md says: process and models on the ground, training on both, book on top."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,12 +11,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "diffnotes").rglob("*.py"))
-LAYERS = {
-    "process": {"process"},
-    "models": {"models"},
-    "training": {"process", "models", "training"},
-    "book": {"process", "models", "training", "book", ""},
+TABLE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+ROOMS = {  # what each room may import, as the page says
+    room: set(re.findall(r"`([\w/]+)`", allowed))
+    for room, allowed in re.findall(r"^\| `([\w/]+)` \|[^|]*\|([^|]*)\|$", TABLE, re.MULTILINE)
 }
+NAMES = "names of the package itself"
 SLOW = ("matplotlib", "ipywidgets", "sympy", "jupyterlab", "IPython", "sklearn", "scipy", "accelerate", "pooch")
 
 
@@ -31,21 +32,55 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{module}.{name.name}" for name in node.names)
 
 
-def layers_used(path: Path) -> set[str]:
-    """The parts of diffnotes that a module imports from; "" for names of the package itself."""
-    parts = [name.split(".") for name in imports(path) if name.split(".")[0] == "diffnotes"]
-    return {part[1] if len(part) > 1 and (ROOT / "diffnotes" / part[1]).is_dir() else "" for part in parts}
+def room_of(name: str) -> str:
+    """The room of a dotted name of diffnotes: process, models, training, or one of book's; "book" for its own names."""
+    parts = name.split(".")[1:]
+    if parts[:1] == ["book"] and len(parts) > 1 and (ROOT / "diffnotes" / "book" / parts[1]).is_dir():
+        return f"book/{parts[1]}"
+    return parts[0] if parts and (ROOT / "diffnotes" / parts[0]).is_dir() else NAMES
 
 
-def test_every_folder_of_the_package_has_its_place():
-    assert {path.name for path in (ROOT / "diffnotes").iterdir() if (path / "__init__.py").exists()} == set(LAYERS)
+def rooms_used(path: Path) -> set[str]:
+    """The rooms that a module imports from, its own apart."""
+    own = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    return {room_of(name) for name in imports(path) if name.split(".")[0] == "diffnotes"} - {own}
+
+
+def test_the_page_names_every_room():
+    package, book = ROOT / "diffnotes", ROOT / "diffnotes" / "book"
+    folders = {path.name for path in package.iterdir() if (path / "__init__.py").exists()} - {"book"}
+    folders |= {f"book/{path.name}" for path in book.iterdir() if (path / "__init__.py").exists()}
+    assert set(ROOMS) == folders
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_imports_run_one_way(path: Path):
-    layer = path.relative_to(ROOT / "diffnotes").parts[0]
-    allowed = LAYERS.get(layer, {"process", "models", "training", ""})  # diffnotes/__init__.py and __main__.py
-    assert layers_used(path) <= allowed
+    room = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    if room == NAMES:  # diffnotes/__init__.py and __main__.py
+        assert rooms_used(path) <= {"process", "models", "training"}
+    elif room == "book":  # book/__init__.py loads its names when they are asked for
+        assert rooms_used(path) == set()
+    else:
+        allowed = ROOMS[room] | ({NAMES} if room.startswith("book/") else set())
+        assert rooms_used(path) <= allowed
+
+
+def test_the_page_allows_no_import_that_nobody_needs():
+    used = {room: set() for room in ROOMS}
+    for path in MODULES:
+        room = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        if room in used:
+            used[room] |= rooms_used(path) - {NAMES}
+    assert used == ROOMS
+
+
+def test_the_rooms_form_no_circle():
+    left = dict(ROOMS)
+    while left:
+        ground = [room for room, allowed in left.items() if not allowed & left.keys()]
+        assert ground, f"in a circle: {sorted(left)}"
+        for room in ground:
+            del left[room]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
