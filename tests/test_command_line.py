@@ -204,8 +204,8 @@ def test_ctrl_c_saves_what_was_trained_and_resume_goes_on(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ("--updates 0", "the budget must be positive, got updates=0, seconds=None"),
-        ("--seconds -1", "the budget must be positive, got updates=None, seconds=-1.0"),
+        ("--updates 0", "updates must be at least 1, got 0"),
+        ("--seconds -1", "seconds must be a positive number, got -1.0"),
         ("--batch-size 0", "batch_size must be at least 1, got 0"),
         ("--batch-size 1501", "batch_size must be at most the number of images, 1500, got 1501"),
         ("--T 0", "T must be an integer >= 1, got 0"),

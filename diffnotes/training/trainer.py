@@ -26,7 +26,7 @@ from diffnotes.training.config import TrainConfig, TrainState
 from diffnotes.training.ema import EMA
 from diffnotes.training.interrupts import defer_interrupts
 from diffnotes.training.muon import Muon, muon_groups
-from diffnotes.training.objectives import TIME_BINS, Denoising, Draw, Losses
+from diffnotes.training.objectives import TIME_BINS, Denoising, Draw, Losses, number, whole_number
 from diffnotes.training.restore import (
     OLDER_CONFIG,
     OLDER_OBJECTIVE,
@@ -123,16 +123,19 @@ class Trainer:
 
     # -- training ---------------------------------------------------------------------------------------------------------
 
-    def steps(self, *, updates: int | None = None, seconds: float | None = None) -> Iterator[TrainState]:
+    def steps(self, *, updates: int | None = None, seconds: float | int | None = None) -> Iterator[TrainState]:
         """Train, yielding a TrainState after every update, until the run has had `updates` updates or `seconds` of
         training in all - counted from its very beginning, so that a run resumed with the same budget ends where it would
         have ended. The learning rate falls to 0 over the budget. An interrupt ends the loop after the update it met, and
         so does another loop over the same trainer that begins."""
         if (updates is None) == (seconds is None):
             raise ValueError(f"give a budget either in updates or in seconds, got updates={updates}, seconds={seconds}")
-        if not (updates or seconds or 0) > 0:
-            raise ValueError(f"the budget must be positive, got updates={updates}, seconds={seconds}")
-        return self._steps(updates, seconds)
+        if updates is not None:
+            return self._steps(whole_number("updates", updates, 1), None)
+        seconds = number("seconds", seconds, "a positive number")
+        if not seconds > 0:
+            raise ValueError(f"seconds must be a positive number, got {seconds}")
+        return self._steps(None, seconds)
 
     def _steps(self, updates: int | None, seconds: float | None) -> Iterator[TrainState]:
         self.interrupted = False

@@ -486,12 +486,25 @@ def test_budget_is_either_in_updates_or_in_seconds(make_trainer, budget):
 
 
 @pytest.mark.parametrize(
-    "budget", [{"updates": 0}, {"updates": -1}, {"seconds": 0.0}, {"seconds": -2.5}, {"seconds": math.nan}]
+    "budget, message",
+    [
+        ({"updates": 0}, "updates must be at least 1, got 0"),
+        ({"updates": -1}, "updates must be at least 1, got -1"),
+        ({"updates": 2.5}, "updates must be a whole number, got 2.5"),
+        ({"seconds": 0.0}, "seconds must be a positive number, got 0.0"),
+        ({"seconds": -2.5}, "seconds must be a positive number, got -2.5"),
+        ({"seconds": math.nan}, "seconds must be a positive number, got nan"),
+        ({"seconds": "180"}, "seconds must be a positive number, got '180'"),
+    ],
 )
-def test_budget_must_be_positive(make_trainer, budget):
-    got = f"updates={budget.get('updates')}, seconds={budget.get('seconds')}"
-    with pytest.raises(ValueError, match=f"^the budget must be positive, got {got}$"):
+def test_budget_must_be_a_positive_number(make_trainer, budget, message, as_installed):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         make_trainer().steps(**budget)
+
+
+def test_budget_may_be_a_number_of_numpys(make_trainer, as_installed):
+    assert len(list(make_trainer().steps(updates=np.int64(3)))) == 3
+    assert next(make_trainer().steps(seconds=np.float32(60))).update == 1
 
 
 # -- when it goes wrong ---------------------------------------------------------------------------------------------
