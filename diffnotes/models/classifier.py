@@ -1,21 +1,24 @@
-"""A small network that names the digit in an image, and whose last hidden layer describes how the digit is written.
+"""A small classifier of digits, whose last hidden layer gives the features in which images are compared.
 
-It does not draw: it judges. Samples are compared with real images by what it sees in both (training/metrics.py).
+It judges samples and generates none: Fréchet distance, precision and recall are taken in its features (training/metrics.py).
 """
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from diffnotes.models.arguments import IntLike, check_tensor, integer
 from diffnotes.models.unet import Images
 
 
 class Classifier(nn.Module):
-    """classifier(x): the scores (logits) of the labels for images x (B, 1, 28, 28) in [-1, 1]; softmax makes probabilities.
+    """classifier(x): the logits of the labels for images x (B, 1, 28, 28) in [-1, 1]; softmax makes probabilities.
 
     `features(x)`: the last hidden layer, (B, dim), in which distances between images are taken."""
 
-    def __init__(self, width: int = 32, dim: int = 64, num_classes: int = 10) -> None:
+    def __init__(self, width: IntLike = 32, dim: IntLike = 64, num_classes: IntLike = 10) -> None:
         super().__init__()
+        width, dim = integer("width", width, "at least 1", 1), integer("dim", dim, "at least 1", 1)
+        num_classes = integer("num_classes", num_classes, "at least 1", 1)
         self.settings = dict(width=width, dim=dim, num_classes=num_classes)
 
         def convolution(channels_in: int, channels_out: int, size: int = 3, stride: int = 1) -> list[nn.Module]:
@@ -36,11 +39,10 @@ class Classifier(nn.Module):
         self.logits = nn.Linear(dim, num_classes)
 
     def features(self, x: Images) -> Float[Tensor, "batch dim"]:
-        """What the classifier sees in each image, (B, dim)."""
-        if x.ndim != 4 or x.shape[1:] != (1, 28, 28):
-            raise ValueError(f"x must be a batch of grey images (B, 1, 28, 28), got shape {tuple(x.shape)}")
+        """The features of each image, (B, dim)."""
+        check_tensor("x", x, ("B", 1, 28, 28), self)
         return self.head(self.convolutions(x))
 
     def forward(self, x: Images) -> Float[Tensor, "batch label"]:
-        """The scores (logits) of the labels, (B, num_classes)."""
+        """The logits of the labels, (B, num_classes)."""
         return self.logits(self.features(x))

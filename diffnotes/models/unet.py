@@ -1,21 +1,24 @@
-"""The U-Net: an image and a time go in, a prediction of the image's size comes out.
+"""The U-Net: from a noisy image and its time to a prediction of the image's size.
 
     pixels -> patches -> down, down, ... -> middle -> up, up, ... -> patches -> pixels
                            \\_______ skip connections ______/
 
-On the way down the picture gets smaller and the channels more; on the way up each block also sees what the block of the
-same size saw on the way down. The time t (and the label y) is told to every residual block. After Ho et al. 2020,
-appendix B, with the scale-and-shift of Dhariwal and Nichol 2021, section 3.1.
+On the way down the feature maps get smaller and the channels more; on the way up each block also gets the feature map of
+its size from the way down. Every residual block is conditioned on the time t (and the label y). After Ho et al. 2020,
+appendix B, with the scale-and-shift (adaptive group norm) of Dhariwal and Nichol 2021, section 3.1.
 """
 
 import math
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from diffnotes.models.arguments import IntLike, OneEach, as_int, check_tensor, integer, one_each
 
 Images = Float[Tensor, "batch channel height width"]
 Embedding = Float[Tensor, "batch embedding"]
@@ -23,21 +26,25 @@ TARGETS = ("eps", "x0", "v")
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
-def time_embedding(t: Int[Tensor, "batch"], dim: int) -> Float[Tensor, "batch dim"]:
+def time_embedding(t: Integer[Tensor, "batch"], dim: IntLike) -> Float[Tensor, "batch dim"]:
     """[cos(omega_i t), sin(omega_i t)], omega_i = 10000^(-2i/dim), i = 0..dim/2-1
-    (book, eq. 8.1; Vaswani et al. 2017, section 3.5).
+    (book, eq. 8.1; Vaswani et al. 2017, section 3.5), float32.
 
-    Times become points on circles that turn at different speeds: near times are near, far ones are told apart."""
+    A sinusoidal embedding of several frequencies: near times are near, and far ones can be told apart."""
+    dim = integer("dim", dim, "from 2 to 65536", 2, 65536)
     if dim % 2:
         raise ValueError(f"dim must be even (cosines and sines come in pairs), got {dim}")
+    if not isinstance(t, Tensor) or t.ndim != 1 or t.is_floating_point() or t.is_complex() or t.dtype == torch.bool:
+        came = f"dtype {t.dtype}, shape {tuple(t.shape)}" if isinstance(t, Tensor) else type(t).__name__
+        raise ValueError(f"t must be a tensor of integers of shape (B,), got {came}")
     i = torch.arange(dim // 2, dtype=torch.float32, device=t.device)
     angle = t.float()[:, None] * torch.exp(-2 * i / dim * math.log(10000))
     return torch.cat([angle.cos(), angle.sin()], dim=1)
 
 
 class ResidualBlock(nn.Module):
-    """h -> h + f(h, time): normalise, bend, convolve, twice, and in between scale and shift every channel as t says.
-    With attend, self-attention follows."""
+    """h -> h + f(h, t): group norm, SiLU, convolution, twice, and in between a scale and shift of every channel that depend
+    on t. With attend, self-attention follows."""
 
     def __init__(self, channels_in: int, channels_out: int, embedding: int, attend: bool = False) -> None:
         super().__init__()
@@ -45,7 +52,7 @@ class ResidualBlock(nn.Module):
         self.conv_1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
         self.scale_shift = nn.Linear(embedding, 2 * channels_out)
         self.norm_2 = nn.GroupNorm(math.gcd(8, channels_out), channels_out)
-        self.conv_2 = _zero(nn.Conv2d(channels_out, channels_out, 3, padding=1))  # at first only the skip
+        self.conv_2 = _zero_init(nn.Conv2d(channels_out, channels_out, 3, padding=1))  # starts as the identity
         self.skip = nn.Conv2d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
         self.attention = SelfAttention(channels_out) if attend else nn.Identity()
 
@@ -58,35 +65,35 @@ class ResidualBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """h -> h + f(h): every position looks at every other one and takes what it needs (Vaswani et al. 2017, section 3.2)."""
+    """h -> h + f(h): every position attends to every other one (Vaswani et al. 2017, section 3.2)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.heads = math.gcd(max(1, channels // 64), channels)  # about 64 channels a head
         self.norm = nn.GroupNorm(math.gcd(8, channels), channels)
         self.query_key_value = nn.Linear(channels, 3 * channels)
-        self.out = _zero(nn.Linear(channels, channels))
+        self.out = _zero_init(nn.Linear(channels, channels))
 
     def forward(self, h: Images) -> Images:
         """(B, C, H, W) to the same shape."""
         B, C, H, W = h.shape
-        places = self.norm(h).flatten(2).transpose(1, 2)  # (B, H*W, C): a sentence of H*W words
-        qkv = self.query_key_value(places).reshape(B, H * W, 3, self.heads, C // self.heads)
+        tokens = self.norm(h).flatten(2).transpose(1, 2)  # (B, H*W, C): a sequence of H*W tokens
+        qkv = self.query_key_value(tokens).reshape(B, H * W, 3, self.heads, C // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, H*W, C / heads)
-        weight = (query / math.sqrt(C / self.heads) @ key.transpose(-1, -2)).softmax(-1)  # who looks at whom
-        seen = weight @ value
-        return h + self.out(seen.transpose(1, 2).reshape(B, H * W, C)).transpose(1, 2).reshape(B, C, H, W)
+        weight = (query / math.sqrt(C / self.heads) @ key.transpose(-1, -2)).softmax(-1)
+        attended = weight @ value
+        return h + self.out(attended.transpose(1, 2).reshape(B, H * W, C)).transpose(1, 2).reshape(B, C, H, W)
 
 
 class Downsample(nn.Conv2d):
-    """Half the height and width: a convolution that looks at every second place."""
+    """Half the height and width: a convolution of stride 2."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, 3, stride=2, padding=1)
 
 
 class Upsample(nn.Conv2d):
-    """Twice the height and width: every place is repeated, then a convolution smooths the seams."""
+    """Twice the height and width: nearest-neighbour interpolation, then a convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, 3, padding=1)
@@ -102,40 +109,44 @@ class UNet(nn.Module):
     channels     width of the first level
     multipliers  width of each level, in units of `channels`; each level has half the height and width of the one before
     blocks       residual blocks per level on the way down (one more on the way up)
-    attention    number of levels, counted from the smallest pictures, that have self-attention
-    num_classes  number of labels, or None; the label num_classes is "no label" and is what y = None means
-    patch        side of the squares of pixels that are folded into channels at the input and back at the output
-    target       what the answer is: "eps", "x0" or "v"
+    attention    number of levels, counted from the smallest feature maps, that have self-attention
+    num_classes  number of labels, or None; the label num_classes is the null label ("no label"): what y = None means
+    patch        side of the patches of pixels that are folded into channels at the input and back at the output
+    target       the prediction target: "eps", "x0" or "v"
 
-    Height and width must be divisible by patch * 2^(levels - 1); ValueError says so otherwise."""
+    Height and width must be divisible by patch * 2^(levels - 1); ValueError says so otherwise. `settings` builds the same
+    network again; trainer and loader write down beside it what the weights were trained on: the images' shape, the names of
+    the classes, and the share of labels that were dropped."""
+
+    item_shape: tuple[int, ...] | None = None
+    classes: tuple[str, ...] = ()
+    label_dropout: float | None = None
 
     def __init__(
         self,
-        channels: int = 32,
-        multipliers: Sequence[int] = (1, 2, 2),
-        blocks: int = 2,
-        attention: int = 1,
-        num_classes: int | None = None,
-        patch: int = 1,
+        channels: IntLike = 32,
+        multipliers: Sequence[IntLike] | Integer[np.ndarray, "levels"] = (1, 2, 2),
+        blocks: IntLike = 2,
+        attention: IntLike = 1,
+        num_classes: IntLike | None = None,
+        patch: IntLike = 1,
         target: str = "eps",
-        image_channels: int = 1,
+        image_channels: IntLike = 1,
     ) -> None:
         super().__init__()
-        for name, value in dict(channels=channels, blocks=blocks, patch=patch, image_channels=image_channels).items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if not multipliers or min(multipliers) < 1:
-            raise ValueError(
-                f"multipliers must be one or more numbers >= 1, one for each level, got {tuple(multipliers)}"
-            )
-        if not 0 <= attention <= len(multipliers):
-            raise ValueError(f"attention must be a number of levels from 0 to {len(multipliers)}, got {attention}")
-        if num_classes is not None and num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1, or None for no labels, got {num_classes}")
-        if target not in TARGETS:
+        channels = integer("channels", channels, "at least 1", 1)
+        blocks = integer("blocks", blocks, "at least 1", 1)
+        patch = integer("patch", patch, "at least 1", 1)
+        image_channels = integer("image_channels", image_channels, "at least 1", 1)
+        multipliers = _multipliers(multipliers)
+        levels = len(multipliers)
+        attention = integer("attention", attention, f"a number of levels from 0 to {levels}", 0, levels)
+        if num_classes is not None:
+            num_classes = integer("num_classes", num_classes, "at least 1, or None for no labels", 1)
+        if not isinstance(target, str) or target not in TARGETS:
             raise ValueError(f'target must be one of "eps", "x0", "v", got {target!r}')
-        self.settings = dict(
-            channels=channels, multipliers=tuple(multipliers), blocks=blocks, attention=attention,
+        self.settings: dict[str, Any] = dict(
+            channels=channels, multipliers=multipliers, blocks=blocks, attention=attention,
             num_classes=num_classes, patch=patch, target=target, image_channels=image_channels,
         )  # fmt: skip
         self.target, self.num_classes, self.patch = target, num_classes, patch
@@ -150,7 +161,7 @@ class UNet(nn.Module):
         def block(width_in: int, level: int) -> ResidualBlock:
             return ResidualBlock(width_in, widths[level], embedding, attend=level >= len(widths) - attention)
 
-        # the way down; `skips` notes the width of every stop, for the way up
+        # the way down; `skips` holds the width of every skip connection, for the way up
         width, skips = channels, [channels]
         down: list[nn.Module] = []
         for level in range(len(widths)):
@@ -165,7 +176,7 @@ class UNet(nn.Module):
 
         self.middle = ResidualBlock(width, width, embedding, attend=attention > 0)
 
-        # the way up; every block also gets the stop of the same size, last one first
+        # the way up; every block also gets the skip connection of its size, last one first
         up: list[nn.Module] = []
         for level in reversed(range(len(widths))):
             for _ in range(blocks + 1):
@@ -176,15 +187,16 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(up)
 
         self.norm = nn.GroupNorm(math.gcd(8, width), width)
-        self.last = _zero(nn.Conv2d(width, image_channels * patch**2, 3, padding=1))
+        self.last = _zero_init(nn.Conv2d(width, image_channels * patch**2, 3, padding=1))
 
-    def forward(self, x_t: Images, t: Int[Tensor, "batch"], y: Int[Tensor, "batch"] | None = None) -> Images:
-        """The prediction, of x_t's shape. y: labels 0..num_classes - 1, or num_classes for "no label"; None: no labels."""
-        self._check(x_t, t, y)
-        embedding = self.time(time_embedding(t, self.time_dim))
+    def forward(self, x_t: Images, t: OneEach, y: OneEach | None = None) -> Images:
+        """The prediction, of x_t's shape. t: times 1..T (T is not known here). y: labels 0..num_classes - 1, or num_classes for
+        "no label"; None: no labels. Of both, one for each image, or a single one for all."""
+        times, labels = self._check(x_t, t, y)
+        embedding = self.time(time_embedding(times, self.time_dim).to(x_t.dtype))
         if self.label is not None:
-            nothing = torch.full_like(t, self.label.num_embeddings - 1)
-            embedding = embedding + self.label(nothing if y is None else y)
+            null = torch.full_like(times, self.label.num_embeddings - 1)
+            embedding = embedding + self.label(null if labels is None else labels)
 
         h = self.first(F.pixel_unshuffle(x_t, self.patch))
         skips = [h]
@@ -199,27 +211,41 @@ class UNet(nn.Module):
 
         return F.pixel_shuffle(self.last(F.silu(self.norm(h))), self.patch)
 
-    def _check(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> None:
+    def _check(self, x_t: Tensor, t: OneEach, y: OneEach | None) -> tuple[Tensor, Tensor | None]:
+        """The times and labels as tensors, one for each image."""
+        check_tensor("x_t", x_t, ("B", self.settings["image_channels"], "H", "W"), self)
         factor = self.patch * 2 ** sum(isinstance(layer, Downsample) for layer in self.down)
-        if x_t.shape[-1] % factor or x_t.shape[-2] % factor:
+        if x_t.shape[-1] % factor or x_t.shape[-2] % factor or 0 in x_t.shape[-2:]:
             raise ValueError(
-                f"height and width must be divisible by {factor} = patch * 2^(levels - 1), "
+                f"x_t: height and width must be divisible by {factor} = patch * 2^(levels - 1), "
                 f"got {x_t.shape[-2]} x {x_t.shape[-1]}; use fewer multipliers or a smaller patch"
             )
-        if len(t) != len(x_t):
-            raise ValueError(f"t must hold one time for each image: got {len(t)} times for {len(x_t)} images")
-        if y is not None and self.num_classes is None:
+        times = one_each("t", t, x_t)
+        if y is None:
+            return times, None
+        if self.num_classes is None:
             raise ValueError("y was given, but this UNet was made without labels (num_classes=None)")
-        if y is not None and len(y) != len(x_t):
-            raise ValueError(f"y must hold one label for each image: got {len(y)} labels for {len(x_t)} images")
-        if y is not None and y.numel() and not (0 <= int(y.min()) and int(y.max()) <= (self.num_classes or 0)):
+        labels = one_each("y", y, x_t)
+        wrong = (labels < 0) | (labels > self.num_classes)
+        if bool(wrong.any()):
             raise ValueError(
-                f"y must hold labels 0..{self.num_classes} ({self.num_classes} = no label), got {y.tolist()}"
+                f"y must hold labels 0..{self.num_classes} ({self.num_classes} = no label), got {int(labels[wrong][0])}"
             )
+        return times, labels
 
 
-def _zero(layer: Layer) -> Layer:
-    """The layer with weights and bias set to zero: what it feeds starts out unchanged."""
+def _multipliers(values: Sequence[IntLike] | np.ndarray) -> tuple[int, ...]:
+    given = tuple(values) if isinstance(values, Iterable) and not isinstance(values, str | bytes | dict | set) else ()
+    widths = tuple(width for width in map(as_int, given) if width is not None and width >= 1)
+    if not widths or len(widths) < len(given):
+        raise ValueError(
+            f"multipliers must be one or more numbers >= 1, one for each level, got {given or values!r:.80}"
+        )
+    return widths
+
+
+def _zero_init(layer: Layer) -> Layer:
+    """The layer with weights and bias set to zero: the residual branch that ends in it starts as the identity."""
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

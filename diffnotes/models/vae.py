@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diffnotes.models.arguments import IntLike, check_tensor, integer
+
 SIDE = 28
 Images = Float[Tensor, "batch 1 height width"]
 Codes = Float[Tensor, "batch latent"]
@@ -34,7 +36,10 @@ class VAETerms:
 
 
 def binarize(x: Images) -> Images:
-    """The images with every pixel +1 (above 0: ink) or -1: what a Bernoulli decoder can be asked for."""
+    """The images with every pixel +1 (above 0: ink) or -1: the data of a Bernoulli decoder."""
+    check_tensor("x", x, ("B", 1, "H", "W"))
+    if bool(x.isnan().any()):
+        raise ValueError("x must hold numbers, found NaN")
     return torch.where(x > 0, 1.0, -1.0).to(x.dtype)
 
 
@@ -47,12 +52,17 @@ def reparameterize(
 
     With eps ~ N(0, I) it is a draw of N(mean, diag sigma^2), through which gradients reach mean and log_variance
     (Kingma and Welling 2013, section 2.4)."""
+    check_tensor("eps", eps, ("...", "B", "latent"))
+    for name, moment in (("mean", mean), ("log_variance", log_variance)):
+        check_tensor(name, moment, ((1, eps.shape[-2]), eps.shape[-1]))
     return mean + (log_variance / 2).exp() * eps
 
 
 def prior_kl(mean: Codes, log_variance: Codes) -> PerImage:
     """D_KL(N(mean, diag sigma^2) || N(0, I)) = 1/2 sum_j (mean_j^2 + sigma_j^2 - 1 - log sigma_j^2), in nats, (B,)
     (book, eq. 2.9; Kingma and Welling 2013, appendix B)."""
+    check_tensor("mean", mean, ("B", "latent"))
+    check_tensor("log_variance", log_variance, tuple(mean.shape))
     return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1)
 
 
@@ -64,12 +74,10 @@ class VAE(nn.Module):
 
     Images are black and white, every pixel +1 or -1, (B, 1, 28, 28); any other raises ValueError."""
 
-    def __init__(self, latent: int = 2, width: int = 256) -> None:
+    def __init__(self, latent: IntLike = 2, width: IntLike = 256) -> None:
         super().__init__()
-        if latent < 1:
-            raise ValueError(f"latent must be at least 1, got {latent}")
-        if width < 2:
-            raise ValueError(f"width must be at least 2, got {width}")
+        latent, width = integer("latent", latent, "at least 1", 1), integer("width", width, "at least 2", 2)
+        self.settings = dict(latent=latent, width=width)
         self.latent = latent
         self.encoder = nn.Sequential(
             nn.Flatten(), nn.Linear(SIDE**2, width), nn.SiLU(), nn.Linear(width, width // 2), nn.SiLU(),
@@ -81,45 +89,40 @@ class VAE(nn.Module):
 
     def encode(self, x: Images) -> tuple[Codes, Codes]:
         """Mean and log variance of q(z|x) for black-and-white images x (B, 1, 28, 28), each (B, latent)."""
-        _check_images(x)
+        self._check_images(x)
         mean, log_variance = self.encoder(x).chunk(2, dim=1)
         return mean, log_variance
 
     def logits(self, z: Codes) -> Images:
         """log P(ink) - log P(no ink) of every pixel, (B, 1, 28, 28), for codes z (B, latent)."""
-        if z.ndim != 2 or z.shape[1] != self.latent:
-            raise ValueError(
-                f"z must hold codes of {self.latent} numbers, shape (B, {self.latent}), got {tuple(z.shape)}"
-            )
+        check_tensor("z", z, ("B", self.latent), self)
         return self.decoder(z).unflatten(1, (1, SIDE, SIDE))
 
     def decode(self, z: Codes) -> Images:
-        """The mean image E[x|z] = P(ink) - P(no ink), in [-1, 1], (B, 1, 28, 28): what to look at."""
+        """The mean image E[x|z] = P(ink) - P(no ink), in [-1, 1], (B, 1, 28, 28)."""
         return torch.tanh(self.logits(z) / 2)
 
     def log_likelihood(self, x: Images, z: Codes) -> PerImage:
         """log p(x|z) = sum over pixels of log sigmoid(x_i logit_i), for x_i = +1 or -1; nats, (B,), never above 0."""
-        _check_images(x)
+        self._check_images(x)
+        check_tensor("z", z, (len(x), self.latent), self)
         return F.logsigmoid(x * self.logits(z)).flatten(1).sum(1)
 
     def elbo(self, x: Images, eps: Float[Tensor, "draws batch latent"]) -> VAETerms:
         """The ELBO's terms (book, eq. 2.6) with the reconstruction term estimated from L draws z = mean + sigma eps:
         its mean, 1/L sum_l log p(x|z_l) (book, eq. 2.11). eps: (L, B, latent), standard normal."""
-        if eps.ndim != 3 or not len(eps) or eps.shape[1:] != (len(x), self.latent):
-            raise ValueError(
-                f"eps must hold one or more draws for each image, shape (L, {len(x)}, {self.latent}), got {tuple(eps.shape)}"
-            )
         mean, log_variance = self.encode(x)
+        check_tensor("eps", eps, ("L", len(x), self.latent), self)
+        if len(eps) == 0:
+            raise ValueError("eps must hold one or more draws for each image, got none")
         z = reparameterize(mean, log_variance, eps)
         log_likelihood = torch.stack([self.log_likelihood(x, z_l) for z_l in z])
         return VAETerms(reconstruction=log_likelihood.mean(0), prior_kl=prior_kl(mean, log_variance))
 
-
-def _check_images(x: Tensor) -> None:
-    if x.shape[1:] != (1, SIDE, SIDE):
-        raise ValueError(f"x must be a batch of images (B, 1, {SIDE}, {SIDE}), got shape {tuple(x.shape)}")
-    if not bool((x.abs() == 1).all()):
-        raise ValueError(
-            "x must be black and white, every pixel +1 or -1: a Bernoulli decoder gives no other grey a probability; "
-            f"got a pixel of {x[x.abs() != 1][0].item():.3g}; use binarize(x)"
-        )
+    def _check_images(self, x: Tensor) -> None:
+        check_tensor("x", x, ("B", 1, SIDE, SIDE), self)
+        if not bool((x.abs() == 1).all()):
+            raise ValueError(
+                "x must be black and white, every pixel +1 or -1: a Bernoulli decoder gives no other grey a probability; "
+                f"got a pixel of {x[x.abs() != 1][0].item():.3g}; use binarize(x)"
+            )
