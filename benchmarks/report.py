@@ -211,7 +211,7 @@ def _apart(last: dict[str, float]) -> str:
 
 
 def _steps(data: dict[str, Any]) -> str:
-    numbers = [str(point["steps"]) for point in next(iter(data["curves"].values()))["linear"]]
+    numbers = [str(point["steps"]) for point in next(iter(data["curves"].values()))["uniform"]]
     perfect = data["perfect"]
 
     def table(measure: str) -> str:
@@ -223,12 +223,12 @@ def _steps(data: dict[str, Any]) -> str:
         rows.append([f"*{TITLES['perfect']}*", "", *[with_error(perfect[measure])] * len(numbers)])
         return _table(["sampler", "spacing", *numbers], rows)
 
-    few = {name: curve["linear"][0]["frechet"]["value"] for name, curve in data["curves"].items()}
-    many = {name: curve["linear"][-1]["frechet"]["value"] for name, curve in data["curves"].items()}
+    few = {name: curve["uniform"][0]["frechet"]["value"] for name, curve in data["curves"].items()}
+    many = {name: curve["uniform"][-1]["frechet"]["value"] for name, curve in data["curves"].items()}
     factors = [
-        quadratic["frechet"]["value"] / linear["frechet"]["value"]
+        quadratic["frechet"]["value"] / uniform["frechet"]["value"]
         for curve in data["curves"].values()
-        for linear, quadratic in zip(curve["linear"], curve["quadratic"], strict=True)
+        for uniform, quadratic in zip(curve["uniform"], curve["quadratic"], strict=True)
     ]
     return f"""
 ## How many sampling steps?
@@ -236,7 +236,7 @@ def _steps(data: dict[str, Any]) -> str:
 `load_pretrained("mnist")`, a network of {data["parameters"]:,} parameters (target {data["target"]}, {data["schedule"]}
 schedule), draws {data["samples"]} digits without labels, always from the same initial noise. What changes is the sampler:
 DDIM without fresh noise (η = 0), with half of DDPM's (η = 0.5), with all of it (η = 1; that *is* DDPM with the variance
-β-tilde), and DDPM with its other variance, β; the times that are visited, evenly spaced ("linear") or dense near the image
+β-tilde), and DDPM with its other variance, β; the times that are visited, evenly spaced ("uniform") or dense near the image
 ("quadratic"); and how many they are. The guessed image is {"" if data["clip"] else "not "}cut to [-1, 1] at every step, for
 all of them. The measures are those above, against {data["real"]:,} test images, and the last row is what as many real
 images get. The Fréchet distance (0 is best) against the number of steps:
@@ -248,7 +248,7 @@ The share that the classifier recognises:
 {table("recognised")}
 
 ![Two panels over the number of sampling steps: Fréchet distance and share recognised, a colour for each sampler, solid for
-linear and dashed for quadratic spacing; a dotted line for real images.](benchmarks/steps.png)
+uniform and dashed for quadratic spacing; a dotted line for real images.](benchmarks/steps.png)
 
 **What it means.** With {numbers[0]} evenly spaced steps, from best to worst: {_order(few)}. With {numbers[-1]}:
 {_order(many)}. What a sampler brings in as fresh noise has to be removed again by the steps that follow; with few of them,
@@ -257,7 +257,7 @@ something between {min(factors):.2f} and {max(factors):.2f} (below 1 it is the b
 
 **What it does not mean.** The errors are those of drawing {data["samples"]} samples: what lies within two of them of each
 other is not told apart. It is one network. One that was trained for longer, or with another target or schedule (the
-quadratic spacing comes from work with the linear one), may have another order.
+quadratic spacing comes from work with the linear schedule), may have another order.
 """
 
 

@@ -16,7 +16,7 @@ from diffnotes.process.losses import Denoiser
 from diffnotes.training.metrics import held_out, quality
 
 CHUNK = 100  # images sampled at a time
-SPACINGS = ("linear", "quadratic")
+SPACINGS = ("uniform", "quadratic")
 SAMPLERS: dict[str, Callable[..., Any]] = {  # less fresh noise before more; DDIM with eta = 1 is DDPM with beta-tilde
     "DDIM, η = 0": partial(ddim_sample, eta=0.0),
     "DDIM, η = 0.5": partial(ddim_sample, eta=0.5),

@@ -97,7 +97,7 @@ def test_a_change_is_called_worse_or_better_only_where_it_is_further_than_the_sa
 def test_the_page_ranks_the_samplers_and_compares_the_spacings(numbers: dict):
     data = json.loads(json.dumps(numbers["steps"]["data"]))
     for place, curve in enumerate(data["curves"].values()):
-        for spacing, value in (("linear", 40.0 + place), ("quadratic", 60.0 + 1.5 * place)):
+        for spacing, value in (("uniform", 40.0 + place), ("quadratic", 60.0 + 1.5 * place)):
             for point in curve[spacing]:
                 point["frechet"]["value"] = value
     data["curves"]["DDIM, η = 0"]["quadratic"][-1]["frechet"]["value"] = 40.0
@@ -319,10 +319,10 @@ def test_steps(small_network: nn.Module):
     assert list(data["curves"]) == list(steps.SAMPLERS) and data["samples"] == 8
     for curve in data["curves"].values():
         assert {spacing: [p["steps"] for p in points] for spacing, points in curve.items()} == {
-            "linear": [1, 2], "quadratic": [1, 2]
+            "uniform": [1, 2], "quadratic": [1, 2]
         }  # fmt: skip
     # one step goes to t = 0 and adds no noise: every sampler draws the same
-    first = [curve["linear"][0]["frechet"]["value"] for curve in data["curves"].values()]
+    first = [curve["uniform"][0]["frechet"]["value"] for curve in data["curves"].values()]
     assert first == pytest.approx([first[0]] * 4, rel=1e-3)
     assert "one step" not in report._steps(data) and "between" in report._steps(data)
     assert len(steps_figure(json.loads(json.dumps(data))).axes) == 2
@@ -330,8 +330,8 @@ def test_steps(small_network: nn.Module):
 
 def test_the_samplers_are_those_that_they_are_called(small_network: nn.Module):
     schedule = Schedule.cosine(T=20)
-    drawn = {name: steps.sample(f, small_network, schedule, 2, 5, "linear") for name, f in steps.SAMPLERS.items()}
-    ddpm = steps.sample(partial(ddpm_sample, variance="beta_tilde"), small_network, schedule, 2, 5, "linear")
+    drawn = {name: steps.sample(f, small_network, schedule, 2, 5, "uniform") for name, f in steps.SAMPLERS.items()}
+    ddpm = steps.sample(partial(ddpm_sample, variance="beta_tilde"), small_network, schedule, 2, 5, "uniform")
     assert torch.allclose(drawn["η = 1: DDPM, variance β-tilde"], ddpm, atol=1e-4)
     others = [x for name, x in drawn.items() if not name.startswith("η = 1")]
     assert all(not torch.allclose(x, ddpm, atol=1e-2) for x in others)
@@ -341,7 +341,7 @@ def test_the_samplers_are_those_that_they_are_called(small_network: nn.Module):
 def test_no_two_images_share_their_noise(small_network: nn.Module, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(steps, "CHUNK", 2)
     monkeypatch.setattr(steps, "initial_noise", lambda seed, batch: torch.zeros(batch, 1, 28, 28))
-    drawn = steps.sample(steps.SAMPLERS["DDPM, variance β"], small_network, Schedule.cosine(T=20), 4, 5, "linear")
+    drawn = steps.sample(steps.SAMPLERS["DDPM, variance β"], small_network, Schedule.cosine(T=20), 4, 5, "uniform")
     assert len({tuple(x.flatten()[:50].tolist()) for x in drawn}) == 4
 
 

@@ -1,18 +1,28 @@
-"""Denoisers in closed form: what a perfect network would answer, E[x_0 | x_t], for data whose law we know.
+"""Optimal denoisers in closed form: E[x_0 | x_t], what a perfect network would predict, for a known data distribution.
 
 They are called like a network, model(x_t, t, y), with target "x0", so every sampler can be run and tested without
-training. The data law is a mixture, its noised version is one too (book, eq. 4.11), and Bayes' rule does the rest.
+training. The data distribution is a mixture, its noised version is one too (book, eq. 4.11), and Bayes' rule does the rest.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor
 
-from diffnotes.process.schedules import Schedule, check_t, per_image
-
-Images = Float[Tensor, "batch *dims"]
+from diffnotes.process.arguments import (
+    FloatLike,
+    Labels,
+    as_labels,
+    check_images,
+    flatten_images,
+    integers,
+    number,
+    shown,
+)
+from diffnotes.process.forward import Images, Times
+from diffnotes.process.schedules import Schedule, check_schedule, check_t, check_times, per_image
 
 
 @dataclass(frozen=True)
@@ -24,14 +34,16 @@ class GaussianDenoiser:
     schedule: Schedule
     mean: float = 0.0
     variance: float = 1.0
-    target: str = "x0"
+    target: str = field(default="x0", init=False)
 
     def __post_init__(self) -> None:
-        if not self.variance >= 0:
-            raise ValueError(f"variance must be >= 0, got {self.variance}")
+        check_schedule(self.schedule)
+        object.__setattr__(self, "mean", number("mean", self.mean, "be a finite number", math.isfinite))
+        object.__setattr__(self, "variance", _variance(self.variance))
 
-    def __call__(self, x_t: Images, t: int | Int[Tensor, "batch"], y: Tensor | None = None) -> Images:
+    def __call__(self, x_t: Images, t: Times, y: Labels | None = None) -> Images:
         """E[x_0 | x_t] at the times t in 1..T; y is accepted, as a network would, and not used."""
+        check_images(x_t=x_t)
         abar = self.schedule.alpha_bar[check_t(self.schedule, t)]
         gain = abar.sqrt() * self.variance / (abar * self.variance + 1 - abar)
         return self.mean + per_image(gain, x_t) * (x_t - per_image(abar.sqrt(), x_t) * self.mean)
@@ -41,37 +53,42 @@ class GaussianDenoiser:
 class MixtureDenoiser:
     """E[x_0 | x_t] for a mixture of K isotropic Gaussians: `means` (K, *dims), one `variance` >= 0 for all, `weights` (K,).
 
-    Component k answers as in GaussianDenoiser; its share is its posterior probability given x_t."""
+    Component k predicts as in GaussianDenoiser; its share is its posterior probability given x_t."""
 
     schedule: Schedule
     means: Float[Tensor, "K *dims"]
     variance: float = 0.0
     weights: Float[Tensor, "K"] | None = None
-    target: str = "x0"
+    target: str = field(default="x0", init=False)
 
     def __post_init__(self) -> None:
-        if not self.variance >= 0:
-            raise ValueError(f"variance must be >= 0, got {self.variance}")
-        if self.weights is not None and not (
-            bool((self.weights >= 0).all()) and abs(float(self.weights.sum()) - 1) < 1e-6
-        ):
-            raise ValueError(f"weights must be >= 0 and sum to 1, got {self.weights.tolist()}")
+        check_schedule(self.schedule)
+        _check_data("means", self.means)
+        object.__setattr__(self, "variance", _variance(self.variance))
+        weights = self.weights
+        if weights is None:
+            return
+        if not isinstance(weights, Tensor) or not weights.is_floating_point() or weights.shape != self.means.shape[:1]:
+            raise ValueError(f"weights must be a tensor of {len(self.means)} probabilities, got {shown(weights)}")
+        if not (bool((weights >= 0).all()) and abs(float(weights.sum()) - 1) < 1e-6):
+            raise ValueError(f"weights must be >= 0 and sum to 1, got {weights.tolist()}")
 
-    def responsibilities(self, x_t: Images, t: int | Int[Tensor, "batch"]) -> Float[Tensor, "batch K"]:
+    def responsibilities(self, x_t: Images, t: Times) -> Float[Tensor, "batch K"]:
         """The probability of each component given x_t; rows sum to 1."""
+        _check_like("means", self.means, x_t)
         abar = self.schedule.alpha_bar[check_t(self.schedule, t)]
-        a, v = per_image(abar.sqrt(), x_t.flatten(1)), per_image(abar * self.variance + 1 - abar, x_t.flatten(1))
-        means = self.means.to(x_t).flatten(1)
+        x, means = flatten_images(x_t), flatten_images(self.means.to(x_t))
+        a, v = per_image(abar.sqrt(), x), per_image(abar * self.variance + 1 - abar, x)
         # -||x_t - a mean||^2 / (2 v) without ||x_t||^2, which is the same for every component
-        logits = (a * (x_t.flatten(1) @ means.T) - 0.5 * a**2 * means.square().sum(1)) / v
+        logits = (a * (x @ means.T) - 0.5 * a**2 * means.square().sum(1)) / v
         if self.weights is not None:
             logits = logits + self.weights.to(x_t).log()
         return logits.softmax(1)
 
-    def __call__(self, x_t: Images, t: int | Int[Tensor, "batch"], y: Tensor | None = None) -> Images:
+    def __call__(self, x_t: Images, t: Times, y: Labels | None = None) -> Images:
         """E[x_0 | x_t] at the times t in 1..T; y is accepted, as a network would, and not used."""
         share = self.responsibilities(x_t, t)
-        expected_mean = (share @ self.means.to(x_t).flatten(1)).reshape(x_t.shape)
+        expected_mean = (share @ flatten_images(self.means.to(x_t))).reshape(x_t.shape)
         if self.variance == 0:
             return expected_mean
         abar = self.schedule.alpha_bar[check_t(self.schedule, t)]
@@ -89,20 +106,49 @@ class DatasetDenoiser:
 
     schedule: Schedule
     images: Float[Tensor, "N *dims"]
-    labels: Int[Tensor, "N"] | None = None
-    target: str = "x0"
+    labels: Integer[Tensor, "N"] | None = None
+    target: str = field(default="x0", init=False)
 
-    def __call__(self, x_t: Images, t: int | Int[Tensor, "batch"], y: Int[Tensor, "batch"] | None = None) -> Images:
+    def __post_init__(self) -> None:
+        check_schedule(self.schedule)
+        _check_data("images", self.images)
+        if self.labels is not None:
+            labels = integers("labels", self.labels)
+            if labels.shape != self.images.shape[:1]:
+                raise ValueError(f"labels must hold one for each of the {len(self.images)} images, got {shown(labels)}")
+            object.__setattr__(self, "labels", labels)
+
+    def __call__(self, x_t: Images, t: Times, y: Labels | None = None) -> Images:
         """E[x_0 | x_t] at the times t in 1..T: over all images, or with y (B,) over those of each label."""
-        if y is None:
+        _check_like("images", self.images, x_t)
+        classes = as_labels(y, x_t)
+        if classes is None:
             return MixtureDenoiser(self.schedule, self.images)(x_t, t)
         if self.labels is None:
             raise ValueError("y was given, but this DatasetDenoiser was made without labels")
-        times = check_t(self.schedule, t).expand(len(x_t))
-        answer = torch.empty_like(x_t)
-        for label in y.unique():
-            theirs, ours = y == label, self.images[self.labels.to(y.device) == label]
+        times = check_times(self.schedule, t, x_t)
+        prediction = torch.empty_like(x_t)
+        for label in classes.unique():
+            theirs, ours = classes == label, self.images[self.labels.to(classes.device) == label]
             if len(ours) == 0:
                 raise ValueError(f"y asks for label {int(label)}, which none of the {len(self.images)} images has")
-            answer[theirs] = MixtureDenoiser(self.schedule, ours)(x_t[theirs], times[theirs.cpu()])
-        return answer
+            prediction[theirs] = MixtureDenoiser(self.schedule, ours)(x_t[theirs], times[theirs.cpu()])
+        return prediction
+
+
+def _variance(value: FloatLike) -> float:
+    return number("variance", value, "be >= 0", lambda v: 0 <= v < math.inf)
+
+
+def _check_data(name: str, x: Tensor) -> None:
+    check_images(**{name: x})
+    if x.numel() == 0:
+        raise ValueError(f"{name} must hold one or more images, got {shown(x)}")
+
+
+def _check_like(name: str, data: Tensor, x_t: Tensor) -> None:
+    check_images(x_t=x_t)
+    if x_t.shape[1:] != data.shape[1:]:
+        raise ValueError(
+            f"x_t must have the shape of {name}, (B, {', '.join(map(str, data.shape[1:]))}), got {tuple(x_t.shape)}"
+        )

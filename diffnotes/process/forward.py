@@ -6,14 +6,18 @@
 The noise is an argument everywhere, so that every function here is a formula and nothing else.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor
 
+from diffnotes.process.arguments import IntLike, check_images
 from diffnotes.process.schedules import Schedule, check_t, per_image
 
 Images = Float[Tensor, "batch *dims"]
-Times = int | Int[Tensor, "batch"] | Int[Tensor, ""]
+Times = IntLike | Integer[Tensor, "batch"] | Integer[np.ndarray, "batch"] | Sequence[IntLike]
 
 
 def q_step(schedule: Schedule, x_prev: Images, t: Times, eps_step: Images) -> Images:
@@ -21,7 +25,7 @@ def q_step(schedule: Schedule, x_prev: Images, t: Times, eps_step: Images) -> Im
 
     eps_step is the noise of this one step, standard normal, of x_prev's shape; t in 1..T. See `q_sample` for the
     noise accumulated since x_0: the two are different random variables."""
-    _same_shape("x_prev", x_prev, "eps_step", eps_step)
+    check_images(x_prev=x_prev, eps_step=eps_step)
     beta = schedule.beta[check_t(schedule, t)]
     return per_image((1 - beta).sqrt(), x_prev) * x_prev + per_image(beta.sqrt(), x_prev) * eps_step
 
@@ -30,7 +34,7 @@ def q_sample(schedule: Schedule, x0: Images, t: Times, eps: Images) -> Images:
     """Straight to time t: x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps (book, eq. 4.6; Ho et al. 2020, eq. 4).
 
     eps is the accumulated noise, standard normal, of x0's shape; t in 0..T, one integer or one for each image."""
-    _same_shape("x0", x0, "eps", eps)
+    check_images(x0=x0, eps=eps)
     abar = schedule.alpha_bar[check_t(schedule, t, lowest=0)]
     return per_image(abar.sqrt(), x0) * x0 + per_image((1 - abar).sqrt(), x0) * eps
 
@@ -44,7 +48,7 @@ def q_posterior(schedule: Schedule, x0: Images, x_t: Images, t: Times, s: Times 
         variance = (1 - alpha_bar_s) / (1 - alpha_bar_t) beta'
 
     The mean has x_t's shape; the variance is the same for every coordinate and is shaped to broadcast against it."""
-    _same_shape("x0", x0, "x_t", x_t)
+    check_images(x0=x0, x_t=x_t)
     t, s = check_step(schedule, t, s)
     abar_t, abar_s = schedule.alpha_bar[t], schedule.alpha_bar[s]
     alpha = abar_t / abar_s
@@ -60,12 +64,9 @@ def q_posterior(schedule: Schedule, x0: Images, x_t: Images, t: Times, s: Times 
 def check_step(schedule: Schedule, t: Times, s: Times | None) -> tuple[Tensor, Tensor]:
     """The two times of a reverse step as integer tensors: t in 1..T, s in 0..t-1 (s = t - 1 where it is None)."""
     t = check_t(schedule, t)
-    s = t - 1 if s is None else check_t(schedule, s, lowest=0)
+    s = t - 1 if s is None else check_t(schedule, s, lowest=0, name="s")
+    if t.ndim == s.ndim == 1 and len(t) != len(s):
+        raise ValueError(f"s must hold as many times as t, got {len(s)} and {len(t)}")
     if not bool((s < t).all()):
         raise ValueError(f"a reverse step goes from t to an earlier time s < t, got t = {t.tolist()}, s = {s.tolist()}")
     return t, s
-
-
-def _same_shape(name_a: str, a: Tensor, name_b: str, b: Tensor) -> None:
-    if a.shape != b.shape:
-        raise ValueError(f"{name_a} and {name_b} must have the same shape, got {tuple(a.shape)} and {tuple(b.shape)}")

@@ -1,26 +1,36 @@
-"""Guidance: a denoiser that leans towards a class more (or less) than the data do. Wrapped models are called like others.
+"""Guidance: a denoiser that is steered towards a class more (or less) than the data are. A guided model is called like any.
 
     eps_tilde = eps_null + s (eps_y - eps_null)                                    (book, eq. 12.4)
     eps_hat   = eps - s sqrt(1 - alpha_bar_t) grad log p(y | x_t)                  (book, eq. 12.3)
 
-s is the guidance scale: 0 asks for no class, 1 for the class as it is in the data, more for what is typical of it.
+s is the guidance scale: 0 is unconditional, 1 conditional as the data are, more exaggerates what is typical of the class.
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from diffnotes.process.forward import Images
-from diffnotes.process.losses import Denoiser
+from diffnotes.process.arguments import (
+    FloatLike,
+    Labels,
+    as_labels,
+    check_callable,
+    check_images,
+    number,
+    one_each,
+    shown,
+)
+from diffnotes.process.forward import Images, Times
+from diffnotes.process.losses import Denoiser, check_denoiser
 from diffnotes.process.parallel import predict_in_parallel
 from diffnotes.process.parameterize import eps_from_score, x0_and_eps
-from diffnotes.process.schedules import Schedule
+from diffnotes.process.schedules import Schedule, check_schedule
 
-Labels = Int[Tensor, "batch"]
 Classifier = Callable[[Tensor, Tensor], Float[Tensor, "batch classes"]]
 
 
@@ -29,22 +39,33 @@ class ClassifierFreeGuidance:
     """Classifier-free guidance: eps_tilde = eps_null + s (eps_y - eps_null) (book, eq. 12.4; Ho and Salimans 2022, eq. 6,
     with s = 1 + w).
 
-    The answer is in the model's own language: eps, x0 and v are affine in each other, so the formula is the same in all.
-    Two calls of the model for each answer; one where s is 0 or 1."""
+    The prediction target is the model's own: eps, x0 and v are affine in each other, so the formula is the same in all. Two
+    calls of the model for each prediction; one where s is 0 or 1. A model that was trained with label_dropout = 0 has never
+    seen the null label, and guiding it gives a UserWarning."""
 
     model: Denoiser
     scale: float | int
 
     def __post_init__(self) -> None:
-        _check_scale(self.scale)
+        check_denoiser(self.model)
+        object.__setattr__(self, "scale", _scale(self.scale))
+        labelled = getattr(self.model, "num_classes", 0) is not None
+        if self.scale != 1 and labelled and getattr(self.model, "label_dropout", None) == 0:
+            warnings.warn(
+                f"model was trained with label_dropout = 0: its null label was never trained, so guidance with scale = "
+                f"{self.scale:g} gives nonsense. Use scale = 1, or a model trained with label_dropout > 0 (0.1, say)",
+                stacklevel=3,
+            )
 
     @property
     def target(self) -> str:
-        """What the answer is: the model's own target."""
+        """What is predicted: the model's own target."""
         return self.model.target
 
-    def __call__(self, x_t: Images, t: Int[Tensor, "batch"], y: Labels | None = None) -> Images:
-        """The guided prediction for x_t at the times t; without labels y there is nothing to lean towards."""
+    def __call__(self, x_t: Images, t: Times, y: Labels | None = None) -> Images:
+        """The guided prediction for x_t at the times t; without labels y, the unconditional one."""
+        check_images(x_t=x_t)
+        y = as_labels(y, x_t)
         if y is None or self.scale == 0:
             return predict_in_parallel(self.model, x_t, t, None)
         given = predict_in_parallel(self.model, x_t, t, y)
@@ -59,8 +80,8 @@ class ClassifierGuidance:
     """Classifier guidance: eps_hat = eps - s sqrt(1 - alpha_bar_t) grad_{x_t} log p(y | x_t) (book, eq. 12.3; Dhariwal and
     Nichol 2021, algorithm 2).
 
-    The model is asked without a label. `classifier(x_t, t)` gives logits (B, classes) for *noised* images at the times t,
-    differentiable in x_t; the gradient is taken with respect to the image."""
+    The model's prediction is the unconditional one. `classifier(x_t, t)` gives logits (B, classes) for *noised* images at the
+    times t, differentiable in x_t; the gradient is taken with respect to the image."""
 
     model: Denoiser
     schedule: Schedule
@@ -68,34 +89,45 @@ class ClassifierGuidance:
     scale: float | int
 
     def __post_init__(self) -> None:
-        _check_scale(self.scale)
+        check_denoiser(self.model)
+        check_schedule(self.schedule)
+        check_callable("classifier", self.classifier, "classifier(x_t, t)")
+        object.__setattr__(self, "scale", _scale(self.scale))
 
     @property
     def target(self) -> str:
-        """What the answer is: the noise, the language of this formula."""
+        """What is predicted: the noise, of which the formula speaks."""
         return "eps"
 
-    def __call__(self, x_t: Images, t: Int[Tensor, "batch"], y: Labels | None = None) -> Images:
+    def __call__(self, x_t: Images, t: Times, y: Labels | None = None) -> Images:
         """eps_hat for x_t at the times t; without labels y, the model's own eps."""
+        check_images(x_t=x_t)
+        y = as_labels(y, x_t)
         _, eps = x0_and_eps(self.schedule, self.model.target, predict_in_parallel(self.model, x_t, t), x_t, t)
         if y is None or self.scale == 0:
             return eps
-        return eps + self.scale * eps_from_score(self.schedule, log_classifier_gradient(self.classifier, x_t, t, y), t)
+        gradient = log_classifier_gradient(self.classifier, x_t, t, y)
+        return eps + self.scale * eps_from_score(self.schedule, gradient, t)
 
 
-def log_classifier_gradient(classifier: Classifier, x_t: Images, t: Int[Tensor, "batch"], y: Labels) -> Images:
+def log_classifier_gradient(classifier: Classifier, x_t: Images, t: Times, y: Labels) -> Images:
     """grad_{x_t} log p(y | x_t), of x_t's shape: one gradient for each image, with respect to the image."""
+    check_callable("classifier", classifier, "classifier(x_t, t)")
+    check_images(x_t=x_t)
+    t, labels = one_each("t", t, x_t), as_labels(y, x_t)
     with torch.enable_grad():
         x_t = x_t.detach().requires_grad_()
         logits = classifier(x_t, t)
-        if logits.ndim != 2 or len(logits) != len(x_t):
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x_t):
+            came = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else shown(logits)
+            raise ValueError(f"classifier must give logits (batch, classes), got {came} for {len(x_t)} images")
+        if labels is None or bool(((labels < 0) | (labels >= logits.shape[1])).any()):
             raise ValueError(
-                f"classifier must give logits (batch, classes), got shape {tuple(logits.shape)} for {len(x_t)} images"
+                f"y must hold labels 0..{logits.shape[1] - 1}, of which classifier gives logits, got {shown(y)}"
             )
-        chosen = logits.log_softmax(1).gather(1, y[:, None]).sum()
+        chosen = logits.log_softmax(1).gather(1, labels[:, None]).sum()
         return torch.autograd.grad(chosen, x_t)[0]
 
 
-def _check_scale(scale: float | int) -> None:
-    if not math.isfinite(scale):
-        raise ValueError(f"scale must be a finite number, got {scale}")
+def _scale(scale: FloatLike) -> float:
+    return number("scale", scale, "be a finite number", math.isfinite)

@@ -1,4 +1,4 @@
-"""One prediction, four languages: eps, x0, v and the score.
+"""One prediction, four parameterisations: eps, x0, v and the score.
 
 All follow from  x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps  (book, eq. 4.6), solved for what is wanted:
 
@@ -11,11 +11,13 @@ All follow from  x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps  (book,
 from jaxtyping import Float
 from torch import Tensor
 
+from diffnotes.process.arguments import check_images, choice
 from diffnotes.process.forward import Times
 from diffnotes.process.schedules import Schedule, check_t, per_image
 
 Images = Float[Tensor, "batch *dims"]
 TARGETS = ("eps", "x0", "v")
+ZERO_SNR = 'alpha_bar_t = 0: x_0 cannot be recovered from eps (zero terminal SNR); use a model with target "v" or "x0"'
 
 
 def _roots(schedule: Schedule, t: Times, x: Tensor, lowest: int = 1) -> tuple[Tensor, Tensor]:
@@ -26,6 +28,7 @@ def _roots(schedule: Schedule, t: Times, x: Tensor, lowest: int = 1) -> tuple[Te
 
 def eps_from_x0(schedule: Schedule, x0: Images, x_t: Images, t: Times) -> Images:
     """eps = (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t), t in 1..T (book, eq. 4.9)."""
+    check_images(x0=x0, x_t=x_t)
     a, b = _roots(schedule, t, x_t)
     return (x_t - a * x0) / b
 
@@ -34,28 +37,30 @@ def x0_from_eps(schedule: Schedule, eps: Images, x_t: Images, t: Times) -> Image
     """x_0 = (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t), t in 1..T (book, eq. 4.9).
 
     Where alpha_bar_t = 0 the image is not in x_t any more, and ValueError says so."""
+    check_images(eps=eps, x_t=x_t)
     a, b = _roots(schedule, t, x_t)
     if not bool((a > 0).all()):
-        raise ValueError(
-            'alpha_bar_t = 0: x_0 cannot be recovered from eps (zero terminal SNR); use target "v" or "x0"'
-        )
+        raise ValueError(ZERO_SNR)
     return (x_t - b * eps) / a
 
 
 def v_from_x0_eps(schedule: Schedule, x0: Images, eps: Images, t: Times) -> Images:
     """v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0 (book, eq. 7.7; Salimans and Ho 2022, appendix D)."""
+    check_images(x0=x0, eps=eps)
     a, b = _roots(schedule, t, x0)
     return a * eps - b * x0
 
 
 def x0_from_v(schedule: Schedule, v: Images, x_t: Images, t: Times) -> Images:
     """x_0 = sqrt(alpha_bar_t) x_t - sqrt(1 - alpha_bar_t) v: (x_t, v) is (x_0, eps) rotated (book, eq. 7.7)."""
+    check_images(v=v, x_t=x_t)
     a, b = _roots(schedule, t, x_t)
     return a * x_t - b * v
 
 
 def eps_from_v(schedule: Schedule, v: Images, x_t: Images, t: Times) -> Images:
     """eps = sqrt(1 - alpha_bar_t) x_t + sqrt(alpha_bar_t) v (book, eq. 7.7)."""
+    check_images(v=v, x_t=x_t)
     a, b = _roots(schedule, t, x_t)
     return b * x_t + a * v
 
@@ -63,19 +68,23 @@ def eps_from_v(schedule: Schedule, v: Images, x_t: Images, t: Times) -> Images:
 def score_from_eps(schedule: Schedule, eps: Images, t: Times) -> Images:
     """score = -eps / sqrt(1 - alpha_bar_t): the gradient of log q(x_t | x_0), or of log q(x_t) if eps = E[eps | x_t]
     (book, eq. 7.6 and 7.10)."""
+    check_images(eps=eps)
     _, b = _roots(schedule, t, eps)
     return -eps / b
 
 
 def eps_from_score(schedule: Schedule, score: Images, t: Times) -> Images:
     """eps = -sqrt(1 - alpha_bar_t) score (book, eq. 7.10)."""
+    check_images(score=score)
     _, b = _roots(schedule, t, score)
     return -b * score
 
 
 def target_of(schedule: Schedule, target: str, x0: Images, eps: Images, t: Times) -> Images:
-    """What a network with this `target` ("eps", "x0" or "v") should answer when shown x_t."""
-    _check_target(target)
+    """The regression target of a network with this prediction target ("eps", "x0" or "v") at the times t."""
+    choice("target", target, TARGETS)
+    check_images(x0=x0, eps=eps)
+    check_t(schedule, t)
     if target == "eps":
         return eps
     if target == "x0":
@@ -84,15 +93,11 @@ def target_of(schedule: Schedule, target: str, x0: Images, eps: Images, t: Times
 
 
 def x0_and_eps(schedule: Schedule, target: str, output: Images, x_t: Images, t: Times) -> tuple[Images, Images]:
-    """The two halves (x0_hat, eps_hat) of x_t that a network's `output` stands for; together they always give x_t back."""
-    _check_target(target)
+    """The estimates (x0_hat, eps_hat) that a network's `output` stands for; together they always give x_t back."""
+    choice("target", target, TARGETS)
+    check_images(output=output, x_t=x_t)
     if target == "eps":
         return x0_from_eps(schedule, output, x_t, t), output
     if target == "x0":
         return output, eps_from_x0(schedule, output, x_t, t)
     return x0_from_v(schedule, output, x_t, t), eps_from_v(schedule, output, x_t, t)
-
-
-def _check_target(target: str) -> None:
-    if target not in TARGETS:
-        raise ValueError(f'target must be one of "eps", "x0", "v", got {target!r}')

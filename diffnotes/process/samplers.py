@@ -1,30 +1,54 @@
 """From noise to images: DDPM (ancestral sampling) and DDIM, one step each, and the loops around them.
 
 A loop is a generator. It yields a Frame for every time it visits, from t = T down to t = 0, and whoever calls decides
-about progress bars, pictures and stopping. (Where the cores share out a batch, they are one step ahead of who calls.) Times
-run over a sub-sequence 0 = tau_0 < ... < tau_S = T of the schedule's.
+about progress bars, pictures and stopping. (Where the cores share out a batch, they are one step ahead of the caller.) The
+times are a sub-sequence 0 = tau_0 < ... < tau_S = T of the schedule's:
 
-    DDPM   a draw from the model's own Gaussian, its mean the posterior's at the guessed image    (book, eq. 10.1 and 10.6)
-    DDIM   the guessed image, the noise that is already there, and as much fresh noise as eta says  (book, eq. 11.7)
+    steps, spacing   S of them, evenly spaced or denser near the data (Schedule.subsequence)
+    start            the same from tau_S = start down, from an x_T that is the state at that time, such as
+                     q_sample(schedule, image, start, eps) for SDEdit (Meng et al. 2022)
+    times            a list of one's own, strictly falling: the times at which the model is evaluated. The last step always
+                     leads to 0, which the list may leave out
+
+    DDPM   a draw from the model's own Gaussian, its mean the posterior's at x0_hat          (book, eq. 10.1 and 10.6)
+    DDIM   x0_hat, the noise that is already there, and as much fresh noise as eta says      (book, eq. 11.7)
 """
 
 import copy
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor
 
+from diffnotes.process.arguments import (
+    FloatLike,
+    IntLike,
+    Labels,
+    as_int,
+    as_labels,
+    check_batch,
+    check_images,
+    choice,
+    flag,
+    integer,
+    integers,
+    number,
+    shown,
+)
 from diffnotes.process.forward import Images, Times, check_step, q_posterior
-from diffnotes.process.losses import Denoiser
+from diffnotes.process.losses import Denoiser, check_denoiser
 from diffnotes.process.parallel import batch_slices, iterate_in_parallel, predict_in_parallel
-from diffnotes.process.parameterize import eps_from_x0, x0_and_eps
-from diffnotes.process.schedules import Schedule, per_image
+from diffnotes.process.parameterize import ZERO_SNR, eps_from_x0, x0_and_eps
+from diffnotes.process.schedules import Schedule, check_schedule, check_t, per_image
 
-Labels = Int[Tensor, "batch"]
-VARIANCES = ("beta_tilde", "beta")
+TimeList = Integer[Tensor, "times"] | Integer[np.ndarray, "times"] | Sequence[IntLike]
+VARIANCES = ("beta", "beta_tilde")
+LARGEST = 2**31  # numbers in a batch of noise: 8 GiB
 
 
 @dataclass(frozen=True)
@@ -41,9 +65,11 @@ class Noise:
     """Standard normal noise for a batch: from a torch.Generator; or, given an integer seed, from one stream for each
     image, so that image i gets the same noise whatever the size of the batch; or, given None, from torch's own state."""
 
-    def __init__(self, generator: torch.Generator | int | None, batch: int) -> None:
-        if isinstance(generator, int):
-            self.streams = [_stream("steps", generator, i) for i in range(batch)]
+    def __init__(self, generator: torch.Generator | IntLike | None, batch: int) -> None:
+        seed = as_int(generator)
+        if seed is not None:
+            integer("generator", seed, 0)
+            self.streams = [_stream("steps", seed, i) for i in range(batch)]
         elif generator is None or isinstance(generator, torch.Generator):
             self.generator = generator
         else:
@@ -72,16 +98,22 @@ class Noise:
         return torch.randn(x.shape, generator=self.generator, dtype=x.dtype, device=device).to(x.device)
 
 
-def initial_noise(seed: int, batch: int, shape: tuple[int, ...] = (1, 28, 28)) -> Float[Tensor, "batch *dims"]:
+def initial_noise(
+    seed: IntLike, batch: IntLike, shape: Sequence[IntLike] | Integer[np.ndarray, "axes"] = (1, 28, 28)
+) -> Float[Tensor, "batch *dims"]:
     """x_T ~ N(0, I), float32, (batch, *shape): image i depends on the seed and on i only, not on the batch. The noise of
     the steps is other noise, also where a sampler is given the same seed."""
-    return torch.stack([torch.randn(shape, generator=_stream("start", seed, i)) for i in range(batch)])
+    seed, batch, axes = integer("seed", seed, 0), integer("batch", batch, 0), integers("shape", shape)
+    if axes.ndim != 1 or bool((axes < 0).any()) or batch * math.prod(axes.tolist()) > LARGEST or batch > LARGEST:
+        raise ValueError(
+            f"batch and shape must be sizes >= 0 of at most {LARGEST:,} numbers in all, got {batch} and {shown(shape)}"
+        )
+    noise = [torch.randn(axes.tolist(), generator=_stream("start", seed, i)) for i in range(batch)]
+    return torch.stack(noise) if noise else torch.empty(0, *axes.tolist())
 
 
 def _stream(purpose: str, seed: int, i: int) -> torch.Generator:
     """The random numbers of image i, for one purpose and one seed: unrelated to those of any other."""
-    if seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed}")
     words = np.random.SeedSequence([*purpose.encode(), seed, i]).generate_state(2)
     return torch.Generator().manual_seed(int(words[0]) << 32 | int(words[1]))
 
@@ -104,8 +136,8 @@ def ddpm_step(
     (book, eq. 10.1; Ho et al. 2020, algorithm 2); for a longer stride, alpha' and beta' stand in the place of alpha_t
     and beta_t (book, eq. 10.6). sigma^2 is beta' = 1 - alpha_bar_t / alpha_bar_s ("beta") or the posterior's own
     variance ("beta_tilde") (book, eq. 10.2; Ho et al. 2020, section 3.2). The step that ends at s = 0 adds no noise."""
-    if variance not in VARIANCES:
-        raise ValueError(f'variance must be "beta" or "beta_tilde", got {variance!r}')
+    choice("variance", variance, VARIANCES)
+    check_images(x0_hat=x0_hat, x_t=x_t, noise=noise)
     mean, beta_tilde = q_posterior(schedule, x0_hat, x_t, t, s)
     if variance == "beta_tilde":
         return mean + beta_tilde.sqrt() * noise
@@ -114,7 +146,7 @@ def ddpm_step(
     return mean + per_image(beta.sqrt(), x_t) * noise
 
 
-def ddim_sigma(schedule: Schedule, t: Times, s: Times | None = None, eta: float = 1.0) -> Tensor:
+def ddim_sigma(schedule: Schedule, t: Times, s: Times | None = None, eta: FloatLike = 1.0) -> Tensor:
     """sigma(eta) = eta sqrt((1 - alpha_bar_s) / (1 - alpha_bar_t)) sqrt(1 - alpha_bar_t / alpha_bar_s)
     (book, eq. 11.7; Song, Meng and Ermon 2021, eq. 16, whose alpha is our alpha_bar), float64, for the step from t to s.
 
@@ -122,8 +154,7 @@ def ddim_sigma(schedule: Schedule, t: Times, s: Times | None = None, eta: float 
     sigma^2 > 1 - alpha_bar_s: no such process exists (book, eq. 11.9)."""
     t, s = check_step(schedule, t, s)
     abar_t, abar_s = schedule.alpha_bar[t], schedule.alpha_bar[s]
-    if not eta >= 0:
-        raise ValueError(f"eta must be >= 0, got {eta}")
+    eta = number("eta", eta, "be >= 0", lambda eta: 0 <= eta < math.inf)
     sigma = eta * ((1 - abar_s) / (1 - abar_t)).sqrt() * (1 - abar_t / abar_s).sqrt()
     bound = ((1 - abar_t) / (1 - abar_t / abar_s)).sqrt().where(s > 0, torch.inf)  # the step to s = 0 admits every eta
     if bool((eta > bound * (1 + 1e-12)).any()):
@@ -135,10 +166,11 @@ def ddim_sigma(schedule: Schedule, t: Times, s: Times | None = None, eta: float 
 
 
 def ddim_step(
-    schedule: Schedule, x0_hat: Images, eps_hat: Images, t: Times, s: Times | None, noise: Images, eta: float = 0.0
+    schedule: Schedule, x0_hat: Images, eps_hat: Images, t: Times, s: Times | None, noise: Images, eta: FloatLike = 0.0
 ) -> Images:
     """x_s = sqrt(alpha_bar_s) x0_hat + sqrt(1 - alpha_bar_s - sigma^2) eps_hat + sigma noise,  sigma = sigma(eta)
     (book, eq. 11.7; Song, Meng and Ermon 2021, eq. 12)."""
+    check_images(x0_hat=x0_hat, eps_hat=eps_hat, noise=noise)
     sigma = ddim_sigma(schedule, t, s, eta)
     t, s = check_step(schedule, t, s)
     abar_s = schedule.alpha_bar[s]
@@ -154,12 +186,16 @@ def ddim_step(
 
 
 def predict(
-    model: Denoiser, schedule: Schedule, x_t: Images, t: int, y: Labels | None = None, clip: bool = False
+    model: Denoiser, schedule: Schedule, x_t: Images, t: IntLike, y: Labels | None = None, clip: bool = False
 ) -> tuple[Images, Images]:
     """(x0_hat, eps_hat) of a model at one time t for the whole batch (book, eq. 10.5).
 
     With clip, x0_hat is cut to [-1, 1] and eps_hat is computed anew from it, so that the two still make up x_t
     (book, eq. 10.7)."""
+    check_denoiser(model)
+    check_schedule(schedule)
+    check_images(x_t=x_t)
+    t = integer("t", t, 1, schedule.T, "T = ")
     times = torch.full((len(x_t),), t, device=x_t.device)
     output = predict_in_parallel(model, x_t, times, y).to(x_t.dtype)
     x0_hat, eps_hat = x0_and_eps(schedule, model.target, output, x_t, t)
@@ -174,20 +210,22 @@ def ddpm_sample(
     schedule: Schedule,
     x_T: Images,
     *,
-    steps: int | None = None,
-    spacing: str = "linear",
+    steps: IntLike | None = None,
+    spacing: str = "uniform",
+    start: IntLike | None = None,
+    times: TimeList | None = None,
     variance: str = "beta_tilde",
     clip: bool = False,
     y: Labels | None = None,
-    generator: torch.Generator | int | None = None,
+    generator: torch.Generator | IntLike | None = None,
 ) -> Iterator[Frame]:
-    """Ancestral sampling from x_T in `steps` steps (all T if None): yields steps + 1 Frames, the last one at t = 0
-    (book, eq. 10.1; with fewer than T steps, eq. 10.6).
+    """DDPM sampling from x_T in `steps` steps (one for every time if None): yields steps + 1 Frames, the last one at t = 0
+    (book, eq. 10.6).
 
-    variance: "beta" or "beta_tilde" (see ddpm_step); spacing: see Schedule.subsequence; generator: see Noise."""
-    if variance not in VARIANCES:
-        raise ValueError(f'variance must be "beta" or "beta_tilde", got {variance!r}')
-    tau = schedule.subsequence(schedule.T if steps is None else steps, spacing).tolist()
+    variance: "beta" or "beta_tilde" (see ddpm_step); steps, spacing, start, times: see above; generator: see Noise."""
+    choice("variance", variance, VARIANCES)
+    tau = _times(schedule, steps, spacing, start, times)
+    y = _check(model, schedule, tau, clip, y, x_T=x_T)
     noise = Noise(generator, len(x_T))
 
     def step(frame: Frame, s: int, noise: Noise) -> Images:
@@ -201,19 +239,24 @@ def ddim_sample(
     schedule: Schedule,
     x_T: Images,
     *,
-    steps: int | None = None,
-    spacing: str = "linear",
-    eta: float = 0.0,
+    steps: IntLike | None = None,
+    spacing: str = "uniform",
+    start: IntLike | None = None,
+    times: TimeList | None = None,
+    eta: FloatLike = 0.0,
     clip: bool = False,
     y: Labels | None = None,
-    generator: torch.Generator | int | None = None,
+    generator: torch.Generator | IntLike | None = None,
 ) -> Iterator[Frame]:
-    """DDIM sampling from x_T in `steps` steps (all T if None): yields steps + 1 Frames, the last one at t = 0
+    """DDIM sampling from x_T in `steps` steps (one for every time if None): yields steps + 1 Frames, the last one at t = 0
     (book, eq. 11.7).
 
-    eta = 0: x_T alone decides the image. eta = 1: DDPM with beta-tilde. Larger eta while it is admissible (ddim_sigma)."""
-    tau = schedule.subsequence(schedule.T if steps is None else steps, spacing).tolist()
+    eta = 0: x_T alone decides the image. eta = 1: DDPM with beta-tilde. Larger eta while it is admissible (ddim_sigma).
+    steps, spacing, start, times: see above; generator: see Noise."""
+    tau = _times(schedule, steps, spacing, start, times)
+    eta = number("eta", eta, "be >= 0", lambda eta: 0 <= eta < math.inf)
     ddim_sigma(schedule, torch.tensor(tau[1:]), torch.tensor(tau[:-1]), eta)  # an inadmissible eta is refused here
+    y = _check(model, schedule, tau, clip, y, x_T=x_T)
     noise = Noise(generator, len(x_T))
 
     def step(frame: Frame, s: int, noise: Noise | None) -> Images:
@@ -221,6 +264,38 @@ def ddim_sample(
         return ddim_step(schedule, frame.x0_hat, frame.eps_hat, frame.t, s, fresh, eta)
 
     return _sample(model, schedule, x_T, tau, step, clip, y, noise if eta > 0 else None)
+
+
+def _times(
+    schedule: Schedule, steps: IntLike | None, spacing: str, start: IntLike | None, times: TimeList | None
+) -> list[int]:
+    """0 = tau_0 < ... < tau_S: the sub-sequence asked for, or the caller's own times from the last to the first."""
+    check_schedule(schedule)
+    if times is None:
+        most = schedule.T if start is None else integer("start", start, 1, schedule.T, "T = ")
+        return schedule.subsequence(most if steps is None else steps, spacing, start).tolist()
+    if steps is not None or start is not None or spacing != "uniform":
+        raise ValueError(
+            "times is the whole list of times: give no steps, spacing or start with it, "
+            f"got steps = {shown(steps)}, spacing = {shown(spacing)}, start = {shown(start)}"
+        )
+    falling = check_t(schedule, integers("times", times), lowest=0, name="times").tolist()
+    falling += [0] if falling and falling[-1] > 0 else []
+    if len(falling) < 2 or any(t <= s for t, s in pairwise(falling)):
+        raise ValueError(f"times must fall strictly, from the first time (1..T) to the last, got {shown(times)}")
+    return falling[::-1]
+
+
+def _check(
+    model: Denoiser, schedule: Schedule, tau: list[int], clip: bool, y: Labels | None, **batch: Tensor
+) -> Integer[Tensor, "batch"] | None:
+    """What all loops ask of their arguments; returns the labels as a tensor."""
+    check_denoiser(model)
+    check_batch(model, **batch)
+    flag("clip", clip)
+    if model.target == "eps" and schedule.alpha_bar[tau[-1]] == 0:
+        raise ValueError(ZERO_SNR)
+    return as_labels(y, *batch.values())
 
 
 def _loop(model, schedule, x_T, tau, step, clip, y, noise) -> Iterator[Frame]:  # type: ignore[no-untyped-def]
@@ -235,7 +310,7 @@ def _loop(model, schedule, x_T, tau, step, clip, y, noise) -> Iterator[Frame]:  
 
 def _sample(model, schedule, x_T, tau, step, clip, y, noise) -> Iterator[Frame]:  # type: ignore[no-untyped-def]
     """The loop; where every image can go its way without the others, a loop for each core, with its share of them."""
-    shares = batch_slices(model, x_T, y) if noise is None or noise.by_image else []
+    shares = batch_slices(model, x_T) if noise is None or noise.by_image else []
     if len(shares) < 2:
         return _loop(model, schedule, x_T, tau, step, clip, y, noise)
 
@@ -257,32 +332,40 @@ def ddim_invert(
     schedule: Schedule,
     x_0: Images,
     *,
-    steps: int | None = None,
-    spacing: str = "linear",
-    refine: int = 0,
+    steps: IntLike | None = None,
+    spacing: str = "uniform",
+    start: IntLike | None = None,
+    times: TimeList | None = None,
+    refine: IntLike = 0,
     y: Labels | None = None,
 ) -> Iterator[Frame]:
-    """DDIM run backwards: from an image x_0 up to the x_T that (almost) leads to it. Yields Frames from t = 0 to t = T.
+    """DDIM inversion: from an image x_0 up to the x_T that (almost) leads to it. Yields Frames from t = 0 to t = T.
+
+    steps, spacing, start and times name a sampler's way down, and the inversion goes the same way up: ddim_sample with the
+    same arguments, from the last Frame's x_t, undoes it. So with start = t it ends at t, and times fall here too.
 
     One step is x_t / sqrt(alpha_bar_t) = x_s / sqrt(alpha_bar_s) + (change of the noise level) eps_hat (book, eq. 11.11).
 
-    A downward step from t uses eps_hat at (x_t, t), which the way up does not know yet. So the step up uses the eps_hat
-    of where it stands; then `refine` times it looks again from where it arrived (a fixed-point iteration for the exact
+    A downward step from t uses eps_hat at (x_t, t), which on the way up is not known yet. So the step up uses the eps_hat
+    at x_s; then `refine` times it evaluates eps_hat anew at the x_t it has reached (a fixed-point iteration for the exact
     inverse). The error of the round trip falls with more steps, and with refine."""
-    if refine < 0:
-        raise ValueError(f"refine must be >= 0, got {refine}")
-    tau = schedule.subsequence(schedule.T if steps is None else steps, spacing).tolist()
+    refine = integer("refine", refine, 0)
+    tau = _times(schedule, steps, spacing, start, times)
+    return _invert(model, schedule, x_0, tau, refine, _check(model, schedule, tau, False, y, x_0=x_0))
+
+
+def _invert(model, schedule, x_0, tau, refine, y) -> Iterator[Frame]:  # type: ignore[no-untyped-def]
     x_s = x_0
     yield Frame(0, x_0, x_0, torch.zeros_like(x_0))
     for s, t in zip(tau[:-1], tau[1:], strict=True):
         abar_s, abar_t = schedule.alpha_bar[s], schedule.alpha_bar[t]
         with torch.no_grad():
             x0_hat, eps_hat = predict(model, schedule, x_s, max(s, 1), y)
-            for look in range(refine + 1):
+            for iteration in range(refine + 1):
                 # x_s = sqrt(abar_s) x0_hat + sqrt(1 - abar_s) eps_hat, solved for x0_hat, and carried to time t
                 x0_s = (x_s - per_image((1 - abar_s).sqrt(), x_s) * eps_hat) / per_image(abar_s.sqrt(), x_s)
                 x_t = per_image(abar_t.sqrt(), x_s) * x0_s + per_image((1 - abar_t).sqrt(), x_s) * eps_hat
-                if look < refine:
+                if iteration < refine:
                     _, eps_hat = predict(model, schedule, x_t, t, y)
             x0_hat, eps_hat = predict(model, schedule, x_t, t, y)
         x_s = x_t

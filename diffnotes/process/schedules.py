@@ -10,14 +10,33 @@ t in the code is t in the book: tables have T + 1 entries in float64, and entry 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from diffnotes.process.arguments import (
+    FloatLike,
+    IntLike,
+    array,
+    as_int,
+    check_images,
+    choice,
+    flatten_images,
+    integer,
+    integers,
+    number,
+    shown,
+)
+
 Table = Float[Tensor, "T_plus_1"]
+Numbers = Iterable[FloatLike] | Float[Tensor, "T"] | Float[np.ndarray, "T"]
+SPACINGS = ("uniform", "quadratic")
+LONGEST = 1_000_000  # steps; a longer table is a mistake, or a machine's memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,43 +47,57 @@ class Schedule:
     beta: Table
     alpha_bar: Table
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise ValueError(f"name must be a string, got {shown(self.name)}")
+        for name, table, first in (("beta", self.beta, 0), ("alpha_bar", self.alpha_bar, 1)):
+            if (
+                not isinstance(table, Tensor)
+                or table.ndim != 1
+                or table.dtype != torch.float64
+                or table.device.type != "cpu"
+            ):
+                raise ValueError(f"{name} must be a 1-D float64 tensor on the CPU, got {shown(table)}")
+            if len(table) < 2 or len(table) != len(self.beta) or table[0] != first:
+                raise ValueError(
+                    f"{name} must have T + 1 >= 2 entries, as many as beta, the first of them {first}; got {len(table)} "
+                    f"entries from {table[:1].tolist()}"
+                )
+        _check_falling(self.alpha_bar)
+        if not ((1 - self.beta).cumprod(0) - self.alpha_bar).abs().max() < 1e-9:
+            raise ValueError(
+                "alpha_bar must be the running product of 1 - beta, and these two tables do not belong together"
+            )
+
     # -- the schedules of the literature --------------------------------------------------------------------------
 
     @classmethod
-    def linear(cls, T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> "Schedule":
+    def linear(cls, T: IntLike = 1000, beta_1: FloatLike = 1e-4, beta_T: FloatLike = 0.02) -> "Schedule":
         """beta_t rises in a straight line from beta_1 to beta_T (Ho et al. 2020, section 4; book, eq. 4.15)."""
-        _check_length(T)
-        _check_beta("beta_1", beta_1)
-        _check_beta("beta_T", beta_T)
+        T, beta_1, beta_T = _length(T), _beta("beta_1", beta_1), _beta("beta_T", beta_T)
         return cls.from_betas(torch.linspace(beta_1, beta_T, T, dtype=torch.float64), name="linear")
 
     @classmethod
-    def quadratic(cls, T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> "Schedule":
+    def quadratic(cls, T: IntLike = 1000, beta_1: FloatLike = 1e-4, beta_T: FloatLike = 0.02) -> "Schedule":
         """sqrt(beta_t) rises in a straight line from sqrt(beta_1) to sqrt(beta_T)."""
-        _check_length(T)
-        _check_beta("beta_1", beta_1)
-        _check_beta("beta_T", beta_T)
+        T, beta_1, beta_T = _length(T), _beta("beta_1", beta_1), _beta("beta_T", beta_T)
         roots = torch.linspace(math.sqrt(beta_1), math.sqrt(beta_T), T, dtype=torch.float64)
         return cls.from_betas(roots**2, name="quadratic")
 
     @classmethod
-    def sigmoid(cls, T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> "Schedule":
+    def sigmoid(cls, T: IntLike = 1000, beta_1: FloatLike = 1e-4, beta_T: FloatLike = 0.02) -> "Schedule":
         """beta_t climbs from beta_1 to beta_T along the logistic curve between -6 and 6, rescaled to meet both ends."""
-        _check_length(T)
-        _check_beta("beta_1", beta_1)
-        _check_beta("beta_T", beta_T)
+        T, beta_1, beta_T = _length(T), _beta("beta_1", beta_1), _beta("beta_T", beta_T)
         curve = torch.sigmoid(torch.linspace(-6, 6, T, dtype=torch.float64))
         climb = (curve - curve[0]) / (curve[-1] - curve[0]) if T > 1 else torch.zeros(1, dtype=torch.float64)
         return cls.from_betas(beta_1 + climb * (beta_T - beta_1), name="sigmoid")
 
     @classmethod
-    def cosine(cls, T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> "Schedule":
+    def cosine(cls, T: IntLike = 1000, s: FloatLike = 0.008, max_beta: FloatLike = 0.999) -> "Schedule":
         """alpha_bar_t = f(t) / f(0), f(t) = cos^2((t/T + s) / (1 + s) * pi/2), beta_t <= max_beta
         (Nichol and Dhariwal 2021, eq. 17; book, eq. 4.16)."""
-        _check_length(T)
-        _check_beta("max_beta", max_beta)
-        if not (math.isfinite(s) and s >= 0):
-            raise ValueError(f"s must be a finite number >= 0, got {s}")
+        T, max_beta = _length(T), _beta("max_beta", max_beta)
+        s = number("s", s, "be a finite number >= 0", lambda s: 0 <= s < math.inf)
         t = torch.arange(T + 1, dtype=torch.float64)
         f = torch.cos((t / T + s) / (1 + s) * math.pi / 2) ** 2
         return cls.from_betas((1 - f[1:] / f[:-1]).clamp(max=max_beta), name="cosine")
@@ -72,33 +105,25 @@ class Schedule:
     # -- from a table of one's own ---------------------------------------------------------------------------------
 
     @classmethod
-    def from_betas(cls, betas: Sequence[float] | Float[Tensor, "T"], name: str = "custom") -> "Schedule":
+    def from_betas(cls, betas: Numbers, name: str = "custom") -> "Schedule":
         """The schedule with the step variances betas = (beta_1, ..., beta_T), each in (0, 1)."""
-        betas = _as_table("betas", betas)
-        wrong = ~((betas > 0) & (betas < 1))  # NaN is wrong as well
+        table = _as_table("betas", betas)
+        wrong = ~((table > 0) & (table < 1))  # NaN is wrong as well
         if wrong.any():
             t = int(wrong.nonzero()[0])
-            raise ValueError(f"every beta_t must lie in (0, 1), got beta_{t + 1} = {betas[t].item():g}")
-        return cls(name, torch.cat([torch.zeros(1), betas]), torch.cat([torch.ones(1), (1 - betas).cumprod(0)]))
+            raise ValueError(f"every beta_t must lie in (0, 1), got beta_{t + 1} = {table[t].item():g}")
+        alpha_bar = torch.cat([torch.ones(1), (1 - table).cumprod(0)])
+        _check_falling(alpha_bar, hint=": with these betas or this T, float64 cannot tell some times apart")
+        return cls(name, torch.cat([torch.zeros(1), table]), alpha_bar)
 
     @classmethod
-    def from_alpha_bar(cls, alpha_bar: Sequence[float] | Float[Tensor, "T"], name: str = "custom") -> "Schedule":
+    def from_alpha_bar(cls, alpha_bar: Numbers, name: str = "custom") -> "Schedule":
         """The schedule with alpha_bar = (alpha_bar_1, ..., alpha_bar_T): strictly falling inside (0, 1).
 
         The last entry may be exactly 0 ("zero terminal SNR": x_T is pure noise); then beta_T = 1."""
-        alpha_bar = torch.cat([torch.ones(1), _as_table("alpha_bar", alpha_bar)])
-        falling = alpha_bar[1:] < alpha_bar[:-1]
-        positive = (alpha_bar[1:] > 0) | (
-            (torch.arange(1, len(alpha_bar)) == len(alpha_bar) - 1) & (alpha_bar[1:] == 0)
-        )
-        wrong = ~(falling & positive)
-        if wrong.any():
-            t = int(wrong.nonzero()[0]) + 1
-            raise ValueError(
-                "alpha_bar must fall strictly inside (0, 1) (only the last entry may be 0), "
-                f"got alpha_bar_{t} = {alpha_bar[t].item():g} after {alpha_bar[t - 1].item():g}"
-            )
-        return cls(name, torch.cat([torch.zeros(1), 1 - alpha_bar[1:] / alpha_bar[:-1]]), alpha_bar)
+        table = torch.cat([torch.ones(1), _as_table("alpha_bar", alpha_bar)])
+        _check_falling(table)
+        return cls(name, torch.cat([torch.zeros(1), 1 - table[1:] / table[:-1]]), table)
 
     def rescale_zero_terminal_snr(self) -> "Schedule":
         """This schedule with sqrt(alpha_bar) shifted and stretched so that alpha_bar_T = 0 and alpha_bar_1 stays
@@ -141,69 +166,111 @@ class Schedule:
     def prior_kl(self, x0: Float[Tensor, "batch *dims"]) -> Float[Tensor, "batch"]:
         """D_KL(q(x_T | x_0) || N(0, I)) in nats, summed over the coordinates of each image (book, eq. 4.14):
         half of  alpha_bar_T ||x_0||^2 - d alpha_bar_T - d log(1 - alpha_bar_T)."""
-        x0 = x0.double().flatten(1)
+        check_images(x0=x0)
+        x0 = flatten_images(x0.double())
         abar_T, d = self.alpha_bar[-1].to(x0), x0.shape[1]
         return 0.5 * (abar_T * x0.square().sum(1) - d * abar_T - d * torch.log1p(-abar_T))
 
-    def subsequence(self, steps: int, spacing: str = "linear") -> Int[Tensor, "steps_plus_1"]:
-        """Times tau_0 = 0 < tau_1 < ... < tau_S = T for sampling in S = `steps` steps.
+    def subsequence(
+        self, steps: IntLike, spacing: str = "uniform", start: IntLike | None = None
+    ) -> Int[Tensor, "steps_plus_1"]:
+        """Times tau_0 = 0 < tau_1 < ... < tau_S = `start` (T unless given) for sampling in S = `steps` steps.
 
-        "linear": tau_i = round(i T / S). "quadratic": tau_i = round(i^2 T / S^2), dense near the data, pushed up where
-        rounding would repeat a time (book, eq. 11.14; Song, Meng and Ermon 2021, appendix D.2). Both always end at T."""
-        if not _is_int(steps) or not 1 <= steps <= self.T:
-            raise ValueError(f"steps must be an integer from 1 to T = {self.T}, got {steps!r}")
-        S, T = steps, self.T
+        "uniform": tau_i = round(i T / S). "quadratic": tau_i = round(i^2 T / S^2), dense near the data, pushed up where
+        rounding would repeat a time (book, eq. 11.14; Song, Meng and Ermon 2021, appendix D.2). Both always end at T, or
+        with `start` in its place there."""
+        T, limit = self.T, "T = "
+        if start is not None:
+            T, limit = integer("start", start, 1, self.T, "T = "), "start = "
+        S = integer("steps", steps, 1, T, limit)
         if spacing == "linear":
+            raise ValueError('spacing "linear" is now called "uniform"')
+        if choice("spacing", spacing, SPACINGS) == "uniform":
             tau = [(2 * i * T + S) // (2 * S) for i in range(S + 1)]  # round half up, in whole numbers
-        elif spacing == "quadratic":
+        else:
             tau = [0]
             for i in range(1, S + 1):
                 tau.append(max((2 * i * i * T + S * S) // (2 * S * S), tau[-1] + 1))
-        else:
-            raise ValueError(f'spacing must be "linear" or "quadratic", got {spacing!r}')
         return torch.tensor(tau)
 
     def __repr__(self) -> str:
         return f"Schedule({self.name}, T={self.T}, alpha_bar_T={self.alpha_bar[-1].item():.4g})"
 
 
-def check_t(schedule: Schedule, t: int | Int[Tensor, "*batch"], lowest: int = 1) -> Int[Tensor, "*batch"]:
-    """The time(s) t as an integer tensor on the CPU, where the tables are; ValueError outside lowest..T."""
-    index = torch.as_tensor(t).cpu()
-    if index.is_floating_point() or index.dtype == torch.bool or index.ndim > 1:
+def check_schedule(schedule: object) -> None:
+    """ValueError unless it is a Schedule."""
+    if not isinstance(schedule, Schedule):
         raise ValueError(
-            f"t must be an integer or a 1-D tensor of integers, got {index.dtype} of shape {tuple(index.shape)}"
+            f"schedule must be a Schedule, got {type(schedule).__name__}; one of diffusers' schedulers becomes a Schedule "
+            "by process.adapters.schedule_from_diffusers"
+        )
+
+
+def check_t(schedule: Schedule, t: Any, lowest: int = 1, name: str = "t") -> Int[Tensor, "*batch"]:
+    """The time(s) t as an integer tensor on the CPU, where the tables are; ValueError outside lowest..T."""
+    check_schedule(schedule)
+    single = as_int(t)
+    if single is not None:
+        if not lowest <= single <= schedule.T:
+            raise ValueError(f"{name} must lie in {lowest}..{schedule.T}, got {single}..{single}")
+        return torch.tensor(single)
+    index = integers(name, t, "be an integer or a 1-D tensor of integers").cpu()
+    if index.ndim > 1:
+        raise ValueError(
+            f"{name} must be an integer or a 1-D tensor of integers, got {index.dtype} of shape {tuple(index.shape)}"
         )
     if index.numel() and not (lowest <= int(index.min()) and int(index.max()) <= schedule.T):
-        raise ValueError(f"t must lie in {lowest}..{schedule.T}, got {int(index.min())}..{int(index.max())}")
-    return index.long()
+        raise ValueError(f"{name} must lie in {lowest}..{schedule.T}, got {int(index.min())}..{int(index.max())}")
+    return index
+
+
+def check_times(schedule: Schedule, t: Any, x: Tensor) -> Int[Tensor, "batch"]:
+    """The same, one for each image of x."""
+    times = check_t(schedule, t)
+    _check_one_each(times, x)
+    return times.expand(len(x))
 
 
 def per_image(coefficient: Tensor, x: Tensor) -> Tensor:
     """One coefficient for each image, in the dtype and on the device of x, shaped to multiply x of shape (B, ...)."""
-    if coefficient.ndim == 1 and len(coefficient) not in (1, len(x)):
-        raise ValueError(
-            f"t has {len(coefficient)} entries for a batch of {len(x)} images; give one each, or one integer"
-        )
+    _check_one_each(coefficient, x)
     return coefficient.to(device=x.device, dtype=x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _check_one_each(times: Tensor, x: Tensor) -> None:
+    if times.ndim == 1 and len(times) not in (1, len(x)):
+        raise ValueError(f"t has {len(times)} entries for a batch of {len(x)} images; give one each, or one integer")
 
 
-def _check_length(T: int) -> None:
-    if not _is_int(T) or T < 1:
-        raise ValueError(f"T must be an integer >= 1, got {T!r}")
+def _length(T: object) -> int:
+    length = integer("T", T, 1)
+    if length > LONGEST:
+        raise ValueError(f"T must be at most {LONGEST:,}, got {length}")
+    return length
 
 
-def _check_beta(name: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise ValueError(f"{name} must lie in (0, 1), got {value}")
+def _beta(name: str, value: object) -> float:
+    return number(name, value, "lie in (0, 1)", lambda beta: 0 < beta < 1)
 
 
-def _as_table(name: str, values: Sequence[float] | Tensor) -> Tensor:
-    table = torch.as_tensor(values, dtype=torch.float64).detach().cpu()
+def _check_falling(alpha_bar: Table, hint: str = "") -> None:
+    """ValueError unless the table falls strictly, stays in (0, 1) after its first entry, or ends at 0; NaN does neither."""
+    falling = alpha_bar[1:] < alpha_bar[:-1]
+    positive = alpha_bar[1:] > 0
+    positive[-1] |= alpha_bar[-1] == 0
+    wrong = ~(falling & positive)
+    if wrong.any():
+        t = int(wrong.nonzero()[0]) + 1
+        raise ValueError(
+            "alpha_bar must fall strictly inside (0, 1) (only the last entry may be 0), "
+            f"got alpha_bar_{t} = {alpha_bar[t].item():g} after {alpha_bar[t - 1].item():g}{hint}"
+        )
+
+
+def _as_table(name: str, values: Any) -> Tensor:
+    """The numbers as a float64 table on the CPU."""
+    found = array(name, values, "fiu", "be a sequence of numbers, one for each t = 1..T")
+    table = torch.tensor(np.ascontiguousarray(found), dtype=torch.float64)
     if table.ndim != 1 or len(table) == 0:
         raise ValueError(
             f"{name} must be a non-empty 1-D table (entry 0 of it belongs to t = 1), got shape {tuple(table.shape)}"

@@ -67,7 +67,7 @@ def test_the_figure_shows_each_number_in_its_place():
         return {"steps": steps, "frechet": number, "recognised": {**number, "value": value / 100}}
 
     curves = {
-        name: {"linear": [point(5, 40.0 + i), point(10, 9.0)], "quadratic": [point(5, 60.0), point(10, 20.0 + i)]}
+        name: {"uniform": [point(5, 40.0 + i), point(10, 9.0)], "quadratic": [point(5, 60.0), point(10, 20.0 + i)]}
         for i, name in enumerate(("a", "b", "c", "d"))
     }
     figure = steps_figure({"curves": curves, "perfect": point(0, 2.0)})

@@ -47,14 +47,14 @@ def sentences() -> Iterator[tuple[str, str]]:
     yield "09", f"and {updates['large']} of the large one; of ours they make {updates['ours']},"
     yield "09", f"the course's network comes to {ends['course_our_recipe']['frechet']['value']:.0f}:"
 
-    steps = {name: curve["linear"][-1]["frechet"]["value"] for name, curve in measured("steps")["curves"].items()}
+    steps = {name: curve["uniform"][-1]["frechet"]["value"] for name, curve in measured("steps")["curves"].items()}
     yield "11", f"$\\eta=0$ stays at {steps['DDIM, η = 0']:.0f}, with fifty steps as with a hundred."
     yield "11", f"and it comes down to {steps[ALL_FRESH]:.1f}; with a hundred"
 
 
 def test_what_11_10_says_of_the_bars_is_what_was_measured() -> None:
     curves = measured("steps")["curves"]
-    none, half, fresh = (curves[name]["linear"] for name in ("DDIM, η = 0", "DDIM, η = 0.5", ALL_FRESH))
+    none, half, fresh = (curves[name]["uniform"] for name in ("DDIM, η = 0", "DDIM, η = 0.5", ALL_FRESH))
 
     def apart(measure: str) -> list[int]:
         """The numbers of steps with which the bars of no and all fresh noise do not overlap."""

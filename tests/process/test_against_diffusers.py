@@ -7,7 +7,7 @@ Where the conventions differ:
 - Its DDPM step leaves the noise out at timestep 0 only; ours in every step that ends at the clean image. The two differ
   in a last step with a stride: there diffusers adds noise of variance beta' ("fixed_large") or 1e-20 ("fixed_small").
 - Its DDIM step always goes down by T // num_inference_steps, whatever `timesteps` says.
-- Its sub-sequence "trailing" is our "linear" where S divides T.
+- Its sub-sequence "trailing" is our "uniform" where S divides T.
 """
 
 import math
@@ -152,7 +152,7 @@ def test_ddim_step_is_theirs(generator, t, stride, eta, target):
 
 @pytest.mark.parametrize("target", ["eps", "x0", "v"])
 @pytest.mark.parametrize("S", [1, 4, 100])
-def test_ddim_run_on_a_linear_subsequence_is_their_trailing_run(target, S):
+def test_ddim_run_on_a_uniform_subsequence_is_their_trailing_run(target, S):
     scheduler, model = ddim(target), Linear(target)
     scheduler.set_timesteps(S)
     x_T = torch.randn(4, 1, 3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

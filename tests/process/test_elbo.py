@@ -530,7 +530,7 @@ def test_images_that_are_not_quantised_are_refused_unless_the_decoder_is_a_densi
 
 @pytest.mark.parametrize("t", [0, 1, 6])
 def test_times_outside_2_to_T_are_refused(t):
-    with pytest.raises(ValueError, match=rf"^t must lie in 2\.\.5, got {t}\.\.{t}$"):
+    with pytest.raises(ValueError, match=rf"^times must lie in 2\.\.5, got {t}\.\.{t}$"):
         elbo_terms(Guess(), SHORT, grey_images(2), times=torch.tensor([t]))
     with pytest.raises(ValueError, match=rf"^t must lie in 2\.\.5, got {t}\.\.{t}$"):
         x0 = grey_images(1)
@@ -539,7 +539,9 @@ def test_times_outside_2_to_T_are_refused(t):
 
 def test_times_of_the_wrong_form_are_refused(as_a_reader):
     x0 = grey_images(2)
-    with pytest.raises(ValueError, match=r"^times must be a number of draws or a 1-D tensor of t, got shape \(1, 2\)$"):
+    with pytest.raises(
+        ValueError, match=r"^times must be an integer or a 1-D tensor of integers, got .* of shape \(1, 2\)$"
+    ):
         elbo_terms(Guess(), SHORT, x0, times=torch.tensor([[2, 3]]))
     with pytest.raises(ValueError, match=r"^times must be at least 1 draw from 2\.\.T, got 0 with T = 5$"):
         elbo_terms(Guess(), SHORT, x0, times=0)
@@ -547,7 +549,7 @@ def test_times_of_the_wrong_form_are_refused(as_a_reader):
         elbo_terms(Guess(), Schedule.from_betas([0.4]), x0, times=3)
 
 
-def test_a_law_without_a_number_of_draws_is_refused():
+def test_a_distribution_without_a_number_of_draws_is_refused():
     law = importance_distribution(torch.ones(4))
     with pytest.raises(
         ValueError, match=r"^distribution says how to draw times: give times as a number of draws, got times = N"
@@ -564,7 +566,7 @@ def test_a_law_without_a_number_of_draws_is_refused():
         [0, 0, 0.5, 0.5],  # too short
     ],
 )
-def test_a_law_that_is_none_is_refused(law):
+def test_a_distribution_that_is_none_is_refused(law):
     with pytest.raises(
         ValueError, match=r"^distribution must be T \+ 1 = 6 probabilities with sum 1: 0 at t = 0 and 1, and abov"
     ):

@@ -150,7 +150,7 @@ def test_a_value_that_is_no_grey_value_is_refused(value):
 
 
 def test_fewer_than_two_levels_are_refused():
-    with pytest.raises(ValueError, match=r"^levels must be at least 2, got 1$"):
+    with pytest.raises(ValueError, match=r"^levels must be an integer from 2 to 65536, got 1$"):
         discretized_log_likelihood(column(1.0), column(0.0), torch.tensor(1.0), 1)
 
 

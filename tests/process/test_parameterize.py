@@ -139,7 +139,7 @@ def test_times_per_image_give_what_each_gives_alone(generator, function):
 
 def test_eps_says_nothing_about_the_image_in_pure_noise():
     schedule = LINEAR.rescale_zero_terminal_snr()
-    expected = r'^alpha_bar_t = 0: x_0 cannot be recovered from eps \(zero terminal SNR\); use target "v" or "x0"$'
+    expected = r'^alpha_bar_t = 0: x_0 cannot be recovered from eps \(zero terminal SNR\); use a model with target "v" or "x0"$'
     with pytest.raises(ValueError, match=expected):
         x0_from_eps(schedule, column(0.3), column(0.3), 1000)
     with pytest.raises(ValueError, match=expected):

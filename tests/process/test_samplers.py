@@ -1,12 +1,14 @@
 import dataclasses
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from diffnotes.process.exact import DatasetDenoiser, GaussianDenoiser
+from diffnotes.process.forward import q_sample
 from diffnotes.process.samplers import (
     Noise,
     ddim_invert,
@@ -490,7 +492,7 @@ def test_unknown_variance_is_refused_at_the_call():
 def test_bad_steps_and_spacing_are_refused_at_the_call(sampler):
     with pytest.raises(ValueError, match=r"^steps must be an integer from 1 to T = 1000, got 1001$"):
         sampler(UNIT, LINEAR, column(0.8), steps=1001)
-    with pytest.raises(ValueError, match=r'^spacing must be "linear" or "quadratic", got \'cubic\'$'):
+    with pytest.raises(ValueError, match=r'^spacing must be "uniform" or "quadratic", got \'cubic\'$'):
         sampler(UNIT, LINEAR, column(0.8), spacing="cubic")
 
 
@@ -575,8 +577,314 @@ def test_inversion_shows_the_network_the_labels():
 
 
 def test_negative_refine_is_refused():
-    with pytest.raises(ValueError, match=r"^refine must be >= 0, got -1$"):
-        list(ddim_invert(UNIT, LINEAR, column(0.8), refine=-1))
+    with pytest.raises(ValueError, match=r"^refine must be an integer >= 0, got -1$"):
+        ddim_invert(UNIT, LINEAR, column(0.8), refine=-1)
+
+
+# -- another start, times of one's own --------------------------------------------------------------------------------
+
+
+def lists_of(*times: int) -> list:
+    """The same falling times in all the forms in which they come."""
+    rising = np.array(times[::-1])
+    return [list(times), tuple(times), np.array(times), rising[::-1], torch.tensor(times, dtype=torch.int32)]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("spacing", ["uniform", "quadratic"])
+def test_the_usual_times_given_as_a_list_give_the_usual_run(sampler, spacing):
+    x_T = initial_noise(0, 3, (2,))
+    usual = list(sampler(UNIT, LINEAR, x_T, steps=7, spacing=spacing, generator=4))
+    falling = LINEAR.subsequence(7, spacing).flip(0).tolist()
+    for given in (*lists_of(*falling), *lists_of(*falling[:-1])):
+        for a, b in zip(sampler(UNIT, LINEAR, x_T, times=given, generator=4), usual, strict=True):
+            assert a.t == b.t
+            assert torch.equal(a.x_t, b.x_t) and torch.equal(a.x0_hat, b.x0_hat) and torch.equal(a.eps_hat, b.eps_hat)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_start_at_T_is_the_usual_start(sampler):
+    x_T = initial_noise(0, 3, (2,))
+    usual = last_of(sampler(UNIT, LINEAR, x_T, steps=7, generator=4))
+    assert torch.equal(last_of(sampler(UNIT, LINEAR, x_T, steps=7, start=1000, generator=4)), usual)
+    assert torch.equal(last_of(sampler(UNIT, LINEAR, x_T, steps=7, start=np.int64(1000), generator=4)), usual)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_run_from_a_start_begins_there_with_the_state_given_and_takes_as_many_steps_as_asked(sampler):
+    frames = list(sampler(UNIT, LINEAR, column(0.8), start=400, steps=8, generator=0))
+    assert [frame.t for frame in frames] == list(range(400, -1, -50))
+    assert torch.equal(frames[0].x_t, column(0.8))
+    assert [frame.t for frame in sampler(UNIT, LINEAR, column(0.8), start=5, generator=0)] == [5, 4, 3, 2, 1, 0]
+    quadratic = [frame.t for frame in sampler(UNIT, LINEAR, column(0.8), start=400, steps=4, spacing="quadratic")]
+    assert quadratic == [400, 225, 100, 25, 0]
+
+
+def test_the_network_is_evaluated_at_the_times_of_the_list_and_at_no_other():
+    model = Recorder(UNIT)
+    frames = list(ddim_sample(model, LINEAR, column(0.8), times=[731, 730, 30, 7]))
+    assert [frame.t for frame in frames] == [731, 730, 30, 7, 0]
+    assert [call[0] for call in model.calls] == [[731], [730], [30], [7]]
+
+
+@pytest.mark.parametrize("falling", [[1000, 0], [999, 998, 500, 3], [640, 100, 1], [1], [7, 0]])
+@pytest.mark.parametrize("variance", [4.0, 0.25])
+def test_ddim_over_any_list_multiplies_gaussian_data_by_the_product_of_the_factors(linear_tables, falling, variance):
+    abar = linear_tables[1]
+    path = falling if falling[-1] == 0 else [*falling, 0]
+    factor = math.prod(ddim_factor(abar[t], abar[s], variance) for t, s in itertools.pairwise(path))
+    *_, last = ddim_sample(GaussianDenoiser(LINEAR, 0.0, variance), LINEAR, column(0.8), times=falling)
+    assert last.x_t.item() == pytest.approx(0.8 * factor, rel=1e-9)
+
+
+@pytest.mark.parametrize("given", [{"start": 400, "steps": 30}, {"times": [400, 399, 150, 60, 20, 3]}])
+def test_images_noised_to_t_and_sampled_from_there_keep_the_variance_of_unit_data(generator, given):
+    """SDEdit on data N(0, 1): every x_t of the run has variance 1."""
+    n = 20_000
+    image, eps = torch.randn(2, n, 1, generator=generator)
+    x_t = q_sample(LINEAR, image, 400, eps)
+    *frames, _ = ddpm_sample(UNIT, LINEAR, x_t, variance="beta", generator=generator, **given)
+    assert frames[0].t == 400
+    for frame in frames:
+        assert abs(frame.x_t.var().item() - 1) < 5 * math.sqrt(2 / n)
+    assert abs((frames[0].x_t * image).mean().item() - LINEAR.alpha_bar[400].sqrt().item()) < 5 / math.sqrt(n)
+
+
+def test_eta_is_bounded_by_the_steps_that_are_taken_only(linear_tables):
+    abar = linear_tables[1]
+    bound = math.sqrt((1 - abar[400]) / (1 - abar[400] / abar[399]))
+    short = math.sqrt((1 - abar[30]) / (1 - abar[30] / abar[20]))
+    assert short < 2 < bound
+    list(ddim_sample(UNIT, LINEAR, column(0.8), times=[400, 399], eta=2.0, generator=0))
+    with pytest.raises(ValueError, match=rf"^eta must be at most {short:.4f} for the step from t = 30 to s = 20"):
+        ddim_sample(UNIT, LINEAR, column(0.8), times=[30, 20], eta=2.0)
+
+
+@pytest.mark.parametrize("given", [{"start": 400, "steps": 50}, {"times": list(range(400, 0, -8))}])
+def test_inversion_goes_up_the_way_that_the_sampler_with_the_same_arguments_comes_down(given):
+    model = GaussianDenoiser(LINEAR, 0.0, 0.25)
+    frames = list(ddim_invert(model, LINEAR, column(0.8), refine=4, **given))
+    assert [frame.t for frame in frames] == list(range(0, 401, 8))
+    *_, back = ddim_sample(model, LINEAR, frames[-1].x_t, **given)
+    assert back.x_t.item() == pytest.approx(0.8, rel=1e-6)
+
+
+WAYS = [*SAMPLERS, ddim_invert]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "falling",
+    [[1, 500], [500, 500, 1], [500, 1, 1, 0], [], [0], [0, 0], [5, 0, 3]],
+    ids=["rises", "stays", "repeats", "empty", "only 0", "twice 0", "0 between"],
+)
+def test_a_list_that_does_not_fall_strictly_is_refused_at_the_call(way, falling):
+    with pytest.raises(
+        ValueError, match=r"^times must fall strictly, from the first time \(1\.\.T\) to the last, got \["
+    ):
+        way(UNIT, LINEAR, column(0.8), times=falling)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([1001, 5], r"^times must lie in 0\.\.1000, got 5\.\.1001$"),
+        ([5, -1], r"^times must lie in 0\.\.1000, got -1\.\.5$"),
+        ([5.0, 1.0], r"^times must hold integers, got dtype float64$"),
+        (torch.tensor([5.0, 1.0]), r"^times must hold integers, got dtype torch\.float32$"),
+        ("500", r"^times must hold integers, got '500'$"),
+        ({5, 3}, r"^times must hold integers, got \{3, 5\}$"),
+        (500, r"^times must hold integers, got 500$"),
+        ([[5], [3]], r"^times must be an integer or a 1-D tensor of integers, got torch\.int64 of shape \(2, 1\)$"),
+    ],
+)
+def test_a_list_of_something_else_is_refused_at_the_call(as_a_reader, way, times, expected):
+    with pytest.raises(ValueError, match=expected):
+        way(UNIT, LINEAR, column(0.8), times=times)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("also", [{"steps": 3}, {"start": 500}, {"spacing": "quadratic"}])
+def test_times_beside_steps_spacing_or_start_are_refused(way, also):
+    with pytest.raises(
+        ValueError, match=r"^times is the whole list of times: give no steps, spacing or start with it, got "
+    ):
+        way(UNIT, LINEAR, column(0.8), times=[5, 3], **also)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("start", [0, -1, 1001, 2.0, "5", True])
+def test_a_start_outside_1_to_T_is_refused(as_a_reader, way, start):
+    with pytest.raises(ValueError, match=rf"^start must be an integer from 1 to T = 1000, got {start!r}$"):
+        way(UNIT, LINEAR, column(0.8), start=start)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_more_steps_than_there_are_times_below_the_start_are_refused(way):
+    with pytest.raises(ValueError, match=r"^steps must be an integer from 1 to start = 5, got 6$"):
+        way(UNIT, LINEAR, column(0.8), start=5, steps=6)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_old_name_of_the_uniform_spacing_says_the_new_one(way):
+    with pytest.raises(ValueError, match=r'^spacing "linear" is now called "uniform"$'):
+        way(UNIT, LINEAR, column(0.8), steps=5, spacing="linear")
+
+
+# -- what else is refused at the call ---------------------------------------------------------------------------------
+
+
+class Output:
+    """What diffusers' networks give."""
+
+    def __init__(self, sample):
+        self.sample = sample
+
+
+class Foreign(Constant):
+    def __call__(self, x_t, t, y=None):
+        return Output(super().__call__(x_t, t, y))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_model_without_a_target_is_refused_and_the_adapters_named(as_a_reader, way):
+    expected = (
+        r'^model must be called as model\(x_t, t, y\) and say what it predicts: model\.target is "eps", "x0" or "v"; got '
+        r"(Linear|function) without target\. A network of diffusers or a function of one's own: see process/adapters\.py$"
+    )
+    for model in (torch.nn.Linear(1, 1), lambda x_t, t, y: x_t):
+        with pytest.raises(ValueError, match=expected):
+            way(model, LINEAR, column(0.8))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_model_that_gives_no_tensor_of_the_images_shape_is_refused(as_a_reader, way):
+    with pytest.raises(
+        ValueError, match=r"^model must give a tensor of x_t's shape \(1, 1\), got Output\. A network of dif"
+    ):
+        list(way(Foreign("eps", 0.1), LINEAR, column(0.8), steps=2))
+
+    class Wide(Constant):
+        def __call__(self, x_t, t, y=None):
+            return torch.cat([x_t, x_t], 1)
+
+    with pytest.raises(ValueError, match=r"^model must give a tensor of x_t's shape \(1, 1\), got shape \(1, 2\)\."):
+        list(way(Wide("eps", 0.1), LINEAR, column(0.8), steps=2))
+
+
+@pytest.mark.parametrize(("way", "name"), [(ddpm_sample, "x_T"), (ddim_sample, "x_T"), (ddim_invert, "x_0")])
+def test_images_that_are_none_are_refused_by_name(as_a_reader, way, name):
+    def refused(x, expected):
+        with pytest.raises(ValueError, match=rf"^{name} must {expected}"):
+            way(UNIT, LINEAR, x, steps=2)
+
+    refused(torch.zeros(3), r"be a batch of images \(B, \.\.\.\), got shape \(3,\)$")
+    refused(torch.tensor(0.5), r"have a batch axis, shape \(B, \.\.\.\), got shape \(\)$")
+    refused(
+        torch.zeros(2, 3, dtype=torch.uint8), r"hold floating-point numbers, got dtype torch\.uint8; bytes 0\.\.255 "
+    )
+    refused(
+        np.zeros((2, 3)), r"be a torch\.Tensor of shape \(B, \.\.\.\), got ndarray of shape \(2, 3\) and dtype float64$"
+    )
+    refused(torch.tensor([[0.1, math.nan]]), r"hold finite numbers, found NaN or infinity$")
+    refused(torch.tensor([[0.1, math.inf]]), r"hold finite numbers, found NaN or infinity$")
+    refused([[0.1, 0.2]], r"be a torch\.Tensor")
+
+
+def test_a_batch_axis_that_is_missing_is_noticed_where_the_models_images_are_known(as_a_reader):
+    class Trained(Constant):
+        item_shape = (1, 4, 4)
+
+    list(ddim_sample(Trained("v", 0.1), LINEAR, torch.zeros(2, 1, 4, 4), steps=2))
+    for shape in [(1, 4, 4), (4, 4), (2, 3, 4, 4)]:
+        came = ", ".join(map(str, shape))
+        expected = rf"^x_T must be a batch of images \(B, 1, 4, 4\), got shape \({came}\)$"
+        with pytest.raises(ValueError, match=expected):
+            ddim_sample(Trained("v", 0.1), LINEAR, torch.zeros(shape), steps=2)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_labels_in_every_form_are_the_same_labels(generator, way):
+    images = torch.rand(4, 1, 3, 3, generator=generator, dtype=torch.float64) * 2 - 1
+    model = DatasetDenoiser(LINEAR, images, torch.tensor([0, 1, 0, 1]))
+    x = torch.randn(3, 1, 3, 3, generator=generator, dtype=torch.float64)
+    way = partial(way, generator=0) if way is ddpm_sample else way
+    usual = last_of(way(model, LINEAR, x, steps=5, y=torch.tensor([1, 0, 1])))
+    forms = [[1, 0, 1], (1, 0, 1), np.array([1, 0, 1]), np.array([1, 0, 1])[::-1], [np.uint8(1), 0, 1]]
+    for y in (*forms, torch.tensor([1, 0, 1], dtype=torch.uint8)):
+        assert torch.equal(last_of(way(model, LINEAR, x, steps=5, y=y)), usual)
+    for one in (1, np.int64(1), torch.tensor(1)):
+        ones = last_of(way(model, LINEAR, x, steps=5, y=torch.tensor([1, 1, 1])))
+        assert torch.equal(last_of(way(model, LINEAR, x, steps=5, y=one)), ones)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("y", "expected"),
+    [
+        ([1, 0], r"one label for each image: got 2 labels for 3 images$"),
+        ([[1], [0], [1]], r"one label for each image: got shape \(3, 1\) for 3 images$"),
+        ([1.0, 0.0, 1.0], r"integers, a label for each image, got dtype float64$"),
+        (torch.tensor([1.0, 0.0, 1.0]), r"integers, a label for each image, got dtype torch\.float32$"),
+        ([True, False, True], r"integers, a label for each image, got dtype bool$"),
+        ("101", r"integers, a label for each image, got '101'$"),
+        (["1", "0", "1"], r"integers, a label for each image, got dtype <U1$"),
+    ],
+)
+def test_labels_that_are_none_are_refused_by_name(as_a_reader, way, y, expected):
+    with pytest.raises(ValueError, match="^y must hold " + expected):
+        way(UNIT, LINEAR, torch.zeros(3, 1), steps=2, y=y)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_seeds_and_steps_of_numpy_are_those_of_python(sampler):
+    x_T = initial_noise(3, 2, (2,))
+    assert torch.equal(initial_noise(np.int64(3), np.int32(2), np.array([2])), x_T)
+    usual = last_of(sampler(UNIT, LINEAR, x_T, steps=9, generator=3))
+    for nine, seed in ((np.int64(9), np.int64(3)), (np.uint8(9), np.uint8(3)), (torch.tensor(9), torch.tensor(3))):
+        assert torch.equal(last_of(sampler(UNIT, LINEAR, x_T, steps=nine, generator=seed)), usual)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((-1, 2), r"^seed must be an integer >= 0, got -1$"),
+        ((1.5, 2), r"^seed must be an integer >= 0, got 1\.5$"),
+        ((0, 2.0), r"^batch must be an integer >= 0, got 2\.0$"),
+        ((0, True), r"^batch must be an integer >= 0, got True$"),
+        (
+            (0, 2, (2, -3)),
+            r"^batch and shape must be sizes >= 0 of at most 2,147,483,648 numbers in all, got 2 and \(2, -3\)$",
+        ),
+        ((0, 10**18), r"^batch and shape must be sizes >= 0 of at most 2,147,483,648 numbers in all, got 10{18} and "),
+        ((0, 2, 28), r"^shape must hold integers, got 28$"),
+        ((0, 2, (2.5,)), r"^shape must hold integers, got dtype float64$"),
+    ],
+)
+def test_noise_of_no_size_is_refused(as_a_reader, arguments, expected):
+    with pytest.raises(ValueError, match=expected):
+        initial_noise(*arguments)
+
+
+def test_no_images_of_noise_have_their_shape():
+    assert initial_noise(3, 0, (1, 4, 4)).shape == (0, 1, 4, 4)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_schedule_of_diffusers_is_refused_with_the_way_out(as_a_reader, way):
+    from diffusers import DDPMScheduler
+
+    with pytest.raises(
+        ValueError, match=r"^schedule must be a Schedule, got DDPMScheduler; .*schedule_from_diffusers$"
+    ):
+        way(UNIT, DDPMScheduler(), column(0.8))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_clip_is_true_or_false(as_a_reader, sampler):
+    with pytest.raises(ValueError, match=r"^clip must be True or False, got 'no'$"):
+        sampler(UNIT, LINEAR, column(0.8), clip="no")
 
 
 # -- zero terminal SNR ----------------------------------------------------------------------------------------------
@@ -610,10 +918,18 @@ def test_ddpm_from_pure_noise_keeps_the_variance_of_unit_data_at_1(generator, mo
     assert abs(before.x_t.var().item() - 1) < 5 * math.sqrt(2 / n)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_network_that_predicts_eps_cannot_start_from_pure_noise(sampler):
-    with pytest.raises(ValueError, match=r"^alpha_bar_t = 0: x_0 cannot be recovered from eps \(zero terminal SNR\)"):
-        list(sampler(Constant("eps", 0.0), ZERO, column(0.8), steps=3, generator=0))
+@pytest.mark.parametrize("way", WAYS)
+def test_network_that_predicts_eps_cannot_start_from_pure_noise(way):
+    expected = (
+        r"^alpha_bar_t = 0: x_0 cannot be recovered from eps \(zero terminal SNR\); use a model with target \"v\" or"
+    )
+    with pytest.raises(ValueError, match=expected):
+        way(Constant("eps", 0.0), ZERO, column(0.8), steps=3)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_below_pure_noise_a_network_that_predicts_eps_may_start(way):
+    assert last_of(way(Constant("eps", 0.1), ZERO, column(0.8), start=999, steps=3)).isfinite().all()
 
 
 # -- a data set -----------------------------------------------------------------------------------------------------

@@ -249,7 +249,7 @@ def is_a_subsequence(tau: list[int], T: int, steps: int) -> bool:
     return tau[0] == 0 and tau[-1] == T and len(tau) == steps + 1 and all(a < b for a, b in pairwise(tau))
 
 
-@pytest.mark.parametrize("spacing", ["linear", "quadratic"])
+@pytest.mark.parametrize("spacing", ["uniform", "quadratic"])
 def test_subsequence_rises_from_0_to_T_in_S_steps_for_every_small_T(spacing):
     for T in range(1, 41):
         schedule = Schedule.linear(T)
@@ -258,20 +258,20 @@ def test_subsequence_rises_from_0_to_T_in_S_steps_for_every_small_T(spacing):
 
 
 @every_time
-@given(T=st.integers(1, 4000), data=st.data(), spacing=st.sampled_from(["linear", "quadratic"]))
+@given(T=st.integers(1, 4000), data=st.data(), spacing=st.sampled_from(["uniform", "quadratic"]))
 def test_subsequence_rises_from_0_to_T_in_S_steps_for_any_T(T, data, spacing):
     steps = data.draw(st.integers(1, T))
     assert is_a_subsequence(Schedule.linear(T).subsequence(steps, spacing).tolist(), T, steps)
 
 
-@pytest.mark.parametrize("spacing", ["linear", "quadratic"])
+@pytest.mark.parametrize("spacing", ["uniform", "quadratic"])
 def test_subsequence_of_T_steps_is_every_time(spacing):
     assert Schedule.linear(37).subsequence(37, spacing).tolist() == list(range(38))
 
 
 @every_time
 @given(T=st.integers(1, 2000), data=st.data())
-def test_linear_subsequence_is_within_half_a_time_of_the_straight_line(T, data):
+def test_uniform_subsequence_is_within_half_a_time_of_the_straight_line(T, data):
     steps = data.draw(st.integers(1, T))
     tau = Schedule.linear(T).subsequence(steps).numpy()
     assert np.abs(tau - np.arange(steps + 1) * T / steps).max() <= 0.5
@@ -342,14 +342,14 @@ def test_T_that_is_not_a_positive_integer_is_refused(as_a_reader, make, T):
 
 
 @pytest.mark.parametrize("steps", [0, -1, 11, 2.0, True])
-@pytest.mark.parametrize("spacing", ["linear", "quadratic"])
+@pytest.mark.parametrize("spacing", ["uniform", "quadratic"])
 def test_steps_that_are_not_an_integer_from_1_to_T_are_refused(as_a_reader, steps, spacing):
     with pytest.raises(ValueError, match=rf"^steps must be an integer from 1 to T = 10, got {steps}$"):
         Schedule.linear(10).subsequence(steps, spacing)
 
 
 def test_unknown_spacing_is_refused():
-    with pytest.raises(ValueError, match=r'^spacing must be "linear" or "quadratic", got \'cubic\'$'):
+    with pytest.raises(ValueError, match=r'^spacing must be "uniform" or "quadratic", got \'cubic\'$'):
         Schedule.linear(10).subsequence(5, "cubic")
 
 
@@ -392,7 +392,7 @@ def test_time_outside_the_schedule_is_refused(t):
 
 
 def test_times_that_are_no_integers_are_refused(as_a_reader):
-    with pytest.raises(ValueError, match=r"^t must be an integer or a 1-D tensor of integers, got torch.float32"):
+    with pytest.raises(ValueError, match=r"^t must be an integer or a 1-D tensor of integers, got dtype torch.float32"):
         check_t(Schedule.linear(10), torch.tensor([1.0]))
     with pytest.raises(ValueError, match=r"got torch.int64 of shape \(1, 2\)$"):
         check_t(Schedule.linear(10), torch.tensor([[1, 2]]))

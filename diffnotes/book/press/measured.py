@@ -108,14 +108,14 @@ def steps_figure(data: dict[str, Any]) -> Figure:
     """Fréchet distance and share recognised against the number of sampling steps: measured("steps"), drawn."""
     figure, axes = plots.subplots(1, 2, size=(9.0, 3.9))
     colours = (plots.BLUE, plots.SKY, plots.ORANGE, plots.RED)  # the warmer, the more fresh noise
-    styles = {"linear": "-", "quadratic": "--"}
+    styles = {"uniform": "-", "quadratic": "--"}
     names = {"frechet": "Fréchet distance (lower is better)", "recognised": "share recognised (higher is better)"}
     for ax, (measure, name) in zip(axes, names.items(), strict=True):
         for colour, (sampler, curve) in zip(colours, data["curves"].items(), strict=True):
             for spacing, points in curve.items():
                 steps = [point["steps"] for point in points]
                 values, errors = ([point[measure][key] for point in points] for key in ("value", "error"))
-                label = sampler if spacing == "linear" else None
+                label = sampler if spacing == "uniform" else None
                 ax.errorbar(steps, values, errors, fmt=f"o{styles[spacing]}", color=colour, markersize=4, label=label)
         ax.axhline(data["perfect"][measure]["value"], linestyle=":", color="#777777", label="real images")
         ax.set(xscale="log", xlabel="sampling steps", title=name)
