@@ -4,8 +4,11 @@ import hashlib
 import http.server
 import lzma
 import os
+import re
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -20,6 +23,7 @@ import torch
 from diffnotes import DataUnavailable, load_images
 from diffnotes.training import data
 
+ROOT = Path(__file__).resolve().parents[2]
 REAL_MNIST = os.environ.get("DIFFNOTES_DATA")
 NAMES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -231,9 +235,11 @@ DAMAGED = {
 def test_damaged_file_in_the_folder_is_named_left_alone_and_not_used(folder, content):
     fill(folder, images=content)
     path = folder / f"{IMAGES}.gz"
-    with pytest.warns(UserWarning, match="is damaged and not used") as caught, pytest.raises(DataUnavailable) as error:
+    with pytest.warns(UserWarning, match="damaged") as caught, pytest.raises(DataUnavailable) as error:
         load_images("mnist")
-    assert str(caught[0].message).startswith(f"{path} is damaged and not used: ") and len(caught) == 1
+    whole = content in (DAMAGED["other images"], DAMAGED["the test images"])  # these could be any other data set
+    what = "damaged or another data set," if whole else "damaged"
+    assert str(caught[0].message).startswith(f"{path} is {what} and not used: ") and len(caught) == 1
     assert f"  - {path}: " in str(error.value)
     assert path.read_bytes() == content and len(list(folder.iterdir())) == 4
 
@@ -269,6 +275,21 @@ def test_checksums_of_what_came_and_of_what_was_expected_are_told(folder):
         pytest.raises(DataUnavailable),
     ):
         load_images("mnist")
+
+
+def test_another_data_set_under_the_names_of_mnist_is_told_from_damage_with_the_way_to_read_it(folder):
+    fill(folder)
+    pixels, labels = np.full((4, 28, 28), 7, np.uint8), np.array([1, 2, 0, 1], np.uint8)
+    (folder / f"{IMAGES}.gz").write_bytes(gzip.compress(struct.pack(">IIII", 2051, 4, 28, 28) + pixels.tobytes()))
+    (folder / f"{LABELS}.gz").write_bytes(gzip.compress(struct.pack(">II", 2049, 4) + labels.tobytes()))
+    with pytest.warns(UserWarning) as caught, pytest.raises(DataUnavailable) as error:
+        load_images("mnist")
+    said = str(caught[0].message)
+    assert said.startswith(f"{folder / IMAGES}.gz is damaged or another data set, and not used: ")
+    assert "it is a whole IDX file, 4 x 28 x 28, but its unpacked SHA-256 is " in said
+    assert said.endswith(f'; load_images("idx:{folder}") reads other data sets')
+    assert f'load_images("idx:{folder}") reads other data sets' in str(error.value)
+    assert load_images(f"idx:{folder}").y.tolist() == [1, 2, 0, 1]  # the way that was named
 
 
 def test_good_copy_beside_a_damaged_one_is_used(folder):
@@ -430,6 +451,77 @@ def test_auto_is_the_digits_otherwise_and_says_so():
     assert images.source == digits.source + "; MNIST was not to be had (load_images('mnist') says why)"
 
 
+# -- the folder that is named ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "named", ["~/digits/mnist", "$PICTURES/mnist", "${PICTURES}/mnist", "$HOME/digits/mnist", "$OURS"]
+)
+def test_home_and_variables_in_the_name_of_the_folder_are_expanded(tmp_path, monkeypatch, named):
+    for variable, place in (
+        ("HOME", tmp_path),
+        ("USERPROFILE", tmp_path),
+        ("PICTURES", tmp_path / "digits"),
+        ("OURS", "~/digits/mnist"),
+    ):
+        monkeypatch.setenv(variable, str(place))
+    monkeypatch.setenv("DIFFNOTES_DATA", named)
+    fill(tmp_path / "digits" / "mnist")
+    assert load_images("mnist").source.endswith("from the folder in DIFFNOTES_DATA")
+
+
+def missing(folder: Path, named: str) -> str:
+    return f"DIFFNOTES_DATA is {named!r}, and there is no folder {folder} (correct the variable, or remove it)"
+
+
+def test_a_folder_that_is_named_and_not_there_is_an_error_whatever_else_is_at_hand(
+    tmp_path, cache, mirrors, monkeypatch
+):
+    (mirror,) = mirrors(GOOD)
+    fill(cache)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("DIFFNOTES_DATA", "~/mnits")
+    with pytest.raises(DataUnavailable) as error:
+        load_images("mnist")
+    assert str(error.value) == missing(tmp_path / "mnits", "~/mnits")
+    assert mirror.asked == []
+
+
+def test_auto_warns_of_a_folder_that_is_not_there_and_says_that_it_takes_the_digits(tmp_path, cache, monkeypatch):
+    fill(cache)
+    monkeypatch.setenv("DIFFNOTES_DATA", str(tmp_path / "mnits"))
+    with pytest.warns(UserWarning) as caught:
+        images = load_images("auto")
+    said = missing(tmp_path / "mnits", str(tmp_path / "mnits"))
+    assert [str(each.message) for each in caught] == [f"{said}; the digits of scikit-learn are used instead of MNIST"]
+    assert images.name == "digits" and len(images) == 1500
+
+
+def test_a_file_is_no_folder_either_and_an_unknown_variable_shows(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    for named in (str(tmp_path / "file"), "$NO_SUCH_VARIABLE/mnist"):
+        monkeypatch.setenv("DIFFNOTES_DATA", named)
+        with pytest.raises(DataUnavailable, match=re.escape(missing(Path(named), named))):
+            load_images("mnist")
+
+
+def test_an_empty_name_is_none(cache, monkeypatch):
+    fill(cache)
+    monkeypatch.setenv("DIFFNOTES_DATA", "")
+    assert load_images("mnist").source.endswith("from the cache")
+
+
+def test_the_warning_points_to_the_line_that_asked_for_images(tmp_path):
+    script = tmp_path / "asks.py"
+    script.write_text("from diffnotes import load_images\nimages = load_images('auto')\n")
+    environment = os.environ | {"DIFFNOTES_DATA": str(tmp_path / "mnits"), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, env=environment)
+    assert re.match(
+        rf"{re.escape(str(script))}:2: UserWarning: DIFFNOTES_DATA is .*\n  images = load_images", done.stderr
+    )
+
+
 # -- the digits of scikit-learn -------------------------------------------------------------------------------------
 
 
@@ -477,9 +569,73 @@ def test_source_of_the_digits_says_what_they_are():
 # -- wrong arguments ------------------------------------------------------------------------------------------------
 
 
-def test_unknown_name_is_refused():
-    with pytest.raises(ValueError, match=r'^name must be "mnist", "digits" or "auto", got \'cifar\'$'):
-        load_images("cifar")
+KINDS = 'name must be "mnist", "digits", "auto", a folder of pictures, or "idx:" and the path of IDX files, got '
+
+
+@pytest.mark.parametrize("name", ["cifar", "path/to/pictures", "C:\\pictures", "\0", "a" * 5000])
+def test_unknown_name_is_refused_and_the_folder_that_is_not_there_is_named(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError) as error:
+        load_images(name)
+    assert str(error.value).startswith(KINDS)
+    assert str(error.value).endswith(f": there is no folder {tmp_path / name}")
+
+
+def test_home_is_expanded_in_the_name_of_a_folder_and_what_came_is_shown(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    with pytest.raises(ValueError, match=re.escape(f"got '~/cats': there is no folder {tmp_path / 'cats'}")):
+        load_images("~/cats")
+
+
+def test_a_file_is_no_folder_of_pictures(tmp_path):
+    (tmp_path / "cats.zip").touch()
+    with pytest.raises(ValueError, match=re.escape(f": {tmp_path / 'cats.zip'} is a file, not a folder")):
+        load_images(tmp_path / "cats.zip")
+
+
+@pytest.mark.parametrize("name", [None, 5, b"mnist", ["mnist"], "", "idx:"])
+def test_what_is_no_name_at_all_is_refused(name):
+    with pytest.raises(ValueError) as error:
+        load_images.__wrapped__(name)
+    assert str(error.value) == f"{KINDS}{name!r}"
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, "32", True, (32, 32)])
+def test_a_size_that_is_none_is_refused(size):
+    with pytest.raises(ValueError, match=r"^size must be an integer >= 1, got "):
+        load_images.__wrapped__("digits", size=size)
+
+
+@pytest.mark.parametrize(
+    "channels, words", [(2, "1 (grey), 3 (colour) or None, got 2"), ("RGB", "an integer >= 1, got 'RGB'")]
+)
+def test_other_numbers_of_channels_are_refused(channels, words):
+    with pytest.raises(ValueError, match=f"^channels must be {re.escape(words)}$"):
+        load_images.__wrapped__("digits", channels=channels)
+
+
+# -- other sizes ----------------------------------------------------------------------------------------------------
+
+
+def test_a_size_and_three_channels_can_be_had_of_every_data_set(folder):
+    fill(folder)
+    for name in ("mnist", "auto", "digits"):
+        images = load_images(name, "test", size=np.int64(32), channels=3)
+        assert images.item_shape == (3, 32, 32) and images.load == {"size": 32, "channels": 3}
+        assert (images.x[:, 0] == images.x[:, 1]).all() and (images.x[:, 1] == images.x[:, 2]).all()
+        assert torch.equal(images.y, load_images(name, "test").y) and images.classes == tuple("0123456789")
+
+
+def test_a_digit_made_larger_is_the_same_digit():
+    small, large = load_images("digits").x, load_images("digits", size=56).x
+    assert (torch.nn.functional.avg_pool2d(large, 2) - small).abs().mean() < 0.02
+
+
+def test_the_size_that_they_have_changes_nothing_but_what_is_kept():
+    images = load_images("digits", size=28)
+    assert images.digest() == load_images("digits").digest()
+    assert images.load == {"size": 28} and load_images("digits").load is None
 
 
 @pytest.mark.parametrize("name", ["mnist", "digits", "auto"])

@@ -154,6 +154,13 @@ def test_classes_that_are_not_names_are_refused(classes):
         Images.__init__.__wrapped__(object.__new__(Images), numbered(), [0] * 5, "mine", "made here", classes)
 
 
+@pytest.mark.parametrize("argument", ["name", "source"])
+def test_a_name_that_is_no_text_is_refused(argument):
+    words = {"name": "mine", "source": "made here"} | {argument: None}
+    with pytest.raises(ValueError, match=rf"^{argument} must be a text, got None$"):
+        Images.__init__.__wrapped__(object.__new__(Images), numbered(), [0] * 5, **words)
+
+
 # -- the range --------------------------------------------------------------------------------------------------------
 
 
@@ -192,7 +199,16 @@ def test_no_images_have_no_range():
 
 
 @pytest.mark.parametrize(
-    "index", [slice(1, 4), torch.tensor([1, 2, 3]), torch.tensor([False, True, True, True, False])]
+    "index",
+    [
+        slice(1, 4),
+        torch.tensor([1, 2, 3]),
+        torch.tensor([False, True, True, True, False]),
+        [1, 2, 3],
+        range(1, 4),
+        np.array([3, 2, 1])[::-1],
+        np.array([1, 2, 3], np.int32),
+    ],
 )
 def test_a_batch_holds_the_images_and_labels_of_these_numbers(index):
     images = made(y=[0, 1, 0, 1, 1], classes=("cat", "dog"), load={"size": 32})
@@ -209,9 +225,11 @@ def test_a_batch_in_another_order_has_a_digest_of_its_own():
     assert turned.digest() != whole == images.digest() == turned[torch.arange(4, -1, -1)].digest()
 
 
-@pytest.mark.parametrize("index", [0, "x", None, [0, 1], (slice(1), slice(1))])
+@pytest.mark.parametrize(
+    "index", [0, "x", None, [0.5, 1.0], torch.tensor(0), torch.tensor([[0]]), (slice(1), slice(1))]
+)
 def test_other_indices_are_refused(index):
-    with pytest.raises(ValueError, match=r"^index must be a slice or a tensor of numbers, got "):
+    with pytest.raises(ValueError, match=r"^index must be a slice or a list or tensor of whole numbers, got "):
         Images.__getitem__.__wrapped__(made(), index)
 
 

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import TypeVar
 
+from diffnotes.training.data import expanded
+
 Value = TypeVar("Value")
 
 
@@ -16,5 +18,6 @@ def budget(full: Value, ci: Value) -> Value:
 
 
 def runs_folder() -> Path:
-    """Where the book keeps training runs: the folder in DIFFNOTES_RUNS, or `runs` beside the notebooks."""
-    return Path(os.environ.get("DIFFNOTES_RUNS", "runs"))
+    """Where the book keeps training runs: the folder in DIFFNOTES_RUNS, whose ~ and variables are expanded, or `runs`
+    beside the notebooks."""
+    return expanded(os.environ.get("DIFFNOTES_RUNS") or "runs")
