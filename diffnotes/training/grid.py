@@ -1,11 +1,11 @@
 """Images side by side in one picture: for the command line, the dashboard and the book."""
 
-import operator
-
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from diffnotes.process.arguments import IntLike, integer
 
 
 def to_uint8(x: Tensor) -> np.ndarray:
@@ -19,16 +19,16 @@ def to_uint8(x: Tensor) -> np.ndarray:
     return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy()
 
 
-def grid_image(x: Tensor, columns: int | None = None, scale: int = 2, gap: int = 2) -> Image.Image:
+def grid_image(x: Tensor, columns: IntLike | None = None, scale: IntLike = 2, gap: IntLike = 2) -> Image.Image:
     """Images (B, C, H, W), grey (C = 1) or in colour (C = 3), in rows of `columns` (a square unless given), `scale` times
     enlarged, `gap` grey pixels apart; the picture has mode L or RGB."""
     if not torch.is_tensor(x) or x.ndim != 4 or x.shape[1] not in (1, 3) or 0 in x.shape:
         came = f"shape {tuple(x.shape)}" if torch.is_tensor(x) else type(x).__name__
         raise ValueError(f"x must be a batch of images (B, C, H, W) with C = 1 or 3, got {came}")
-    scale, gap = _whole("scale", scale, 1), _whole("gap", gap, 0)
+    scale, gap = integer("scale", scale, 1), integer("gap", gap, 0)
     pictures = to_uint8(x).transpose(0, 2, 3, 1)
     B, H, W, C = pictures.shape
-    columns = int(np.ceil(np.sqrt(B))) if columns is None else _whole("columns", columns, 1)
+    columns = int(np.ceil(np.sqrt(B))) if columns is None else integer("columns", columns, 1)
     rows = -(-B // columns)
     sheet = np.full((rows * (H + gap) - gap, columns * (W + gap) - gap, C), 128, np.uint8)
     for i, picture in enumerate(pictures):
@@ -36,14 +36,3 @@ def grid_image(x: Tensor, columns: int | None = None, scale: int = 2, gap: int =
         sheet[top : top + H, left : left + W] = picture
     image = Image.fromarray(sheet[:, :, 0] if C == 1 else sheet)
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
-
-
-def _whole(name: str, value: int, smallest: int) -> int:
-    """The value as an int (numpy's are taken as well); ValueError naming it unless it is at least `smallest`."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = smallest - 1
-    if number < smallest:
-        raise ValueError(f"{name} must be a whole number, at least {smallest}, got {value!r}")
-    return number

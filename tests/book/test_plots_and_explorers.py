@@ -84,6 +84,19 @@ def test_images_stand_in_a_grid(shown):
     assert picture_in(shown[0]).size == (2 * (3 * 30 - 2), 2 * (2 * 30 - 2))
 
 
+def test_images_in_colour_keep_every_colour(shown):
+    x = torch.rand(6, 3, 20, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1  # far more than 128 colours
+    plots.images(x, "Six squares of coloured noise.", columns=3, scale=1)
+    assert (np.asarray(picture_in(shown[0])) == np.asarray(grid_image(x, 3, scale=1))).all()
+
+
+def test_a_figure_has_128_colours_and_a_photograph_all_of_them():
+    photograph = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8))
+    few, all_of_them = (picture_in(plots.img_tag(photograph, "Noise.", exact=exact)) for exact in (False, True))
+    assert len(few.convert("RGB").getcolors(1600)) == 128
+    assert (np.asarray(all_of_them) == np.asarray(photograph)).all()
+
+
 # -- film strips ------------------------------------------------------------------------------------------------------
 
 
@@ -107,6 +120,40 @@ def test_a_film_strip_of_both_is_twice_as_high(shown):
     plots.filmstrip(frames(), rows=2, which="both")
     once, twice = (picture_in(html).height for html in shown)
     assert 1.7 < twice / once < 2.1
+
+
+def test_a_film_strip_shows_colours_as_they_are(shown):
+    colours = [(220, 30, 40), (30, 180, 60), (20, 60, 200), (250, 220, 10)]
+    x = torch.tensor(colours).reshape(4, 3, 1, 1).expand(4, 3, 8, 8) / 127.5 - 1
+    strip = [Frame(t=t, x_t=x, x0_hat=-x, eps_hat=x) for t in (2, 1, 0)]
+    plots.filmstrip(strip, rows=4, which="both")
+    found = {tuple(pixel) for pixel in np.asarray(picture_in(shown[0]).convert("RGB")).reshape(-1, 3).tolist()}
+    assert set(colours) | {tuple(255 - value for value in colour) for colour in colours} <= found
+
+
+@pytest.mark.parametrize("height, width", [(8, 24), (24, 8)])
+def test_a_film_strip_leaves_images_their_shape(shown, height, width):
+    x = torch.full((2, 1, height, width), -1.0)  # black on the white of the page
+    plots.filmstrip([Frame(t=t, x_t=x, x0_hat=x, eps_hat=x) for t in (1, 0)], rows=2)
+    black = np.asarray(picture_in(shown[0]).convert("L")) < 40
+    rows = np.flatnonzero(black.mean(1) > 0.4)  # two images beside each other, but no title
+    columns = np.flatnonzero(black[rows].mean(0) > 0.4)
+    longest = [max(map(len, np.split(where, np.flatnonzero(np.diff(where) > 1) + 1))) for where in (rows, columns)]
+    assert longest[0] / longest[1] == pytest.approx(height / width, rel=0.1)
+
+
+def test_a_film_strip_of_other_things_than_images_is_refused():
+    x = torch.zeros(2, 2, 8, 8)
+    with pytest.raises(
+        ValueError, match=r"frames must hold images \(B, C, H, W\) with C = 1 or 3, got shape \(2, 2, 8, 8\)"
+    ):
+        plots.filmstrip([Frame(t=0, x_t=x, x0_hat=x, eps_hat=x)])
+
+
+@pytest.mark.parametrize("name", ["number", "rows"])
+def test_a_film_strip_of_no_pictures_is_refused(name):
+    with pytest.raises(ValueError, match=f"^{name} must be an integer >= 1, got 0$"):
+        plots.filmstrip(frames(), **{name: 0})
 
 
 def test_a_film_strip_of_nothing_is_refused():
@@ -260,9 +307,9 @@ def test_a_picture_stands_behind_the_explorer(digit, shown):
     assert picture_in(shown[0]).size == (600, 470)
 
 
-@pytest.mark.parametrize("shape", [(28, 28), (3, 28, 28), (2, 1, 28, 28)])
-def test_it_takes_one_grey_image(shape):
-    with pytest.raises(ValueError, match=r"image must be one grey image \(1, H, W\), got shape"):
+@pytest.mark.parametrize("shape", [(28, 28), (2, 28, 28), (2, 1, 28, 28)])
+def test_it_takes_one_image(shape):
+    with pytest.raises(ValueError, match=r"image must be one image \(C, H, W\) with C = 1 or 3, got shape"):
         explorers.build_schedule(torch.zeros(shape))
 
 

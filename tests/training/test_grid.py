@@ -73,9 +73,13 @@ def test_half_precision_and_gradients_are_taken():
 
 @pytest.mark.parametrize("name, value", [("columns", 0), ("columns", -2), ("scale", 0), ("gap", -1)])
 def test_numbers_that_make_no_grid_are_refused(name, value):
-    with pytest.raises(ValueError, match=rf"^{name} must be a whole number, at least [01], got {value}$"):
+    with pytest.raises(ValueError, match=rf"^{name} must be an integer >= [01], got {value}$"):
         grid_image(torch.zeros(2, 1, 4, 4), **{name: value})
 
 
 def test_no_gap_at_all_is_a_grid_too():
     assert grid_image(torch.zeros(4, 3, 5, 7), columns=2, scale=1, gap=0).size == (14, 10)
+
+
+def test_whole_numbers_of_numpy_are_taken():
+    assert grid_image(torch.zeros(4, 1, 5, 7), np.int64(2), np.int32(1), np.uint8(0)).size == (14, 10)

@@ -1,4 +1,4 @@
-"""Pictures: one look for the whole book, alt text on every figure, and images of digits.
+"""Pictures: one look for the whole book, alt text on every figure, and images in grids and film strips.
 
 Figures are made with matplotlib's object interface (never pyplot), and shown as HTML with an alt text: the only form in
 which JupyterLab, the HTML edition and code hosts all keep it."""
@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from diffnotes.process.arguments import integer
 from diffnotes.process.samplers import Frame
 from diffnotes.training.grid import grid_image, to_uint8
 
@@ -56,20 +57,22 @@ def subplots(
     return figure, figure.subplots(rows, columns, **kwargs)
 
 
-def show(picture: Figure | Image.Image, alt: str, width: int | None = None) -> None:
+def show(picture: Figure | Image.Image, alt: str, width: int | None = None, exact: bool = False) -> None:
     """Display a figure or a PIL image with its alt text, `width` CSS pixels wide (its own width unless given)."""
-    display(HTML(img_tag(picture, alt, width)))
+    display(HTML(img_tag(picture, alt, width, exact)))
 
 
-def img_tag(picture: Figure | Image.Image, alt: str, width: int | None = None) -> str:
-    """The picture as an HTML <img> that carries its own data."""
+def img_tag(picture: Figure | Image.Image, alt: str, width: int | None = None, exact: bool = False) -> str:
+    """The picture as an HTML <img> that carries its own data. Greys are kept; of colours the 128 that suit it best, which
+    is enough for a figure and a third of its size, or all of them if exact, as a photograph needs."""
     if not alt.strip():
         raise ValueError("alt must say in a sentence what the picture shows, got an empty text")
     shown = int(picture.get_figwidth() * 100) if isinstance(picture, Figure) else picture.width
     image = figure_image(picture, dpi=160) if isinstance(picture, Figure) else picture
-    colours = image if image.mode == "L" else image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    if image.mode != "L":
+        image = image.convert("RGB") if exact else image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
-    colours.save(buffer, "png", optimize=True)
+    image.save(buffer, "png", optimize=True)
     data = base64.b64encode(buffer.getvalue()).decode()
     return (
         f'<img alt="{html.escape(alt)}" width="{width or shown}" style="max-width:100%;height:auto" '
@@ -85,36 +88,48 @@ def figure_image(figure: Figure, dpi: int = 100) -> Image.Image:
 
 
 def images(x: Tensor, alt: str, columns: int | None = None, scale: int = 2) -> None:
-    """Show a batch of images (B, 1, H, W) as a grid."""
-    show(grid_image(x, columns, scale), alt)
+    """Show a batch of images (B, C, H, W), grey or in colour, as a grid."""
+    show(grid_image(x, columns, scale), alt, exact=True)
 
 
 def filmstrip(frames: Sequence[Frame], alt: str = "", number: int = 10, rows: int = 3, which: str = "x_t") -> None:
-    """Show `number` of the frames, evenly chosen from the first to the last, for the first `rows` images of the batch.
+    """Show `number` of the frames, evenly chosen from the first to the last, for the first `rows` images of the batch,
+    which are grey or in colour and of any shape.
 
     which: "x_t" for the noisy state, "x0_hat" for the image that the model sees in it, "both" for one above the other."""
     if which not in ("x_t", "x0_hat", "both"):
         raise ValueError(f'which must be "x_t", "x0_hat" or "both", got {which!r}')
+    number, rows = integer("number", number, 1), integer("rows", rows, 1)
     if not frames:
         raise ValueError("frames must hold at least one Frame, got none")
     chosen = [frames[round(i)] for i in np.linspace(0, len(frames) - 1, min(number, len(frames)))]
     names = ["x_t", "x0_hat"] if which == "both" else [which]
-    rows = min(rows, len(chosen[0].x_t))
-    figure, axes = subplots(
-        rows * len(names), len(chosen), size=(0.8 * len(chosen) + 0.5, 0.85 * rows * len(names) + 0.25), squeeze=False
-    )
+    batch, channels, height, width = _shape(chosen[0].x_t)
+    number, rows = len(chosen), min(rows, batch)
+    down = rows * len(names)
+    size = (0.8 * number + 0.5, (0.8 * height / width + 0.05) * down + 0.25)
+    figure, axes = subplots(down, number, size=size, squeeze=False)
     for column, frame in enumerate(chosen):
         for row in range(rows):
             for part, name in enumerate(names):
                 ax = axes[row * len(names) + part, column]
-                ax.imshow(to_uint8(getattr(frame, name)[row, 0]), cmap="gray", vmin=0, vmax=255)
+                picture = to_uint8(getattr(frame, name)[row]).transpose(1, 2, 0)  # (H, W, C); one channel is grey
+                ax.imshow(picture[:, :, 0] if channels == 1 else picture, cmap="gray", vmin=0, vmax=255)
                 ax.set(xticks=[], yticks=[])
                 ax.spines[:].set_visible(False)
                 if column == 0 and which == "both":
                     ax.set_ylabel("x_t" if name == "x_t" else "x̂_0", rotation=0, labelpad=10, va="center")
         axes[0, column].set_title(f"t = {frame.t}", fontsize=9, loc="center")
-    default = f"Film strip of {rows} images from t = {chosen[0].t} to t = {chosen[-1].t}: noise turns into digits step by step."
-    show(figure, alt or default)
+    default = f"Film strip of {rows} images from t = {chosen[0].t} to t = {chosen[-1].t}: noise turns into images step by step."
+    show(figure, alt or default, exact=channels == 3)
+
+
+def _shape(x: Tensor) -> tuple[int, int, int, int]:
+    """(B, C, H, W) of a frame's images."""
+    if x.ndim != 4 or x.shape[1] not in (1, 3) or 0 in x.shape:
+        raise ValueError(f"frames must hold images (B, C, H, W) with C = 1 or 3, got shape {tuple(x.shape)}")
+    B, C, H, W = x.shape
+    return B, C, H, W
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> None:
