@@ -92,7 +92,7 @@ def test_the_reading_gives_the_spread_of_the_pictures(two_films, name, scale):
 def test_a_film_alone_has_no_menu():
     explorer = build_film(frames(0.9))
     assert list(explorer.controls) == ["number"]
-    assert explorer.reading.value == "t = 4: on the left x_t, on the right what the model takes it for."
+    assert explorer.reading.value == "t = 4: on the left x_t, on the right the model's estimate of x_0."
 
 
 def test_reset_goes_back_to_the_first_film(two_films):
@@ -105,7 +105,7 @@ def test_reset_goes_back_to_the_first_film(two_films):
 def test_a_picture_stands_behind_two_films(shown):
     film({"on": frames(0.9), "off": frames(0.2)}, start=4, menu="noise")
     assert 'alt="Two grids of 4 pictures.' in shown[0]
-    assert "A menu changes between 2 films; here t = 0, noise on." in shown[0] and "in the guesses" in shown[0]
+    assert "A menu changes between 2 films; here t = 0, noise on." in shown[0] and "in the estimates" in shown[0]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_reset_goes_back_to_the_fewest_steps(trip):
 
 def test_a_picture_stands_behind_the_round_trip(shown):
     round_trip(IMAGES, TRIPS)
-    assert 'alt="Four rows of 3 pictures: digits; the noise that DDIM takes each back to in 5 steps' in shown[0]
+    assert 'alt="Four rows of 3 pictures: images; the noise that DDIM takes each back to in 5 steps' in shown[0]
 
 
 def test_a_round_trip_of_one_length_is_refused():
@@ -304,9 +304,9 @@ def test_a_picture_stands_behind_the_chain(shown):
     assert 'alt="Above, 4 images at t = 12, noisy' in shown[0] and "the image enters with weight" in shown[0]
 
 
-@pytest.mark.parametrize("shape", [(28, 28), (1, 28, 28), (2, 3, 28, 28), (9, 1, 28, 28), (0, 1, 28, 28)])
-def test_the_chain_takes_a_few_grey_images(shape):
-    with pytest.raises(ValueError, match=r"x0 must be 1 to 8 grey images \(B, 1, H, W\), got shape"):
+@pytest.mark.parametrize("shape", [(28, 28), (1, 28, 28), (2, 2, 28, 28), (9, 1, 28, 28), (0, 1, 28, 28)])
+def test_the_chain_takes_a_few_images(shape):
+    with pytest.raises(ValueError, match=r"x0 must be 1 to 8 images \(B, C, H, W\) with C = 1 or 3, got shape"):
         build_chain(SCHEDULE, torch.zeros(shape))
 
 

@@ -209,7 +209,7 @@ def test_a_picture_stands_behind_it(monkeypatch):
     lines: list[str] = []
     monkeypatch.setattr(live, "display", lambda what, **_: lines.append(what["text/html"]))
     unet(MODEL, SCHEDULE, IMAGE, block="up 3", t=40)
-    assert "digit at t = 40" in lines[0] and "up 3 is marked" in lines[0] and "<b>up 3</b>, residual block" in lines[0]
+    assert "image at t = 40" in lines[0] and "up 3 is marked" in lines[0] and "<b>up 3</b>, residual block" in lines[0]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,10 @@ def test_a_picture_stands_behind_it(monkeypatch):
     [
         ({"t": 0}, "t must lie in 1..100, got 0"),
         ({"block": "up 9"}, f"block must be one of {', '.join(NAMES)}, got 'up 9'"),
-        ({"image": torch.zeros(2, 1, 8, 8)}, "image must be one grey image (1, H, W), got shape (2, 1, 8, 8)"),
+        (
+            {"image": torch.zeros(2, 1, 8, 8)},
+            "image must be one image (C, H, W) with C = 1 or 3, got shape (2, 1, 8, 8)",
+        ),
     ],
 )
 def test_it_refuses_what_it_cannot_show(wrong, message):

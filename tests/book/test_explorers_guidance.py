@@ -40,11 +40,11 @@ def test_it_shows_what_the_guided_sampler_draws_for_every_slider(explorer):
 
 
 def test_the_reading_tells_the_cases_apart_and_counts_the_calls(explorer):
-    assert "more of a 3 than the data ask for · 10 network calls" in explorer.reading.value
+    assert "guided, digit 3 · 10 network calls" in explorer.reading.value
     for scale, words in (
-        (0.0, "the label is not asked"),
-        (0.5, "half-heartedly"),
-        (1.0, "as the label alone gives it"),
+        (0.0, "unconditional, the label is not used"),
+        (0.5, "between unconditional and conditional, digit 3"),
+        (1.0, "conditional, digit 3 · "),
     ):
         explorer.controls["scale"].value = scale
         assert words in explorer.reading.value

@@ -33,7 +33,8 @@ def trainer_of(shape=(1, 28, 28), classes=(), T=20, target="v") -> Trainer:
     x = torch.rand(16, *shape, generator=g) * 2 - 1
     y = torch.arange(16) % max(len(classes), 1)
     data = Images(x, y, "mine", "drawn here", classes=tuple(classes))
-    model = UNet(8, (1,), 1, 0, len(classes) or None, 4, target, image_channels=shape[0])
+    settings = dict(channels=8, multipliers=(1,), blocks=1, attention=0, patch=4, target=target)
+    model = UNet(**settings, num_classes=len(classes) or None, image_channels=shape[0])
     return Trainer(model, Schedule.cosine(T), data, TrainConfig(batch_size=8))
 
 

@@ -1,4 +1,4 @@
-"""What a bound pays above the truth (chapter 6): Gaussian data, where every step back is known, against the model's steps."""
+"""The gap of the bound (chapter 6) for Gaussian data, where every reverse step is known: the model's steps against them."""
 
 import math
 from typing import Any
@@ -17,8 +17,9 @@ SCALE = math.log2(127.5)  # from a density on [-1, 1] to 256 grey values, bits (
 
 
 def bound() -> None:
-    """Explore the bound for data N(0, s^2) and the perfect guess E[x_0 | x_t]: the variance of each step back, that of the
-    model, and what their difference costs. Controls: kind of schedule, T, s, and the model's choice of sigma_t^2."""
+    """Explore the bound for data N(0, s^2) and the optimal denoiser E[x_0 | x_t]: the variance of each reverse step, that of
+    the model, and the KL divergence that their difference makes. Controls: kind of schedule, T, s, and the model's choice of
+    sigma_t^2."""
     build_bound().show()
 
 
@@ -74,8 +75,8 @@ def build_bound() -> Explorer:
 
 def gaussian_steps(schedule: Schedule, s: float, variance: str) -> tuple[Tensor, Tensor, Tensor]:
     """For data N(0, s^2), one pixel, t = 1..T: the variance beta_t v_{t-1} / v_t of the true step back (book, eq. 5.16),
-    v_t = alpha_bar_t s^2 + 1 - alpha_bar_t; the model's sigma_t^2; and the mean divergence of the two in nats. The perfect
-    guess gives both the same mean, so only their ratio rho counts: 1/2 (rho - 1 - log rho) (book, eq. 1.16)."""
+    v_t = alpha_bar_t s^2 + 1 - alpha_bar_t; the model's sigma_t^2; and the mean divergence of the two in nats. The optimal
+    denoiser gives both the same mean, so only their ratio rho counts: 1/2 (rho - 1 - log rho) (book, eq. 1.16)."""
     v = schedule.alpha_bar * s**2 + 1 - schedule.alpha_bar
     step_back = schedule.beta[1:] * v[:-1] / v[1:]
     sigma2 = model_variance(schedule, variance)[1:]

@@ -9,7 +9,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diffnotes.book.explorers.controls import LOOK, dropdown, float_slider, int_slider
+from diffnotes.book.explorers.controls import (
+    LOOK,
+    check_images,
+    dropdown,
+    enlargement,
+    float_slider,
+    int_slider,
+    label_names,
+    noun,
+)
 from diffnotes.book.explorers.guidance import spread
 from diffnotes.book.live import plots
 from diffnotes.book.live.widgets import Explorer, LivePicture, LivePlot
@@ -17,6 +26,7 @@ from diffnotes.process.losses import Denoiser
 from diffnotes.process.samplers import Frame, ddim_sample, initial_noise
 from diffnotes.process.schedules import Schedule
 from diffnotes.training.grid import grid_image
+from diffnotes.training.restore import item_shape_of
 
 GAP = 2  # between images in a row, in their own pixels
 
@@ -49,7 +59,7 @@ def film(
     start: int | None = None,
     menu: str = "film",
 ) -> None:
-    """A slider over a sampler's frames: on the left the noisy x_t, on the right the image x0_hat that the model sees in it.
+    """A slider over a sampler's frames: on the left the noisy x_t, on the right x0_hat, the model's estimate of x_0.
 
     Films of the same times, given by their names, also get a menu, called `menu`, that changes from one to another at the
     same t; the line below then says how much the pictures of a frame differ, so each frame holds two at least."""
@@ -70,9 +80,11 @@ def build_film(
     first_name, first = next(iter(films.items()))
     begin = len(first) // 2 if start is None else start
     controls: dict[str, widgets.Widget] = {"number": int_slider("time", begin, 0, len(first) - 1, readout=False)}
+    x_t = check_images("frames", first[0].x_t)
+    what = "digits" if tuple(x_t.shape[1:]) == (1, 28, 28) else "images"
     words = (
-        f"Two grids of {len(first[0].x_t)} pictures. Left: x_t, noisy. Right: the model's estimate of the clean digits. "
-        "The slider runs from pure noise to finished digits."
+        f"Two grids of {len(x_t)} pictures. Left: x_t, noisy. Right: the model's estimate of the clean {what}. "
+        f"The slider runs from pure noise to finished {what}."
     )
     if several:
         _check_films(films)
@@ -83,15 +95,15 @@ def build_film(
 
     def update(number: int, name: str = first_name) -> str:
         live.current, frame = sheets[name][number], films[name][number]
-        grids = "on the left x_t, on the right what the model takes it for."
+        grids = "on the left x_t, on the right the model's estimate of x_0."
         if not several:
             return f"t = {frame.t}: {grids}"
         return (
             f"t = {frame.t}, {menu} {name}: {grids}<br>Spread (standard deviation of a pixel over these {len(frame.x_t)} "
-            f"pictures, grey values from -1 to 1): {spread(frame.x_t):.2g} in x_t, {spread(frame.x0_hat):.2g} in the guesses."
+            f"pictures, grey values from -1 to 1): {spread(frame.x_t):.2g} in x_t, {spread(frame.x0_hat):.2g} in the estimates."
         )
 
-    return Explorer("From noise to digits", controls, live, update, words)
+    return Explorer(f"From noise to {what}", controls, live, update, words)
 
 
 def _check_films(films: Mapping[str, Sequence[Frame]]) -> None:
@@ -108,8 +120,9 @@ def _check_films(films: Mapping[str, Sequence[Frame]]) -> None:
 
 def _side_by_side(frame: Frame, columns: int) -> Image.Image:
     """x_t on the left and x0_hat on the right, as two grids."""
-    left, right = (grid_image(x, columns, scale=2) for x in (frame.x_t, frame.x0_hat))
-    sheet = Image.new("L", (left.width + right.width + 24, left.height), 255)
+    scale = enlargement(frame.x_t.shape[-1], 60)
+    left, right = (grid_image(x, columns, scale) for x in (frame.x_t, frame.x0_hat))
+    sheet = Image.new(left.mode, (left.width + right.width + 24, left.height), "white")
     sheet.paste(left, (0, 0))
     sheet.paste(right, (left.width + 24, 0))
     return sheet
@@ -125,15 +138,16 @@ def ddim(model: Denoiser, schedule: Schedule, x_T: Tensor, steps: int = 20, seed
 
 def build_ddim(model: Denoiser, schedule: Schedule, x_T: Tensor, steps: int = 20, seed: int = 0) -> Explorer:
     """The explorer of `ddim`, not yet shown."""
-    live = LivePicture(grid_image(x_T, columns=8).width)
+    scale, most = enlargement(check_images("x_T", x_T).shape[-1], 60), min(100, schedule.T)
+    live = LivePicture(grid_image(x_T, 8, scale).width)
     controls: dict[str, widgets.Widget] = {
-        "steps": int_slider("steps", steps, 1, 100, continuous_update=False),
+        "steps": int_slider("steps", min(steps, most), 1, most, continuous_update=False),
         "eta": float_slider("η", 0, 0, 1, 0.1, continuous_update=False),
     }
 
     def update(steps: int, eta: float) -> str:
         *_, last = ddim_sample(model, schedule, x_T, steps=steps, eta=eta, generator=seed)
-        live.current = grid_image(last.x_t, columns=8)
+        live.current = grid_image(last.x_t, 8, scale)
         kind = (
             "deterministic: x_T alone decides"
             if eta == 0
@@ -143,46 +157,55 @@ def build_ddim(model: Denoiser, schedule: Schedule, x_T: Tensor, steps: int = 20
         )
         return f"{steps} network call{'s' * (steps != 1)} per image · η = {eta:.1f}, {kind}."
 
-    alt = f"{len(x_T)} digits drawn by DDIM in {steps} steps with eta = 0."
+    what = "digits" if tuple(x_T.shape[1:]) == (1, 28, 28) else "images"
+    alt = f"{len(x_T)} {what} drawn by DDIM in {min(steps, most)} steps with eta = 0."
     return Explorer("Steps and noise, from the same x_T", controls, live, update, alt)
 
 
 def draw(model: Denoiser, schedule: Schedule, number: int = 8, steps: int = 20) -> None:
-    """Ask a class-conditional model for digits: which one, and from which noise."""
+    """Ask a class-conditional model for images: with which label, and from which noise. A model without labels is asked for
+    any. `number` images by DDIM in `steps` steps (T, if that is less)."""
     build_draw(model, schedule, number, steps).show()
 
 
 def build_draw(model: Denoiser, schedule: Schedule, number: int = 8, steps: int = 20) -> Explorer:
     """The explorer of `draw`, not yet shown."""
-    live = LivePicture(grid_image(torch.zeros(number, 1, 28, 28), number, scale=3).width)
-    choices = [("any", None), *((str(digit), digit) for digit in range(10))]
-    controls: dict[str, widgets.Widget] = {
-        "label": dropdown("digit", choices, value=3),
-        "seed": int_slider("noise", 0, 0, 99, continuous_update=False),
-    }
+    if number < 1:
+        raise ValueError(f"number must be at least 1, got {number}")
+    shape, names, steps = item_shape_of(model), label_names(model), min(steps, schedule.T)
+    one, scale = noun(names), enlargement(shape[-1], 84)
+    live = LivePicture(grid_image(torch.zeros(number, *shape), number, scale).width)
+    first = min(3, len(names) - 1) if names else None
+    controls: dict[str, widgets.Widget] = {"seed": int_slider("noise", 0, 0, 99, continuous_update=False)}
+    if names:
+        choices = [("any", None), *((name, label) for label, name in enumerate(names))]
+        controls = {"label": dropdown("digit" if one == "digit" else "label", choices, value=first), **controls}
 
-    def update(label: int | None, seed: int) -> str:
+    def wanted(label: int | None) -> str:
+        return f"any {one}" if label is None else f"the {'digit' if one == 'digit' else 'label'} {names[label]}"
+
+    def update(seed: int, label: int | None = None) -> str:
         y = None if label is None else torch.full((number,), label)
-        *_, last = ddim_sample(model, schedule, initial_noise(seed, number), steps=steps, y=y)
-        live.current = grid_image(last.x_t, number, scale=3)
-        wish = "whatever the noise suggests" if label is None else f"the digit {label}"
-        return f"{number} drawings of {wish}, from noise number {seed}, in {steps} steps."
+        *_, last = ddim_sample(model, schedule, initial_noise(seed, number, shape), steps=steps, y=y)
+        live.current = grid_image(last.x_t, number, scale)
+        return f"{number} drawings of {wanted(label)}, from noise number {seed}, in {steps} steps."
 
-    alt = f"{number} drawings of the digit 3, each in another handwriting."
-    return Explorer("Draw me a digit", controls, live, update, alt)
+    alt = f"{number} drawings of {wanted(first)}, each from another noise."
+    return Explorer(f"Draw me a {one}", controls, live, update, alt)
 
 
 def round_trip(images: Tensor, trips: Mapping[int, tuple[Tensor, Tensor]]) -> None:
     """A slider over numbers of steps: images, the noise x_T that each is taken back to in so many steps of DDIM, what comes
     out of that noise in as many steps, and the difference of the two pictures.
 
-    images: (B, 1, H, W), values in [-1, 1]. trips: by number of steps (x_T, image after the round trip), each of the shape
+    images: (B, C, H, W), values in [-1, 1]. trips: by number of steps (x_T, image after the round trip), each of the shape
     of images; two numbers of steps or more."""
     build_round_trip(images, trips).show()
 
 
 def build_round_trip(images: Tensor, trips: Mapping[int, tuple[Tensor, Tensor]]) -> Explorer:
     """The explorer of `round_trip`, not yet shown."""
+    check_images("images", images)
     if len(trips) < 2:
         raise ValueError(f"trips must hold at least 2 numbers of steps, got {len(trips)}")
     for steps, trip in trips.items():
@@ -205,7 +228,7 @@ def build_round_trip(images: Tensor, trips: Mapping[int, tuple[Tensor, Tensor]])
         )
 
     alt = (
-        f"Four rows of {len(images)} pictures: digits; the noise that DDIM takes each back to in {numbers[0]} steps; what "
+        f"Four rows of {len(images)} pictures: images; the noise that DDIM takes each back to in {numbers[0]} steps; what "
         "comes out of it again; and the difference of the two pictures, grey where there is none."
     )
     return Explorer("From the image to its noise and back", {"steps": slider}, plot, update, alt)
@@ -215,18 +238,19 @@ def build_round_trip(images: Tensor, trips: Mapping[int, tuple[Tensor, Tensor]])
 
 
 def image_rows(ax: Any, names: Sequence[str], like: Tensor) -> Any:
-    """An artist in `ax` for rows of images such as `like` (B, 1, H, W), one row for each of `names`, which stand at the
+    """An artist in `ax` for rows of images such as `like` (B, C, H, W), one row for each of `names`, which stand at the
     left; set its data to what `stacked` makes of the rows."""
-    rows, columns = stacked([like]).shape
+    one = stacked([like])
+    rows = len(one)
     places = [(rows + GAP) * i + (rows - 1) / 2 for i in range(len(names))]
     ax.set(xticks=[], yticks=places, yticklabels=names)
     ax.tick_params(length=0)
     ax.grid(False)
     ax.spines[:].set_visible(False)
-    empty = np.full(((rows + GAP) * len(names) - GAP, columns), 255, np.uint8)
+    empty = np.full(((rows + GAP) * len(names) - GAP, *one.shape[1:]), 255, np.uint8)
     return ax.imshow(empty, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
 
 
 def stacked(rows: Sequence[Tensor]) -> np.ndarray:
-    """Rows of images (B, 1, H, W) in [-1, 1], one under the other, as one sheet of grey values 0..255."""
+    """Rows of images (B, C, H, W) in [-1, 1], one under the other, as one sheet of values 0..255, (H, W) or (H, W, 3)."""
     return np.asarray(grid_image(torch.cat(list(rows)), columns=len(rows[0]), scale=1, gap=GAP))

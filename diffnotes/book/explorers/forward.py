@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffnotes.book.explorers.controls import check_range, dropdown, int_slider
+from diffnotes.book.explorers.controls import check_images, check_range, dropdown, int_slider
 from diffnotes.book.explorers.films import image_rows, stacked
 from diffnotes.book.live import plots
 from diffnotes.book.live.widgets import Explorer, LivePlot
@@ -22,14 +22,14 @@ def chain(schedule: Schedule, x0: Tensor, t: int | None = None, seed: int = 0) -
     all t. A slider for t, and a menu for how the frames are made: "one path" walks from x_0 to x_T, step by step (book, eq.
     4.1); "strangers" jumps from x_0 to every frame, with noise of its own (book, eq. 4.6).
 
-    x0: 1 to 8 grey images (B, 1, H, W), values in [-1, 1]. t: where the slider begins, 0..T; at 0.3 T unless given."""
+    x0: 1 to 8 images (B, C, H, W), grey or in colour, values in [-1, 1]. t: where the slider begins, 0..T; at 0.3 T unless
+    given."""
     build_chain(schedule, x0, t, seed).show()
 
 
 def build_chain(schedule: Schedule, x0: Tensor, t: int | None = None, seed: int = 0) -> Explorer:
     """The explorer of `chain`, not yet shown."""
-    if x0.ndim != 4 or x0.shape[1] != 1 or not 1 <= len(x0) <= MOST:
-        raise ValueError(f"x0 must be 1 to {MOST} grey images (B, 1, H, W), got shape {tuple(x0.shape)}")
+    check_images("x0", x0, MOST)
     start = round(0.3 * schedule.T) if t is None else t
     check_range({"t": (start, 0, schedule.T)})
     g = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""A guess under the hands (chapter 2): what it pays, what it explains, and what the bound loses because it is only a guess."""
+"""An approximate posterior q (chapter 2): its reconstruction term, its KL to the prior, and the gap of its ELBO."""
 
 from dataclasses import dataclass
 
@@ -17,8 +17,9 @@ LOWEST = -7.5  # of the accounts, in nats
 
 
 def gap(x: float = 1.5, m: float = 0.4, width: float = 0.3) -> None:
-    """A guess q = N(m, width^2) for the hidden z behind x, in the linear-Gaussian model with w = 0.8 and s = 0.6: the ELBO,
-    its two parts (book, eq. 2.6) and its gap to log p(x) (book, eq. 2.5). Sliders for x and m in 0..2, width in 0.25..1."""
+    """An approximate posterior q = N(m, width^2) of the hidden z behind x, in the linear-Gaussian model with w = 0.8 and
+    s = 0.6: the ELBO, its two parts (book, eq. 2.6) and its gap to log p(x) (book, eq. 2.5). Sliders for x and m in 0..2,
+    width in 0.25..1."""
     build_gap(x, m, width).show()
 
 

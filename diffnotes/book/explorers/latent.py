@@ -1,4 +1,4 @@
-"""The plane of a two-dimensional autoencoder under the hands, and its two terms while it trains (chapter 2)."""
+"""The plane of a two-dimensional autoencoder with sliders, and its two terms while it trains (chapter 2)."""
 
 import math
 import time
@@ -39,6 +39,8 @@ def build_latent_plane(vae: VAE, images: Images, reach: float = 4.0, codes: int 
         raise ValueError(f"reach must be positive, got {reach}")
     if codes < NEIGHBOURS:
         raise ValueError(f"codes must be at least {NEIGHBOURS}, got {codes}")
+    if tuple(images.x.shape[1:]) != (1, 28, 28):
+        raise ValueError(f"images must be (N, 1, 28, 28), as the VAE takes them, got shape {tuple(images.x.shape)}")
     if len(images) < NEIGHBOURS:
         raise ValueError(f"images must hold at least {NEIGHBOURS} images, got {len(images)}")
     labels = images.y[:codes].numpy()

@@ -1,4 +1,4 @@
-"""The step back under the hands (chapter 5): with x_0 known, two bells and their compromise; without it, a mixture."""
+"""The reverse step with sliders (chapter 5): given x_0, a product of two Gaussians; without it, a mixture."""
 
 import math
 from dataclasses import dataclass

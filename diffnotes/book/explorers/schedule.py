@@ -1,4 +1,4 @@
-"""The noise schedule under the hands: its curves, and one image at a time t (chapter 4)."""
+"""The noise schedule with sliders: its curves, and one image at a time t (chapter 4)."""
 
 import math
 from typing import Any
@@ -8,7 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffnotes.book.explorers.controls import dropdown, float_slider, int_slider, log_slider
+from diffnotes.book.explorers.controls import (
+    dropdown,
+    float_slider,
+    int_slider,
+    log_slider,
+    one_image,
+    shown_pixels,
+)
 from diffnotes.book.live import plots
 from diffnotes.book.live.widgets import Explorer, LivePlot
 from diffnotes.process.forward import q_sample
@@ -19,16 +26,14 @@ from diffnotes.training.grid import to_uint8
 def schedule(image: Tensor, seed: int = 0) -> None:
     """Explore noise schedules: kind, T, beta_1, beta_T (or s), and a time t at which one image is shown noised.
 
-    image: (1, H, W) or (1, 1, H, W), values in [-1, 1]. Curves run over t / T, so that schedules of any length compare."""
+    image: (C, H, W) or (1, C, H, W), grey or in colour, values in [-1, 1]. Curves run over t / T, so that schedules of any
+    length compare."""
     build_schedule(image, seed).show()
 
 
 def build_schedule(image: Tensor, seed: int = 0) -> Explorer:
     """The explorer of `schedule`, not yet shown."""
-    if image.ndim == 3:
-        image = image[None]
-    if image.ndim != 4 or image.shape[:2] != (1, 1):
-        raise ValueError(f"image must be one grey image (1, H, W), got shape {tuple(image.shape)}")
+    image = one_image("image", image)
     eps = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed), dtype=image.dtype)
 
     figure, axes = plots.subplots(2, 2, size=(6.0, 4.7))
@@ -43,7 +48,7 @@ def build_schedule(image: Tensor, seed: int = 0) -> Explorer:
     snr_ax.set(xlim=(0, 1), ylim=(-25, 15), title="log SNR(t), nats", xlabel="t / T")
     digit_ax.set(xticks=[], yticks=[], title="the image at t")
     digit_ax.grid(False)
-    digit = digit_ax.imshow(to_uint8(image)[0, 0], cmap="gray", vmin=0, vmax=255)
+    digit = digit_ax.imshow(shown_pixels(to_uint8(image)[0]), cmap="gray", vmin=0, vmax=255)
     markers = [ax.axvline(0.2, color=plots.RED, lw=1.2) for ax in (beta_ax, abar_ax, snr_ax)]
     plot = LivePlot(figure, [beta, beta_tilde, abar, snr, digit, *markers])
 
@@ -71,7 +76,7 @@ def build_schedule(image: Tensor, seed: int = 0) -> Explorer:
         _draw_curves(noise, beta, beta_tilde, abar, snr)
         for marker in markers:
             marker.set_xdata([t / T, t / T])
-        digit.set_data(to_uint8(q_sample(noise, image, t, eps))[0, 0])
+        digit.set_data(shown_pixels(to_uint8(q_sample(noise, image, t, eps))[0]))
         return _schedule_reading(noise, image, t)
 
     alt = (

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from diffnotes.book.explorers.controls import check_range, dropdown, int_slider
+from diffnotes.book.explorers.controls import check_range, dropdown, int_slider, one_image, shown_pixels
 from diffnotes.book.live import plots
 from diffnotes.book.live.widgets import Explorer, LivePlot
 from diffnotes.models.unet import Downsample, ResidualBlock, SelfAttention, UNet, Upsample
@@ -121,8 +121,10 @@ def unet(
     model: UNet, schedule: Schedule, image: Tensor, block: str = "down 1", t: int | None = None, seed: int = 0
 ) -> None:
     """Walk through a U-Net: choose one of its blocks, from the menu or by a click on the map, and a time t, and see the
-    block's shapes, its share of weights and computation, and its feature maps for the image at that time. image: (1, H, W)
-    or (1, 1, H, W), values in [-1, 1]; it begins at t, or, if that is None, after three tenths of the schedule."""
+    block's shapes, its share of weights and computation, and its feature maps for the image at that time.
+
+    image: (C, H, W) or (1, C, H, W) with the network's channels, values in [-1, 1]. It begins at t, or, if that is None,
+    after three tenths of the schedule."""
     build_unet(model, schedule, image, block, t, seed).show()
 
 
@@ -130,10 +132,10 @@ def build_unet(
     model: UNet, schedule: Schedule, image: Tensor, block: str = "down 1", t: int | None = None, seed: int = 0
 ) -> Explorer:
     """The explorer of `unet`, not yet shown."""
-    if image.ndim == 3:
-        image = image[None]
-    if image.ndim != 4 or image.shape[:2] != (1, 1):
-        raise ValueError(f"image must be one grey image (1, H, W), got shape {tuple(image.shape)}")
+    image = one_image("image", image)
+    channels = model.settings["image_channels"]
+    if image.shape[1] != channels:
+        raise ValueError(f"image must have the {channels} channels of the network, got shape {tuple(image.shape)}")
     t = 3 * schedule.T // 10 if t is None else t
     check_range({"t": (t, 1, schedule.T)})
     found = blocks(model)
@@ -165,8 +167,8 @@ def build_unet(
             x_t = q_sample(schedule, image, t, eps)
             state[t] = x_t, *activations(model, found, x_t, torch.tensor([t]))
         x_t, seen, answer = state[t]
-        noisy.set_data(to_uint8(x_t)[0, 0])
-        answered.set_data(to_uint8(answer)[0, 0])
+        noisy.set_data(shown_pixels(to_uint8(x_t)[0]))
+        answered.set_data(shown_pixels(to_uint8(answer)[0]))
         mark.set_xy((places[block][0] - 0.46, places[block][1] - 0.42))
         _draw_maps(sheet, seen[block].answer)
         return _reading(found, seen, block, bill, t)
@@ -177,7 +179,7 @@ def build_unet(
     }
     alt = (
         "Left: the network as a map in the shape of a U, a box for each block with its number of channels, from the noisy "
-        f"digit at t = {t} down to the smallest pictures and up to the answer; lines over the boxes are the skip connections, "
+        f"image at t = {t} down to the smallest pictures and up to the answer; lines over the boxes are the skip connections, "
         f"and {block} is marked. Right: the feature maps of {block}, in grey."
     )
     frame = map_ax.transData - figure.transFigure  # from places on the map to shares of the picture, from below

@@ -1,4 +1,4 @@
-"""What the bound and the simple loss put before the squared error at time t, in each language (chapter 7)."""
+"""The weight of the squared error at time t in the bound and in the simple loss, for each prediction target (chapter 7)."""
 
 import ipywidgets as widgets
 import torch
@@ -19,8 +19,8 @@ WIDTHS = {"beta": "β_t", "beta_tilde": "β̃_t"}
 
 
 def weights(t: int = 349) -> None:
-    """Explore what the bound and L_simple put before the squared error: menus for the schedule, for what the network is
-    asked (target) and for the bound's sigma_t^2, a slider for t in 1..1000; and what an error at t is in each language."""
+    """Explore the weight of the squared error in the bound and in L_simple: menus for the schedule, the prediction target and
+    the bound's sigma_t^2, a slider for t in 1..1000; and what an error at t is when converted to the other targets."""
     build_weights(t).show()
 
 
@@ -71,8 +71,8 @@ def build_weights(t: int = 349) -> Explorer:
 
 
 def one_error(schedule: Schedule, target: str, t: Int[Tensor, "times"]) -> dict[str, Float[Tensor, "times"]]:
-    """How large an error of 1 in the answer of a network with this target is in each language, at the times t: absolute
-    values, float64 (book, eq. 7.5 and 7.7). x_t is known, so errors translate as answers do, with 0 for x_t."""
+    """How large an error of 1 in a prediction of this target is when converted to each target, at the times t: absolute
+    values, float64 (book, eq. 7.5 and 7.7). x_t is known, so errors convert as predictions do, with 0 for x_t."""
     one = torch.ones(len(t), 1, dtype=torch.float64)
     x0, eps = x0_and_eps(schedule, target, one, torch.zeros_like(one), t)
     errors = {"eps": eps, "x0": x0, "v": v_from_x0_eps(schedule, x0, eps, t)}
@@ -82,8 +82,8 @@ def one_error(schedule: Schedule, target: str, t: Int[Tensor, "times"]) -> dict[
 def factors(
     schedule: Schedule, target: str, variance: str, t: Int[Tensor, "times"]
 ) -> tuple[Float[Tensor, "times"], Float[Tensor, "times"]]:
-    """What the bound, with sigma_t^2 = `variance` (see model_variance), and L_simple put before the squared error of a
-    network with this target: w_t and 1 before the error in the noise (book, eq. 7.12 and 7.11), translated by one_error."""
+    """The weights that the bound, with sigma_t^2 = `variance` (see model_variance), and L_simple give to the squared error of
+    a prediction of this target: w_t and 1 for the error in the noise (book, eq. 7.12 and 7.11), converted by one_error."""
     in_noise = one_error(schedule, target, t)["eps"] ** 2
     w = bound_weight(schedule, t) * schedule.beta[t] / model_variance(schedule, variance)[t]
     return w * in_noise, in_noise

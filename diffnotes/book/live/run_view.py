@@ -244,9 +244,8 @@ class RunView:
     def samples_html(self, name: str, of: str = "") -> str:
         """The samples of these weights for readers without a kernel."""
         number = {10: "Ten", 20: "Twenty"}[2 * self.columns]
-        return plots.img_tag(
-            self.grids[name], f"{number} {self.what} drawn with the {name}{of}.", self.images[name].width
-        )
+        alt = f"{number} {self.what} drawn with the {name}{of}."
+        return plots.img_tag(self.grids[name], alt, self.images[name].width, exact=True)
 
 
 def _room(values: np.ndarray, before: tuple[float, float] | None) -> tuple[float, float]:

@@ -144,7 +144,7 @@ class Explorer:
 
     def show(self) -> None:
         """Display it: live where a kernel runs, and a picture of its first state where none does."""
-        picture = plots.img_tag(self.plot.picture(), self.alt)
+        picture = plots.img_tag(self.plot.picture(), self.alt, exact=isinstance(self.plot, LivePicture))
         show_widget(self.widget, f"{picture}<div>{self.reading.value}</div>")
 
     def _changed(self, _change: Any = None) -> None:
