@@ -1,8 +1,9 @@
 """The settings of a training run, and what it says of itself after every update."""
 
+import math
 from dataclasses import dataclass, field
 
-from diffnotes.training.objectives import number, whole_number
+from diffnotes.process.arguments import choice, integer, number
 
 
 @dataclass(frozen=True)
@@ -32,27 +33,22 @@ class TrainConfig:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        for name, lowest in (("seed", 0), ("batch_size", 1), ("warmup", 0)):
-            object.__setattr__(self, name, whole_number(name, getattr(self, name), lowest))
-        for name, expected in (
-            ("learning_rate", "a positive number"),
-            ("weight_decay", "a number, at least 0"),
-            ("gradient_clip", "a positive number"),
-            ("ema_decay", "a number in [0, 1)"),
-        ):
-            object.__setattr__(self, name, number(name, getattr(self, name), expected))
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        if not self.weight_decay >= 0:
-            raise ValueError(f"weight_decay must be at least 0, got {self.weight_decay}")
-        if not self.gradient_clip > 0:
-            raise ValueError(f"gradient_clip must be positive, got {self.gradient_clip}")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
-        if self.optimizer not in ("muon", "adamw"):
-            raise ValueError(f'optimizer must be "muon" or "adamw", got {self.optimizer!r}')
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise ValueError(f'precision must be "auto", "float32" or "bfloat16", got {self.precision!r}')
+        def positive(v: float) -> bool:
+            return 0 < v < math.inf
+
+        checked = {
+            "seed": integer("seed", self.seed, 0),
+            "batch_size": integer("batch_size", self.batch_size, 1),
+            "optimizer": choice("optimizer", self.optimizer, ("muon", "adamw")),
+            "learning_rate": number("learning_rate", self.learning_rate, "be a positive number", positive),
+            "warmup": integer("warmup", self.warmup, 0),
+            "weight_decay": number("weight_decay", self.weight_decay, "be a number >= 0", lambda v: 0 <= v < math.inf),
+            "gradient_clip": number("gradient_clip", self.gradient_clip, "be a positive number", positive),
+            "ema_decay": number("ema_decay", self.ema_decay, "lie in [0, 1)", lambda v: 0 <= v < 1),
+            "precision": choice("precision", self.precision, ("auto", "float32", "bfloat16")),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ minimises the mean of the costs; it knows of no model and of no loss by name.
 
 import dataclasses
 import math
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -17,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from diffnotes.process.arguments import flag, number
 from diffnotes.process.losses import min_snr_weight, simple_loss
 from diffnotes.process.parameterize import TARGETS
 from diffnotes.process.schedules import Schedule
@@ -90,15 +90,11 @@ class Denoising:
         if not isinstance(self.schedule, Schedule):
             raise ValueError(f"schedule must be a Schedule, got {type(self.schedule).__name__}")
         if self.min_snr is not None:
-            object.__setattr__(
-                self, "min_snr", number("min_snr", self.min_snr, "a positive number, or None for no weights")
-            )
-            if not self.min_snr > 0:
-                raise ValueError(f"min_snr must be positive, or None for no weights, got {self.min_snr}")
-        object.__setattr__(self, "even_times", bool(self.even_times))
-        object.__setattr__(self, "label_dropout", number("label_dropout", self.label_dropout, "a number in [0, 1]"))
-        if not 0 <= self.label_dropout <= 1:
-            raise ValueError(f"label_dropout must lie in [0, 1], got {self.label_dropout}")
+            expected = "be a positive number, or None for no weights"
+            object.__setattr__(self, "min_snr", number("min_snr", self.min_snr, expected, lambda v: 0 < v < math.inf))
+        object.__setattr__(self, "even_times", flag("even_times", self.even_times))
+        share = number("label_dropout", self.label_dropout, "lie in [0, 1]", lambda v: 0 <= v <= 1)
+        object.__setattr__(self, "label_dropout", share)
 
     def __call__(self, model: Any, batch: Any, draw: Draw) -> Losses:
         """The weighted squared errors of a batch of images (batch.x, batch.y), a mean over the pixels of each."""
@@ -177,32 +173,6 @@ def check_answer(model: nn.Module, x_t: Tensor, t: Tensor, y: Tensor | None) -> 
 def num_classes_of(model: Any) -> int | None:
     """The number of labels that a model was made for; None if it takes none."""
     return getattr(model, "num_classes", None)
-
-
-def number(name: str, value: Any, expected: str) -> float:
-    """`value`, a finite number of Python's or numpy's, as a float; ValueError otherwise."""
-    try:
-        if isinstance(value, (str, bytes, bool)):
-            raise TypeError
-        result = float(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"{name} must be {expected}, got {value!r}") from None
-    if not math.isfinite(result):
-        raise ValueError(f"{name} must be {expected}, got {value}")
-    return result
-
-
-def whole_number(name: str, value: Any, lowest: int) -> int:
-    """`value`, a whole number of Python's or numpy's, at least `lowest`, as an int; ValueError otherwise."""
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        result = operator.index(value)
-    except TypeError:
-        raise ValueError(f"{name} must be a whole number, got {value!r}") from None
-    if result < lowest:
-        raise ValueError(f"{name} must be at least {lowest}, got {value}")
-    return result
 
 
 # -- an objective in a checkpoint -------------------------------------------------------------------------------------------

@@ -20,13 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from diffnotes.process.arguments import integer, number
 from diffnotes.process.schedules import Schedule
 from diffnotes.training import checkpoint, objectives
 from diffnotes.training.config import TrainConfig, TrainState
 from diffnotes.training.ema import EMA
 from diffnotes.training.interrupts import defer_interrupts
 from diffnotes.training.muon import Muon, muon_groups
-from diffnotes.training.objectives import TIME_BINS, Denoising, Draw, Losses, number, whole_number
+from diffnotes.training.objectives import TIME_BINS, Denoising, Draw, Losses
 from diffnotes.training.restore import (
     OLDER_CONFIG,
     OLDER_OBJECTIVE,
@@ -131,11 +132,8 @@ class Trainer:
         if (updates is None) == (seconds is None):
             raise ValueError(f"give a budget either in updates or in seconds, got updates={updates}, seconds={seconds}")
         if updates is not None:
-            return self._steps(whole_number("updates", updates, 1), None)
-        seconds = number("seconds", seconds, "a positive number")
-        if not seconds > 0:
-            raise ValueError(f"seconds must be a positive number, got {seconds}")
-        return self._steps(None, seconds)
+            return self._steps(integer("updates", updates, 1), None)
+        return self._steps(None, number("seconds", seconds, "be a positive number", lambda v: 0 < v < math.inf))
 
     def _steps(self, updates: int | None, seconds: float | None) -> Iterator[TrainState]:
         self.interrupted = False

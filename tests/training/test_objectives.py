@@ -337,7 +337,7 @@ def test_what_cannot_be_trained_or_kept_is_refused(few, odd, as_installed):
         model.target = None
     else:
         message = r"^the run could not be saved: the settings of model, objective and data must be what JSON can hold"
-        model.settings = {"channels": object()}
+        model.settings = model.settings | {"channels": object()}
     with pytest.raises(ValueError, match=message):
         trainer_with(few, model)
 
@@ -345,7 +345,7 @@ def test_what_cannot_be_trained_or_kept_is_refused(few, odd, as_installed):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        (dict(min_snr=0.0), "min_snr must be positive, or None for no weights, got 0.0"),
+        (dict(min_snr=0.0), "min_snr must be a positive number, or None for no weights, got 0.0"),
         (dict(min_snr=math.nan), "min_snr must be a positive number, or None for no weights, got nan"),
         (dict(min_snr="5"), "min_snr must be a positive number, or None for no weights, got '5'"),
         (dict(label_dropout=1.5), "label_dropout must lie in [0, 1], got 1.5"),

@@ -488,9 +488,9 @@ def test_budget_is_either_in_updates_or_in_seconds(make_trainer, budget):
 @pytest.mark.parametrize(
     "budget, message",
     [
-        ({"updates": 0}, "updates must be at least 1, got 0"),
-        ({"updates": -1}, "updates must be at least 1, got -1"),
-        ({"updates": 2.5}, "updates must be a whole number, got 2.5"),
+        ({"updates": 0}, "updates must be an integer >= 1, got 0"),
+        ({"updates": -1}, "updates must be an integer >= 1, got -1"),
+        ({"updates": 2.5}, "updates must be an integer >= 1, got 2.5"),
         ({"seconds": 0.0}, "seconds must be a positive number, got 0.0"),
         ({"seconds": -2.5}, "seconds must be a positive number, got -2.5"),
         ({"seconds": math.nan}, "seconds must be a positive number, got nan"),
@@ -678,20 +678,20 @@ def test_batch_larger_than_the_images_is_refused(few):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        (dict(seed=-1), "seed must be at least 0, got -1"),
-        (dict(batch_size=0), "batch_size must be at least 1, got 0"),
-        (dict(learning_rate=0.0), "learning_rate must be positive, got 0.0"),
+        (dict(seed=-1), "seed must be an integer >= 0, got -1"),
+        (dict(batch_size=0), "batch_size must be an integer >= 1, got 0"),
+        (dict(learning_rate=0.0), "learning_rate must be a positive number, got 0.0"),
         (dict(learning_rate=math.nan), "learning_rate must be a positive number, got nan"),
-        (dict(warmup=-1), "warmup must be at least 0, got -1"),
-        (dict(weight_decay=-0.5), "weight_decay must be at least 0, got -0.5"),
-        (dict(gradient_clip=0.0), "gradient_clip must be positive, got 0.0"),
+        (dict(warmup=-1), "warmup must be an integer >= 0, got -1"),
+        (dict(weight_decay=-0.5), "weight_decay must be a number >= 0, got -0.5"),
+        (dict(gradient_clip=0.0), "gradient_clip must be a positive number, got 0.0"),
         (dict(ema_decay=1.0), "ema_decay must lie in [0, 1), got 1.0"),
-        (dict(batch_size=8.0), "batch_size must be a whole number, got 8.0"),
-        (dict(batch_size=True), "batch_size must be a whole number, got True"),
-        (dict(seed="0"), "seed must be a whole number, got '0'"),
+        (dict(batch_size=8.0), "batch_size must be an integer >= 1, got 8.0"),
+        (dict(batch_size=True), "batch_size must be an integer >= 1, got True"),
+        (dict(seed="0"), "seed must be an integer >= 0, got '0'"),
         (dict(learning_rate="1e-3"), "learning_rate must be a positive number, got '1e-3'"),
         (dict(gradient_clip=None), "gradient_clip must be a positive number, got None"),
-        (dict(precision="float16"), 'precision must be "auto", "float32" or "bfloat16", got \'float16\''),
+        (dict(precision="float16"), 'precision must be one of "auto", "float32", "bfloat16", got \'float16\''),
     ],
 )
 def test_wrong_setting_is_refused(settings, message, as_installed):
