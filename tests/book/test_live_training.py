@@ -91,9 +91,16 @@ def test_a_second_start_asks_and_the_first_goes_on_meanwhile(page, tmp_path):
     assert second.live.trainers[0].update == 0 and not second.live.training
 
     button(second, "Keep it").click()
-    assert "goes on; the new one has not been started" in question.value
-    first.live.button.click()
-    asyncio.run(second.finished())  # waits for the one that was kept
+    assert "was kept; the new one has not been started" in question.value
+
+    async def stopped() -> None:
+        waiting = asyncio.ensure_future(second.finished())  # for the one that was kept
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+        first.live.button.click()
+        await waiting
+
+    asyncio.run(stopped())
     assert second.live.trainers[0].update == 0 and not first.live.training
     assert updates(tmp_path / "mine") == first.live.trainers[0].update
     assert not (tmp_path / "mine-1").exists()
@@ -102,7 +109,9 @@ def test_a_second_start_asks_and_the_first_goes_on_meanwhile(page, tmp_path):
 def test_stop_it_and_start_this_one_loses_neither(page, tmp_path, shown):
     first = running(tmp_path / "mine")
     second = dashboard_of(small_trainer(seed=1), tmp_path / "mine")
+    question, buttons, _ = second.live.widget.children
     button(second, "Stop it and start this one").click()
+    assert question.comm is None and buttons.children[0].comm is None
     assert second.live.button.description == "Waiting ..." and second.live.button.disabled
     wait_until(lambda: second.live.trainers[0].update >= 2)
     assert not first.live.training and second.live.button.description == "Stop" and not second.live.button.disabled

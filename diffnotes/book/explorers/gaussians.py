@@ -1,4 +1,4 @@
-"""Bells under the hands: a sum of two noises, two bells and their KL divergence, and a prior that meets an observation
+"""Gaussians with sliders: a sum of two noises, two bells and their KL divergence, and a prior that meets an observation
 (chapter 1)."""
 
 import math

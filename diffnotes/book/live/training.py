@@ -174,7 +174,7 @@ class LiveTraining:
 
         def keep_it(_button: widgets.Button) -> None:
             self.kept = earlier
-            question.value = "The training below goes on; the new one has not been started."
+            question.value = "The training below was kept; the new one has not been started."
             buttons.children = (stop,)
 
         stop.on_click(stop_it)
