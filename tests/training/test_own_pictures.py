@@ -179,7 +179,8 @@ def test_a_resumed_run_whose_pictures_are_gone_says_what_to_do(run, home, start)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 1 and "Traceback" not in errors
         assert re.search(r"was trained on \d+ images of '.*pets', which cannot be loaded here", errors)
-        go_on = ["diffnotes", "train", "--out", "runs/pets", "--resume", "--updates", "1"]  # it has had more: it saves, and ends
+        # it has had more updates than one: it saves, and ends
+        go_on = "diffnotes train --out runs/pets --resume --updates 1".split()
         assert "saved to runs/pets" in finish(start([*go_on, "--images", "~/moved", "--size", "32"]))
     finally:
         os.rename(home / "moved", home / "pets")
