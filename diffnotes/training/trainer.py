@@ -77,25 +77,18 @@ class Trainer:
     def __init__(self, model: nn.Module, objective: Any, data: Any, config: TrainConfig | None = None) -> None:
         from accelerate import Accelerator
 
-        self.config = config or TrainConfig()
+        self.config = TrainConfig() if config is None else config
         self.objective = Denoising(objective) if isinstance(objective, Schedule) else objective
         self.data = data
+        self.model = getattr(model, "_orig_mod", model)  # of what torch.compile made, that which it was made of
+        _check_kinds(self.model, self.objective, data, self.config)
         # The precision is ours to choose, in _update. Of several processes without GPUs, Accelerate only knows when told.
         several = int(os.environ.get("WORLD_SIZE", "1")) > 1
         self.accelerator = Accelerator(mixed_precision="no", cpu=several and not torch.cuda.is_available())
-        if self.config.batch_size > len(data):
-            raise ValueError(
-                f"batch_size must be at most the number of images, {len(data)}, got {self.config.batch_size}"
-            )
         if self.config.batch_size % self.accelerator.num_processes:
             raise ValueError(
                 f"batch_size must be divisible by the {self.accelerator.num_processes} processes, got {self.config.batch_size}"
             )
-        compiled, self.model = (
-            model,
-            getattr(model, "_orig_mod", model),
-        )  # what torch.compile made of it, and what it was
-        _check_trainable(self.model)
         self.objective.check(self.model, data)
         self._about, self._tables = self._describe()
         mark(self.model, self._about["images"], getattr(self.objective, "label_dropout", None))
@@ -106,7 +99,7 @@ class Trainer:
             self.optimizer = Muon(muon_groups(self.model), rate, betas=(0.9, 0.99), weight_decay=decay)
         else:
             self.optimizer = torch.optim.AdamW(self.model.parameters(), rate, betas=(0.9, 0.99), weight_decay=decay)
-        self.parallel = self.accelerator.prepare_model(compiled)  # the model itself, or its copy on every process
+        self.parallel = self.accelerator.prepare_model(model)  # the model itself, or its copy on every process
         for name in ("target", "num_classes"):
             if hasattr(self.model, name):
                 setattr(self.parallel, name, getattr(self.model, name))
@@ -324,9 +317,22 @@ class Trainer:
         return trainer
 
 
-def _check_trainable(model: Any) -> None:
+def _check_kinds(model: Any, objective: Any, data: Any, config: Any) -> None:
+    """ValueError unless each is what it should be, whatever the others are."""
     if not isinstance(model, nn.Module):
         raise ValueError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if isinstance(objective, type) or not callable(objective) or not callable(getattr(objective, "check", None)):
+        raise ValueError(
+            f"objective must be a Schedule, or an objective such as Denoising(schedule), got {type(objective).__name__}"
+        )
+    if not isinstance(config, TrainConfig):
+        raise ValueError(f"config must be a TrainConfig, or None for the usual settings, got {type(config).__name__}")
+    if not all(hasattr(data, name) for name in ("__len__", "__getitem__", "to", "digest", "name")):
+        raise ValueError(
+            f"data must be Images, or data of another kind with the same methods, got {type(data).__name__}"
+        )
+    if config.batch_size > len(data):
+        raise ValueError(f"batch_size must be at most the number of images, {len(data)}, got {config.batch_size}")
     trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:
         raise ValueError(

@@ -343,6 +343,31 @@ def test_what_cannot_be_trained_or_kept_is_refused(few, odd, as_installed):
 
 
 @pytest.mark.parametrize(
+    "odd, message",
+    [
+        (
+            dict(objective="cosine"),
+            "objective must be a Schedule, or an objective such as Denoising(schedule), got str",
+        ),
+        (
+            dict(objective=Denoising),
+            "objective must be a Schedule, or an objective such as Denoising(schedule), got type",
+        ),
+        (
+            dict(data=torch.zeros(8, 1, 28, 28)),
+            "data must be Images, or data of another kind with the same methods, got Tensor",
+        ),
+        (dict(data=None), "data must be Images, or data of another kind with the same methods, got NoneType"),
+        (dict(config={"seed": 0}), "config must be a TrainConfig, or None for the usual settings, got dict"),
+    ],
+)
+def test_something_else_in_the_place_of_an_argument_is_named(few, odd, message, as_installed):
+    usual = dict(model=network(), objective=Schedule.cosine(20), data=few(8), config=TrainConfig(batch_size=8))
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Trainer(**(usual | odd))
+
+
+@pytest.mark.parametrize(
     "settings, message",
     [
         (dict(min_snr=0.0), "min_snr must be a positive number, or None for no weights, got 0.0"),
