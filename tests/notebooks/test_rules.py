@@ -2,6 +2,7 @@
 
 import ast
 import os
+import pydoc
 import re
 import statistics
 from collections.abc import Iterator
@@ -313,3 +314,13 @@ def test_the_index_lists_every_equation_with_its_check():
 @pytest.mark.parametrize(("source", "tag"), sorted(set(scan.citations())))
 def test_equations_that_the_package_cites_are_in_the_book(source: str, tag: str):
     assert tag in {tag for path in NOTEBOOKS for _, tag in tags(path)}
+
+
+@every_notebook
+def test_names_of_code_in_the_stored_outputs_exist(path: Path):
+    """A check says which function it compared with; when that is renamed, the stored line must be too."""
+    named = {
+        (i, name) for i, text in output_texts(path) for name in re.findall(r"computes in <code>([\w.]+)</code>", text)
+    }
+    lost = [(i, name) for i, name in sorted(named) if not pydoc.locate(f"diffnotes.{name}") and not pydoc.locate(name)]
+    assert lost == []
