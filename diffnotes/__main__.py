@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm.auto import tqdm
@@ -58,20 +59,25 @@ def main(arguments: list[str] | None = None) -> int:
 
 def train(options: argparse.Namespace) -> None:
     """Train a U-Net, or go on with a run, saving every --save-every seconds and at the end."""
-    if (Path(options.out) / FILE_NAME).exists() and not options.resume:
-        raise ValueError(
-            f"--out {options.out} already holds a run: add --resume to go on with it, or name another folder"
-        )
+    _check_empty(options)
     if options.resume:
         checkpoint.read(options.out)  # no folder is made where there is nothing to go on with
     with contextlib.ExitStack() as stack:
         ownership = None
         if int(os.environ.get("RANK", "0")) == 0:  # of several processes, the one that saves
             ownership = stack.enter_context(own(options.out, by=None, purpose="training from the command line"))
+            _check_empty(options)  # once more, for another may have saved a run there while we waited
         trainer = Trainer.load(options.out, data=_images(options)) if options.resume else _trainer(options)
         if ownership is not None:
             ownership.by = trainer
         _train(trainer, options)
+
+
+def _check_empty(options: argparse.Namespace) -> None:
+    if (Path(options.out) / FILE_NAME).exists() and not options.resume:
+        raise ValueError(
+            f"--out {options.out} already holds a run: add --resume to go on with it, or name another folder"
+        )
 
 
 def _images(options: argparse.Namespace) -> Images | None:
@@ -119,29 +125,47 @@ def _train(trainer: Trainer, options: argparse.Namespace) -> None:
         parameters = sum(p.numel() for p in trainer.model.parameters())
         print(f"{trainer.data}\n{trainer.schedule}\nU-Net with {parameters:,} parameters, {processes} process(es)")
 
-    in_updates = options.updates is not None
+    before, in_updates = trainer.update, options.updates is not None
     budget = {"updates": options.updates} if in_updates else {"seconds": options.seconds}
     saved = time.monotonic()
     bar = tqdm(total=options.updates or options.seconds, disable=not main_process, unit="update" if in_updates else "s")
     with bar, defer_interrupts():  # Ctrl-C ends the training after an update, and never a save
-        for state in trainer.steps(**budget):
-            bar.n = state.update if in_updates else round(min(state.seconds, options.seconds))
-            bar.set_postfix(loss=f"{state.loss:.4f}", images=state.images, refresh=False)
-            bar.refresh() if state.progress >= 1 else bar.update(0)
-            if processes == 1 and time.monotonic() - saved > options.save_every:
-                trainer.save(options.out)
-                saved = time.monotonic()
+        try:
+            for state in trainer.steps(**budget):
+                bar.n = state.update if in_updates else round(min(state.seconds, options.seconds))
+                bar.set_postfix(loss=f"{state.loss:.4f}", images=state.images, refresh=False)
+                bar.refresh() if state.progress >= 1 else bar.update(0)
+                if trainer.agree(time.monotonic() - saved > options.save_every):
+                    _save_on_the_way(trainer, options.out)
+                    saved = time.monotonic()
+        except TrainingDiverged:
+            trainer.save(options.out)  # the last good weights
+            raise
         path = trainer.save(options.out)
+    if main_process and trainer.update == before:
+        print("It has had this budget already: give a larger one to go on.")
     if main_process:
         print(f"{trainer.update:,} updates, {trainer.seconds:.0f} s of training; saved to {path}")
 
 
+def _save_on_the_way(trainer: Trainer, folder: str) -> None:
+    """Save; what goes wrong is told, and tried again the next time and at the end."""
+    try:
+        trainer.save(folder)
+    except OSError as error:
+        tqdm.write(f"diffnotes train: could not be saved now, and will be tried again: {error}", file=sys.stderr)
+
+
 def sample(options: argparse.Namespace) -> None:
     """Draw images from a saved run, or from the weights that come with the package ("mnist"), into one picture."""
+    from PIL import Image
+
     from diffnotes.training.grid import grid_image
 
     if options.number < 1:
         raise ValueError(f"--number must be at least 1, got {options.number}")
+    if options.out.suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f"--out must be the name of a picture, such as samples.png, got {options.out}")
     model, schedule = _network(options.run_folder)
     names = class_names_of(model)
     y = None
@@ -170,11 +194,9 @@ def _label(wanted: str, names: tuple[str, ...]) -> int:
     """The number of the label called so, or with this number."""
     if wanted in names:
         return names.index(wanted)
-    if wanted.isdecimal() and int(wanted) < len(names):
+    if wanted.isdecimal() and int(wanted) < len(names) and not any(name.isdecimal() for name in names):
         return int(wanted)
-    raise ValueError(
-        f"--label must be one of {', '.join(names)}, or a number from 0 to {len(names) - 1}, got {wanted!r}"
-    )
+    raise ValueError(f"--label must be one of {', '.join(names)}, got {wanted!r}")
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -210,9 +232,15 @@ def measure(options: argparse.Namespace) -> None:
     print(f"samples:     {metrics.quality(samples, real)}")
 
 
-def _network(name: str) -> tuple[UNet, Schedule]:
-    """Network and schedule of the run in folder `name`; "mnist", where there is no such folder: those of the package."""
-    return load_pretrained("mnist") if name == "mnist" and not Path("mnist").exists() else load_model(name)
+def _network(name: str) -> tuple[Any, Schedule]:
+    """Network and schedule of the run in folder `name`; "mnist", where there is no such run: those of the package."""
+    of_package = name == "mnist" and not (Path(name) / FILE_NAME).exists()
+    model, schedule = load_pretrained("mnist") if of_package else load_model(name)
+    if schedule is None:
+        raise ValueError(
+            f"{name} must hold a diffusion model, got a {type(model).__name__} that was trained without a schedule"
+        )
+    return model, schedule
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -240,9 +268,7 @@ def _parser() -> argparse.ArgumentParser:
         "--seconds", type=float, default=180.0, help="budget in seconds of training, counted from the beginning"
     )
     budget.add_argument("--updates", type=int, help="budget in updates, counted from the beginning")
-    p.add_argument(
-        "--save-every", type=float, default=60.0, help="seconds between saves (one process; the end is always saved)"
-    )
+    p.add_argument("--save-every", type=float, default=60.0, help="seconds between saves (the end is always saved)")
     source = p.add_mutually_exclusive_group()
     source.add_argument("--data", default="auto", choices=["auto", "mnist", "digits"], help="the images")
     source.add_argument(

@@ -1,4 +1,5 @@
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +11,9 @@ from PIL import Image
 
 from diffnotes import Trainer, ddim_sample, initial_noise, load_images, load_model
 from diffnotes.__main__ import main
-from diffnotes.training import checkpoint, metrics
+from diffnotes.training import checkpoint, metrics, run_folder
 from diffnotes.training.grid import grid_image
+from diffnotes.training.trainer import TrainingDiverged
 
 SMALL = ["--data", "digits", "--T", "20", "--channels", "8", "--multipliers", "1", "--attention", "0", "--patch", "4"]
 SMALL += ["--batch-size", "8", "--precision", "float32"]
@@ -179,6 +181,60 @@ def test_train_saves_on_the_way(tmp_path, monkeypatch):
     assert saved == [1, 2, 3, 3, 3]
 
 
+def test_a_save_that_fails_on_the_way_is_told_and_tried_again(tmp_path, monkeypatch, capsys):
+    tries, save = [], Trainer.save
+
+    def full_at_first(self, folder):
+        tries.append(self.update)
+        if len(tries) < 3:
+            raise OSError("No space left on device")
+        return save(self, folder)
+
+    monkeypatch.setattr(Trainer, "save", full_at_first)
+    assert main(["train", "--out", "run", *SMALL, "--updates", "4", "--save-every", "0"]) == 0
+    assert tries == [1, 2, 3, 4, 4]
+    assert (
+        capsys.readouterr().err.count("could not be saved now, and will be tried again: No space left on device") == 2
+    )
+
+
+def test_a_run_that_diverges_is_saved_with_its_last_good_weights(tmp_path, monkeypatch, capsys):
+    update = Trainer._update
+    monkeypatch.setattr(
+        Trainer, "_update", lambda self, p: update(self, p) if self.update < 3 else _diverge(self.update)
+    )
+    assert main(["train", "--out", "run", *SMALL, "--updates", "9"]) == 1
+    assert "the last good ones" in capsys.readouterr().err and Trainer.load("run").update == 3
+
+
+def _diverge(update: int):
+    raise TrainingDiverged(f"update {update + 1}: the weights are the last good ones")
+
+
+def test_a_run_that_another_saved_while_this_one_waited_is_not_written_over(tmp_path, monkeypatch, capsys, run):
+    """The other trains when this one is started, and has ended when its turn comes."""
+    own = run_folder.own
+
+    def late(folder, by, purpose):
+        (tmp_path / "late").mkdir()
+        shutil.copy(f"{run}/checkpoint.safetensors", tmp_path / "late")
+        return own(folder, by, purpose)
+
+    monkeypatch.setattr("diffnotes.__main__.own", late)
+    before = checkpoint.read(run)[1]
+    assert main(["train", "--out", "late", *SMALL, "--updates", "1"]) == 1
+    assert "--out late already holds a run" in capsys.readouterr().err
+    assert checkpoint.read(tmp_path / "late")[1] == before
+
+
+def test_a_run_without_a_schedule_cannot_be_sampled_and_says_so(run, monkeypatch, capsys):
+    model, _ = load_model(run)
+    monkeypatch.setattr("diffnotes.__main__.load_model", lambda folder: (model, None))
+    assert main(["sample", run]) == 1
+    said = f"diffnotes sample: {run} must hold a diffusion model, got a UNet that was trained without a schedule\n"
+    assert capsys.readouterr().err == said
+
+
 def test_ctrl_c_saves_what_was_trained_and_resume_goes_on(tmp_path):
     begin = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     begin += "import sys; from diffnotes.__main__ import main; sys.exit(main())"
@@ -327,9 +383,9 @@ def test_sample_uses_the_average_and_not_the_last_weights(run):
         ("--labels --guidance nan", "scale must be a finite number, got nan"),
         (
             "--number 1 --label 11",
-            "--label must be one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, or a number from 0 to 9, got '11'",
+            "--label must be one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, got '11'",
         ),
-        ("--out picture.unknown", "unknown file extension: .unknown"),
+        ("--out picture.unknown", "--out must be the name of a picture, such as samples.png, got picture.unknown"),
     ],
 )
 def test_sample_answers_a_bad_value_in_one_line(run, capsys, arguments, message):

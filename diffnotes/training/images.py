@@ -102,14 +102,15 @@ class Images:
         return str(self.__dict__["_digest"])
 
     def check_range(self) -> None:
-        """ValueError unless the values of x lie in [-1, 1] and use its lower half: others train, and give nonsense."""
+        """ValueError unless the values of x lie in [-1, 1], and also if they run from 0 to 1, as those do that were never
+        brought there: they would train, and give nonsense."""
         if not len(self):
             raise ValueError("x must hold at least one image, got none")
         low, high = float(self.x.min()), float(self.x.max())
         if low < -1.001 or high > 1.001:
             way = ": bytes 0..255 become that by x / 127.5 - 1" if low >= 0 and high <= 255 else ""
             raise ValueError(f"x must lie in [-1, 1], got values from {low:.4g} to {high:.4g}{way}")
-        if low >= 0:
+        if 0 <= low < 0.02 and high > 0.5:
             raise ValueError(
                 f"x must lie in [-1, 1], got values from {low:.4g} to {high:.4g} only: "
                 "images in [0, 1] become that by 2 * x - 1"

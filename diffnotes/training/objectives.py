@@ -58,6 +58,15 @@ class Losses:
     parts: dict[str, PerItem]
     time_bin: Int[Tensor, "batch"] | None = None
 
+    def __post_init__(self) -> None:
+        others = self.parts | ({} if self.time_bin is None else {"time_bin": self.time_bin})
+        for name, value in {"total": self.total, **others}.items():
+            if value.shape != self.total.shape or value.ndim != 1:
+                raise ValueError(f"{name} must hold one number for each item, shape (B,), got {tuple(value.shape)}")
+        bins = self.time_bin
+        if bins is not None and len(bins) and not (0 <= int(bins.min()) and int(bins.max()) < TIME_BINS):
+            raise ValueError(f"time_bin must lie in 0..{TIME_BINS - 1}, got {int(bins.min())}..{int(bins.max())}")
+
 
 class Objective(Protocol[Batch]):
     """What the trainer asks of an objective."""
@@ -190,12 +199,14 @@ def to_checkpoint(objective: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
             tensors |= {f"{item.name}.beta": value.beta, f"{item.name}.alpha_bar": value.alpha_bar}
             value = {"schedule": value.name}
         settings[item.name] = value
-    return {"class": type(objective).__name__, "settings": settings}, tensors
+    kind = type(objective)
+    return {"class": f"{kind.__module__}.{kind.__qualname__}", "settings": settings}, tensors
 
 
 def from_checkpoint(metadata: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
     """The objective that to_checkpoint described; ValueError if this module has no such class."""
-    kind = globals().get(metadata["class"])
+    module, _, name = metadata["class"].rpartition(".")
+    kind = globals().get(name) if module == __name__ else None
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind) and hasattr(kind, "check")):
         raise ValueError(
             f"the run was trained with an objective {metadata['class']!r}, which diffnotes does not have: hand it over, "

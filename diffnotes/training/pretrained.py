@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import torch
+
 from diffnotes.models.unet import UNet
 from diffnotes.process.schedules import Schedule
 from diffnotes.training import checkpoint
@@ -22,6 +24,8 @@ def load_pretrained(name: str = "mnist", trainable: bool = False) -> tuple[UNet,
             f"name must be one of {', '.join(map(repr, names))}, got {name!r}; for a run of your own use load_model"
         )
     model, schedule = load_model(WEIGHTS / f"{name}.safetensors")
+    if trainable:  # in memory as a trainer that is loaded has it, so that a run goes on to the last bit
+        model = model.to(memory_format=torch.contiguous_format)
     return model.train(trainable).requires_grad_(trainable), schedule
 
 

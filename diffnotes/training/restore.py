@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,22 @@ def network_from(
         model.load_state_dict(with_prefix(tensors, prefix))
     except RuntimeError as error:
         raise ValueError(f"model must be made like the network of the run, a {name}: {error}") from error
+    target = metadata.get("target", getattr(model, "target", None))
+    if getattr(model, "target", None) != target:
+        raise ValueError(f"model must predict {target!r}, as the network of the run does, got target {model.target!r}")
     mark(model, metadata["images"], _objective_settings(metadata).get("label_dropout"))
     return model
 
 
-def objective_from(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> Any:
-    """The objective that a checkpoint names; ValueError if it is none of training/objectives.py."""
+def objective_from(tensors: dict[str, Tensor], metadata: dict[str, Any], objective: Any = None) -> Any:
+    """The objective that a checkpoint names, or `objective`, which must be the same; ValueError if it is neither of
+    training/objectives.py nor given."""
+    if objective is not None and "objective" in metadata:
+        described, tables = objectives.to_checkpoint(objective)
+        same = json.loads(json.dumps(described)) == metadata["objective"]
+        if not same or not all(torch.equal(table, tensors[name]) for name, table in tables.items() if name in tensors):
+            raise ValueError(f"objective must be that of the run, {metadata['objective']}, got {objective}")
+        return objective
     if "objective" in metadata:
         return objectives.from_checkpoint(metadata["objective"], tensors)
     schedule = Schedule(metadata["schedule"], tensors["schedule.beta"], tensors["schedule.alpha_bar"])
@@ -60,7 +71,7 @@ def data_from(folder: str | Path, images: dict[str, Any]) -> Any:
     except (ValueError, DataUnavailable) as error:
         raise ValueError(
             f"{folder} was trained on {images['number']:,} images of {images['name']!r}, which cannot be loaded here ({error}): "
-            "hand them over, Trainer.load(folder, data=...)"
+            "hand them over, Trainer.load(folder, data=...), or on the command line --images"
         ) from error
 
 
@@ -72,10 +83,14 @@ def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _made(name: str, settings: dict[str, Any] | None) -> nn.Module:
     module, _, kind = name.rpartition(".")
     if module.startswith(f"{MODELS}.") and settings is not None:
+        made = None
         with contextlib.suppress(ImportError, AttributeError):
             made = getattr(importlib.import_module(module), kind)
-            if isinstance(made, type) and issubclass(made, nn.Module) and made.__module__ == module:
+        if isinstance(made, type) and issubclass(made, nn.Module) and made.__module__ == module:
+            try:
                 return made(**settings)
+            except TypeError as error:
+                raise ValueError(f"the run's {kind} has settings that this version does not know: {error}") from error
     raise ValueError(
         f"the run's network is a {name}, which diffnotes cannot make by itself: hand one over that is made like it, "
         "load_model(folder, model=...) or Trainer.load(folder, model=...)"
@@ -103,11 +118,18 @@ def _schedule(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> Schedule 
 def mark(model: Any, images: dict[str, Any], label_dropout: float | None) -> None:
     """Write on the network what its samplers will want to know: what images it was trained on, their shape, the names of
     their labels, and how often a label was hidden from it."""
-    shape = images.get("item_shape")
-    model.trained_on = images["name"]
-    model.item_shape = None if shape is None else tuple(shape)
-    model.classes = tuple(images.get("classes") or ())
-    model.label_dropout = None if num_classes_of(model) is None else label_dropout
+    older = images["name"] in ("mnist", "digits")  # a checkpoint that does not say is of these
+    shape = images.get("item_shape") or ((1, 28, 28) if older else None)
+    classes = images.get("classes") or (tuple("0123456789") if older else ())
+    try:
+        model.trained_on = images["name"]
+        model.item_shape = None if shape is None else tuple(shape)
+        model.classes = tuple(classes)
+        model.label_dropout = None if num_classes_of(model) is None else label_dropout
+    except (TypeError, AttributeError) as error:
+        raise ValueError(
+            f"model must leave the names trained_on, item_shape, classes and label_dropout free: {error}"
+        ) from error
 
 
 def item_shape_of(model: Any) -> tuple[int, ...]:

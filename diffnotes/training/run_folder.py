@@ -21,6 +21,8 @@ PATIENCE = 30.0  # seconds that a save, or a training about to begin, waits for 
 
 _owners: dict[Path, "Ownership"] = {}  # the folders that this process owns
 _changing = threading.Lock()
+if hasattr(os, "register_at_fork"):  # a forked child owns nothing
+    os.register_at_fork(after_in_child=_owners.clear)
 
 
 class RunInUse(RuntimeError):
@@ -38,8 +40,10 @@ class Ownership:
         with _changing:
             if _owners.get(self.folder) is self:
                 del _owners[self.folder]
-                (self.folder / OWNER).unlink(missing_ok=True)  # while the lock is still held
-                self._lock.release()
+                try:
+                    (self.folder / OWNER).unlink(missing_ok=True)  # while the lock is still held
+                finally:
+                    self._lock.release()
 
     def __enter__(self) -> "Ownership":
         return self
@@ -55,8 +59,12 @@ def own(folder: str | Path, by: object, purpose: str) -> Ownership:
     process or in any other; OSError if the folder cannot be made or written to."""
     path = _folder(folder)
     lock = _locked(path)
-    with _changing:
+    try:
         (path / OWNER).write_text(json.dumps(_who(purpose)), encoding="utf-8")
+    except BaseException:
+        lock.release()
+        raise
+    with _changing:
         _owners[path] = Ownership(path, by, lock)
         return _owners[path]
 

@@ -6,6 +6,7 @@ loaded again goes on exactly as if it had not been, and several processes that e
 what one process would have done.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -37,6 +38,13 @@ from diffnotes.training.restore import (
     objective_from,
     with_prefix,
 )
+
+SAME_DATA = (
+    "sha256",
+    "labels_sha256",
+    "item_shape",
+    "classes",
+)  # what must agree for a run to go on; older files say less
 
 
 class Data(Protocol):
@@ -131,13 +139,15 @@ class Trainer:
     def _steps(self, updates: int | None, seconds: float | None) -> Iterator[TrainState]:
         self.interrupted = False
         this_loop = self._newest_loop = object()
-        while not self.interrupted and self._newest_loop is this_loop:
-            spent = self._agree(self.seconds)
-            progress = self.update / updates if updates is not None else spent / (seconds or math.inf)
-            if progress >= 1:
-                return
-            started = time.perf_counter()
+        while not self.interrupted:
             with self._turn, defer_interrupts() as interrupts:
+                if self._newest_loop is not this_loop:
+                    return
+                spent = self._agree(self.seconds)
+                progress = self.update / updates if updates is not None else spent / (seconds or math.inf)
+                if progress >= 1:
+                    return
+                started = time.perf_counter()
                 parts, norm, rate, by_time = self._update(progress)
                 self.update += 1
                 self.seconds += time.perf_counter() - started
@@ -151,15 +161,22 @@ class Trainer:
             yield state
 
     def _update(self, progress: float) -> tuple[dict[str, float], float, float, np.ndarray]:
-        """One line of algorithm 1 after the other. Nothing of the run has changed if it raises TrainingDiverged."""
+        """One line of algorithm 1 after the other. No weight has changed if it raises TrainingDiverged."""
         rise = min(1, (self.update + 1) / max(1, self.config.warmup))
         rate = self.config.learning_rate * rise * _cosine_decay(progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
         self.parallel.train()
-        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.uses_bfloat16):
-            losses = self.objective(self.parallel, self.batch(self.update), self.draw(self.update))
+        device, draw = self.accelerator.device, self.draw(self.update)
+        with (
+            torch.random.fork_rng(
+                [device] if device.type == "cuda" else []
+            ),  # layers such as dropout draw from torch's own
+            torch.autocast(device.type, torch.bfloat16, enabled=self.uses_bfloat16),
+        ):
+            torch.manual_seed(draw(f"layers {self.accelerator.process_index}").initial_seed())
+            losses = self.objective(self.parallel, self.batch(self.update), draw)
         self.optimizer.zero_grad()
         self.accelerator.backward(losses.total.mean())
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
@@ -218,6 +235,10 @@ class Trainer:
             return self.config.precision == "bfloat16"
         return _has_bfloat16(self.accelerator.device)
 
+    def agree(self, decision: bool) -> bool:
+        """The decision of the first process, for all of them: what they do together they must all begin."""
+        return self._agree(float(decision)) > 0
+
     def _agree(self, value: float, mean: bool = False) -> float:
         """One value for all processes: their mean, or that of the first."""
         if self.accelerator.num_processes == 1:
@@ -229,7 +250,11 @@ class Trainer:
 
     def save(self, folder: str | Path) -> Path:
         """Write the whole run to folder/checkpoint.safetensors (see training/checkpoint.py); returns the path. RunInUse while
-        somebody else owns the folder (training/run_folder.py)."""
+        somebody else owns the folder (training/run_folder.py). A training on another thread waits meanwhile."""
+        with self._turn:
+            return self._save(folder)
+
+    def _save(self, folder: str | Path) -> Path:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"ema.{k}": v for k, v in self.ema.model.state_dict().items()}
         for i, values in self.optimizer.state_dict()["state"].items():
@@ -260,6 +285,8 @@ class Trainer:
         about = {
             "model_class": f"{kind.__module__}.{kind.__qualname__}",
             "model": getattr(self.model, "settings", None),
+            "target": getattr(self.model, "target", None),
+            "frozen": [name for name, weight in self.model.named_parameters() if not weight.requires_grad],
             "objective": objective,
             "config": asdict(self.config),
             "images": {
@@ -268,6 +295,7 @@ class Trainer:
                 "item_shape": getattr(self.data, "item_shape", None),
                 "classes": getattr(self.data, "classes", ()),
                 "load": getattr(self.data, "load", None),
+                "labels_sha256": _labels_digest(self.data),
             },
         }
         try:
@@ -292,12 +320,16 @@ class Trainer:
         tensors, metadata = checkpoint.read(folder)
         network = network_from(tensors, metadata, "model.", model)
         data = data_from(folder, metadata["images"]) if data is None else data
-        objective = objective_from(tensors, metadata) if objective is None else objective
+        objective = objective_from(tensors, metadata, objective)
         kept = {name: value for name, value in metadata["config"].items() if name not in OLDER_OBJECTIVE}
-        trainer = cls(network.requires_grad_(True), objective, data, TrainConfig(**(OLDER_CONFIG | kept)))
-        if data.digest() != metadata["images"]["sha256"]:
-            was = metadata["images"]
-            raise ValueError(f"{folder} was trained on {was['number']:,} images of {was['name']}, got {data!r}")
+        for name, weight in network.named_parameters():
+            weight.requires_grad_(name not in metadata.get("frozen", ()))
+        trainer = cls(network, objective, data, TrainConfig(**(OLDER_CONFIG | kept)))
+        was, now = metadata["images"], trainer._about["images"] | {"sha256": data.digest()}
+        if different := [name for name in SAME_DATA if name in was and was[name] != now[name]]:
+            raise ValueError(
+                f"{folder} was trained on {was['number']:,} images of {was['name']}, got {data!r}: other {', '.join(different)}"
+            )
         trainer.ema.model.load_state_dict(with_prefix(tensors, "ema."))
         trainer.ema.updates = metadata["ema_updates"]
         state: dict[int, dict[str, Tensor]] = {}
@@ -329,7 +361,7 @@ def _check_kinds(model: Any, objective: Any, data: Any, config: Any) -> None:
         raise ValueError(f"config must be a TrainConfig, or None for the usual settings, got {type(config).__name__}")
     if not all(hasattr(data, name) for name in ("__len__", "__getitem__", "to", "digest", "name")):
         raise ValueError(
-            f"data must be Images, or data of another kind with the same methods, got {type(data).__name__}"
+            f"data must be Images, or have __len__, __getitem__, to, digest and name as they do, got {type(data).__name__}"
         )
     if config.batch_size > len(data):
         raise ValueError(f"batch_size must be at most the number of images, {len(data)}, got {config.batch_size}")
@@ -348,6 +380,11 @@ def _check_kinds(model: Any, objective: Any, data: Any, config: Any) -> None:
 
 def _numbers(s: TrainState) -> list[float | int]:
     return [s.update, s.images, s.seconds, s.loss, s.gradient_norm, s.learning_rate, s.progress]
+
+
+def _labels_digest(data: Any) -> str | None:
+    y = getattr(data, "y", None)
+    return hashlib.sha256(y.cpu().numpy().tobytes()).hexdigest() if isinstance(y, Tensor) else None
 
 
 def _cosine_decay(progress: float) -> float:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.nn import functional as F
 
-from diffnotes import Denoising, Images, Schedule, TrainConfig, Trainer, UNet, load_model
+from diffnotes import Denoising, Images, Schedule, TrainConfig, Trainer, UNet, load_model, load_pretrained
 from diffnotes.process.losses import min_snr_weight, simple_loss
 from diffnotes.training import checkpoint
 from diffnotes.training.ema import EMA
@@ -186,7 +187,7 @@ def test_a_run_whose_network_is_not_of_the_package_says_so_when_it_is_loaded_wit
         ValueError, match=r"Autoencoder, which diffnotes cannot make by itself: hand one over .*model=\.\.\."
     ):
         load_model(tmp_path)
-    with pytest.raises(ValueError, match=r"objective 'Reconstruction', which diffnotes does not have: hand it over"):
+    with pytest.raises(ValueError, match=r"objective '.*Reconstruction', which diffnotes does not have: hand it over"):
         Trainer.load(tmp_path, few(64), model=Autoencoder(16))
     with pytest.raises(
         ValueError, match=r"(?s)^model must be made like the network of the run, a .*Autoencoder: .*size mismatch"
@@ -355,9 +356,12 @@ def test_what_cannot_be_trained_or_kept_is_refused(few, odd, as_installed):
         ),
         (
             dict(data=torch.zeros(8, 1, 28, 28)),
-            "data must be Images, or data of another kind with the same methods, got Tensor",
+            "data must be Images, or have __len__, __getitem__, to, digest and name as they do, got Tensor",
         ),
-        (dict(data=None), "data must be Images, or data of another kind with the same methods, got NoneType"),
+        (
+            dict(data=None),
+            "data must be Images, or have __len__, __getitem__, to, digest and name as they do, got NoneType",
+        ),
         (dict(config={"seed": 0}), "config must be a TrainConfig, or None for the usual settings, got dict"),
     ],
 )
@@ -409,3 +413,136 @@ def test_shape_and_classes_travel_with_the_network(tmp_path):
 def test_losses_and_draw_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Draw(0, 0, 8).seed = 1
+
+
+# -- what a run must not lose -------------------------------------------------------------------------------------------------
+
+
+def same_after(trainer: Trainer, folder, updates: int, run_of, same_run, **load) -> None:
+    """The run, saved and loaded, goes on as it would have gone on."""
+    trainer.save(folder)
+    again = Trainer.load(folder, trainer.data, **load)
+    for run in (trainer, again):
+        list(run.steps(updates=updates))
+    same_run(run_of(again), run_of(trainer))
+
+
+def test_frozen_weights_stay_frozen_when_a_run_is_loaded(few, tmp_path, run_of, same_run):
+    model = network()
+    model.time.requires_grad_(False)
+    before = [p.clone() for p in model.time.parameters()]
+    trainer = Trainer(model, Schedule.cosine(20), few(64), TrainConfig(batch_size=8, warmup=0))
+    list(trainer.steps(updates=3))
+    same_after(trainer, tmp_path, 6, run_of, same_run)
+    frozen = Trainer.load(tmp_path, few(64)).model.time
+    assert not any(p.requires_grad for p in frozen.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, frozen.parameters(), strict=True))
+
+
+def test_a_run_that_began_with_the_weights_of_the_package_goes_on_to_the_last_bit(few, tmp_path, run_of, same_run):
+    model, schedule = load_pretrained("mnist", trainable=True)
+    trainer = Trainer(model, schedule, few(8), TrainConfig(batch_size=4, precision="float32"))
+    list(trainer.steps(updates=2))
+    same_after(trainer, tmp_path, 4, run_of, same_run)
+
+
+def test_dropout_is_drawn_anew_in_every_update_and_alike_when_a_run_is_loaded(few, tmp_path, run_of, same_run):
+    class Dropped(Autoencoder):
+        def forward(self, x):
+            return self.decode(F.dropout(F.silu(self.encode(x.flatten(1))), 0.5, self.training)).view_as(x)
+
+    torch.manual_seed(0)
+    trainer = Trainer(Dropped(16), Reconstruction(), few(64), TrainConfig(batch_size=8))
+    state = torch.random.get_rng_state()
+    list(trainer.steps(updates=3))
+    assert torch.equal(state, torch.random.get_rng_state())  # and torch's own randomness is left alone
+    torch.manual_seed(99)
+    same_after(trainer, tmp_path, 6, run_of, same_run, model=Dropped(16), objective=Reconstruction())
+
+
+def test_other_labels_classes_or_shapes_are_other_data(few, tmp_path):
+    images = few(8)
+    Trainer(network(num_classes=10), Schedule.cosine(20), images, TrainConfig(batch_size=8)).save(tmp_path)
+    others = {
+        "labels_sha256": Images(images.x, images.y.flip(0), images.name, images.source, images.classes),
+        "classes": Images(images.x, images.y, images.name, images.source, tuple("abcdefghij")),
+        "item_shape": Images(images.x.reshape(8, 1, 4, 196), images.y, images.name, images.source, images.classes),
+    }
+    for name, other in others.items():
+        with pytest.raises(ValueError, match=rf"was trained on 8 images of digits, got Images\(.*: other {name}$"):
+            Trainer.load(tmp_path, other)
+    Trainer.load(tmp_path, images)
+
+
+def test_an_objective_of_ones_own_is_not_taken_for_the_packages_of_the_same_name(few, tmp_path):
+    mine = dataclasses.make_dataclass("Denoising", [], bases=(Denoising,), frozen=True)(Schedule.cosine(20))
+    Trainer(network(), mine, few(8), TrainConfig(batch_size=8)).save(tmp_path)
+    with pytest.raises(ValueError, match=r"objective '.*Denoising', which diffnotes does not have: hand it over"):
+        Trainer.load(tmp_path, few(8))
+
+
+def test_losses_of_a_wrong_shape_are_refused_before_anything_has_changed(as_installed):
+    one, two = torch.ones(8), torch.ones(7)
+    for total, parts, bins, name in (
+        (two.sum(), {}, None, "total"),
+        (one, {"error": two}, None, "error"),
+        (one, {}, two.long(), "time_bin"),
+    ):
+        with pytest.raises(ValueError, match=rf"^{name} must hold one number for each item"):
+            Losses(total, parts, bins)
+    with pytest.raises(ValueError, match=r"^time_bin must lie in 0\.\.9, got 1\.\.10$"):
+        Losses(one, {}, torch.tensor([1, 2, 3, 4, 5, 6, 7, 10]))
+
+
+def test_a_network_whose_module_has_a_name_that_is_needed_is_refused(few):
+    class Named(Autoencoder):
+        def __init__(self) -> None:
+            super().__init__(4)
+            self.classes = nn.Linear(2, 2)
+
+    with pytest.raises(ValueError, match=r"^model must leave the names trained_on, item_shape, classes .* free"):
+        Trainer(Named(), Reconstruction(), few(8), TrainConfig(batch_size=8))
+
+
+def test_a_run_may_be_saved_by_others_while_it_trains(few, tmp_path):
+    """Two threads save while a third trains: every file is whole, and all that is in it is of one update."""
+    trainer = Trainer(network(), Schedule.cosine(20), few(64), TrainConfig(batch_size=8))
+    wrong, done = [], threading.Event()
+
+    def save(folder) -> None:
+        try:
+            while not done.is_set():
+                trainer.save(folder)
+                tensors, metadata = checkpoint.read(folder)
+                if len(tensors["history"]) != metadata["update"]:
+                    wrong.append(metadata["update"])
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=save, args=(tmp_path / name,)) for name in ("a", "b", "b")]
+    for thread in threads:
+        thread.start()
+    list(trainer.steps(updates=40))
+    done.set()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert wrong == []
+
+
+def test_a_network_that_predicts_something_else_is_not_taken_for_that_of_the_run(few, tmp_path):
+    Trainer(network(target="v"), Schedule.cosine(20), few(8), TrainConfig(batch_size=8)).save(tmp_path)
+    with pytest.raises(ValueError, match=r"^model must predict 'v', as the network of the run does, got target 'eps'$"):
+        load_model(tmp_path, model=network(target="eps"))
+
+
+def test_an_objective_handed_over_must_be_that_of_the_run(few, tmp_path):
+    Trainer(network(), Denoising(Schedule.cosine(20)), few(8), TrainConfig(batch_size=8)).save(tmp_path)
+    for other in (Denoising(Schedule.cosine(20), min_snr=None), Denoising(Schedule.linear(20)), Reconstruction()):
+        with pytest.raises(ValueError, match=r"^objective must be that of the run, \{'class': .*Denoising'"):
+            Trainer.load(tmp_path, few(8), objective=other)
+    Trainer.load(tmp_path, few(8), objective=Denoising(Schedule.cosine(20)))
+
+
+def test_the_packages_network_says_what_images_it_was_trained_on():
+    model, _ = load_pretrained("mnist")
+    assert model.item_shape == (1, 28, 28) and model.classes == tuple("0123456789") and model.trained_on == "mnist"
