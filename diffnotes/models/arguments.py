@@ -12,6 +12,7 @@ from jaxtyping import Integer
 from torch import Tensor, nn
 
 IntLike = SupportsIndex  # an integer of Python, numpy or torch
+LARGEST = 1_000_000  # of any size; more is a mistake
 Length = int | tuple[int, ...] | str  # of an axis: this one, one of these, or any; "..." are any number of axes before
 OneEach = IntLike | Integer[Tensor, "batch"] | Integer[np.ndarray, "batch"] | Sequence[IntLike]
 
@@ -33,6 +34,8 @@ def integer(name: str, value: object, expected: str, lowest: int, highest: int |
         raise ValueError(f"{name} must be an integer, got {value!r:.80}")
     if number < lowest or (highest is not None and number > highest):
         raise ValueError(f"{name} must be {expected}, got {number}")
+    if number > LARGEST:
+        raise ValueError(f"{name} must be at most {LARGEST:,}, got {number}")
     return number
 
 
@@ -40,11 +43,15 @@ def one_each(name: str, values: OneEach, x: Tensor) -> Integer[Tensor, "batch"]:
     """The times t or the labels y of the images x, as an int64 tensor where x is; a single one stands for all."""
     single, noun, found = as_int(values), {"t": "time", "y": "label"}[name], values
     if single is not None:
+        if not -(2**63) <= single < 2**63:
+            raise ValueError(f"{name} must hold integers of 64 bits, got {single}")
         return torch.full((len(x),), single, device=x.device)
     if not isinstance(values, Tensor):
         with contextlib.suppress(TypeError, ValueError, RuntimeError):  # no rows of numbers
             array = np.asarray(values)
             found = torch.from_numpy(array.astype(np.int64)) if array.dtype.kind in "iu" else values
+    if isinstance(found, Tensor):
+        check_dense(name, found)
     if not isinstance(found, Tensor) or found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
         came = f"dtype {values.dtype}" if isinstance(values, Tensor | np.ndarray) else f"{values!r:.80}"
         raise ValueError(f"{name} must hold integers, a {noun} for each image, got {came}")
@@ -52,6 +59,12 @@ def one_each(name: str, values: OneEach, x: Tensor) -> Integer[Tensor, "batch"]:
         came = f"{len(found)} {noun}s" if found.ndim == 1 else f"shape {tuple(found.shape)}"
         raise ValueError(f"{name} must hold one {noun} for each image: got {came} for {len(x)} images")
     return found.to(x.device, torch.int64)
+
+
+def check_dense(name: str, x: Tensor) -> None:
+    """A tensor that holds its numbers."""
+    if x.is_meta or x.layout != torch.strided:
+        raise ValueError(f"{name} must be a dense tensor that holds numbers, got {x.layout} on {x.device}")
 
 
 def check_tensor(name: str, x: Tensor, shape: Sequence[Length], network: nn.Module | None = None) -> None:
@@ -65,6 +78,7 @@ def check_tensor(name: str, x: Tensor, shape: Sequence[Length], network: nn.Modu
     if len(sizes) != len(lengths) or not all(map(_fits, sizes, lengths)):
         raise ValueError(f"{name} must have shape ({expected}), got {tuple(x.shape)}")
     weight = x if network is None else next(network.parameters())
+    check_dense(name, x)
     if x.device != weight.device:
         raise ValueError(f"{name} must be where the network's weights are, on {weight.device}, got {x.device}")
     if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):

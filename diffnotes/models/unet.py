@@ -8,8 +8,9 @@ its size from the way down. Every residual block is conditioned on the time t (a
 appendix B, with the scale-and-shift (adaptive group norm) of Dhariwal and Nichol 2021, section 3.1.
 """
 
+import contextlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffnotes.models.arguments import IntLike, OneEach, as_int, check_tensor, integer, one_each
+from diffnotes.models.arguments import LARGEST, IntLike, OneEach, as_int, check_dense, check_tensor, integer, one_each
 
 Images = Float[Tensor, "batch channel height width"]
 Embedding = Float[Tensor, "batch embedding"]
@@ -37,6 +38,7 @@ def time_embedding(t: Integer[Tensor, "batch"], dim: IntLike) -> Float[Tensor, "
     if not isinstance(t, Tensor) or t.ndim != 1 or t.is_floating_point() or t.is_complex() or t.dtype == torch.bool:
         came = f"dtype {t.dtype}, shape {tuple(t.shape)}" if isinstance(t, Tensor) else type(t).__name__
         raise ValueError(f"t must be a tensor of integers of shape (B,), got {came}")
+    check_dense("t", t)
     i = torch.arange(dim // 2, dtype=torch.float32, device=t.device)
     angle = t.float()[:, None] * torch.exp(-2 * i / dim * math.log(10000))
     return torch.cat([angle.cos(), angle.sin()], dim=1)
@@ -235,12 +237,17 @@ class UNet(nn.Module):
 
 
 def _multipliers(values: Sequence[IntLike] | np.ndarray) -> tuple[int, ...]:
-    given = tuple(values) if isinstance(values, Iterable) and not isinstance(values, str | bytes | dict | set) else ()
-    widths = tuple(width for width in map(as_int, given) if width is not None and width >= 1)
-    if not widths or len(widths) < len(given):
+    given: tuple[IntLike, ...] = ()
+    if not isinstance(values, str | bytes | dict | set):
+        with contextlib.suppress(TypeError):  # not iterable
+            given = tuple(values)
+    widths = tuple(as_int(width) or 0 for width in given)
+    if not widths or min(widths) < 1:
         raise ValueError(
             f"multipliers must be one or more numbers >= 1, one for each level, got {given or values!r:.80}"
         )
+    if max(widths) > LARGEST:
+        raise ValueError(f"multipliers must be at most {LARGEST:,}, got {max(widths)}")
     return widths
 
 

@@ -50,8 +50,9 @@ class DiffusersDenoiser(nn.Module):
         super().__init__()
         if not isinstance(network, nn.Module):
             raise ValueError(f"network must be a torch.nn.Module, got {type(network).__name__}")
+        target = None if target is None else choice("target", target, TARGETS)
         said = None if scheduler is None else _target_of(scheduler)
-        if None not in (target, said) and target != said:
+        if target and said and target != said:
             raise ValueError(f"target must be {said!r}, as scheduler says, got {target!r}")
         self.rows: int | None = getattr(getattr(network, "class_embedding", None), "num_embeddings", None)
         if num_classes is not None and self.rows is None:
@@ -59,7 +60,7 @@ class DiffusersDenoiser(nn.Module):
         if num_classes is not None:
             num_classes = integer("num_classes", num_classes, 1, self.rows, "the rows of its class embedding, ")
         self.network = network
-        self.target = choice("target", target or said or "eps", TARGETS)
+        self.target = target or said or "eps"
         self.num_classes = self.rows if num_classes is None else num_classes
         size, channels = (
             getattr(getattr(network, "config", None), name, None) for name in ("sample_size", "in_channels")

@@ -88,6 +88,7 @@ def array(name: str, values: Any, kinds: str, expected: str) -> np.ndarray:
     are the numpy kinds of numbers that will do."""
     found = values
     if isinstance(values, Tensor):
+        check_dense(name, values)
         found = values.detach().cpu()
         found = (found.double() if found.is_floating_point() else found).numpy()
     elif not isinstance(values, (np.ndarray, *NO_SEQUENCE)):
@@ -104,23 +105,35 @@ def integers(name: str, values: Any, expected: str = "hold integers") -> Tensor:
     """The whole numbers as an int64 tensor; a tensor stays where it is."""
     if not isinstance(values, Tensor):
         return torch.from_numpy(array(name, values, "iu", expected).astype(np.int64))
+    check_dense(name, values)
     if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
         raise ValueError(f"{name} must {expected}, got dtype {values.dtype}")
     return values.long()
+
+
+def check_dense(name: str, x: Tensor) -> None:
+    """A tensor that holds its numbers."""
+    if x.is_meta or x.layout != torch.strided:
+        raise ValueError(f"{name} must be a dense tensor that holds numbers, got {x.layout} on {x.device}")
+
+
+def check_floats(name: str, x: object, shape: str = "(B, ...)") -> None:
+    """A tensor of floating-point numbers with one axis or more."""
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{name} must be a torch.Tensor of shape {shape}, got {shown(x)}")
+    check_dense(name, x)
+    if not x.is_floating_point():
+        hint = "; bytes 0..255 become images by x / 127.5 - 1" if x.dtype == torch.uint8 else ""
+        raise ValueError(f"{name} must hold floating-point numbers, got dtype {x.dtype}{hint}")
+    if x.ndim == 0:
+        raise ValueError(f"{name} must be a torch.Tensor of shape {shape}, got shape ()")
 
 
 def check_images(**images: Tensor) -> None:
     """Tensors of floating-point numbers, of one shape (B, ...) and in one place."""
     name_1, first = next(iter(images.items()))
     for name, x in images.items():
-        if not isinstance(x, Tensor):
-            raise ValueError(f"{name} must be a torch.Tensor of shape (B, ...), got {shown(x)}")
-        if not x.is_floating_point():
-            raise ValueError(
-                f"{name} must hold floating-point numbers, got dtype {x.dtype}; bytes 0..255 become images by x / 127.5 - 1"
-            )
-        if x.ndim == 0:
-            raise ValueError(f"{name} must have a batch axis, shape (B, ...), got shape ()")
+        check_floats(name, x)
         if x.shape != first.shape:
             raise ValueError(
                 f"{name_1} and {name} must have the same shape, got {tuple(first.shape)} and {tuple(x.shape)}"
@@ -150,6 +163,7 @@ def one_each(name: str, values: Labels, x: Tensor) -> Integer[Tensor, "batch"]:
     """The times t or the labels y of the images x, as an int64 tensor where x is; a single one stands for all."""
     single, noun = as_int(values), {"t": "time", "y": "label"}[name]
     if single is not None:
+        integer(name, single, -(2**63), 2**63 - 1)
         return torch.full((len(x),), single, device=x.device)
     found = integers(name, values, f"hold integers, a {noun} for each image")
     if found.shape != (len(x),):

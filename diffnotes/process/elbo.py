@@ -26,6 +26,7 @@ from diffnotes.process.arguments import (
     as_int,
     as_labels,
     check_batch,
+    check_floats,
     choice,
     flag,
     integer,
@@ -145,8 +146,8 @@ def model_variance(schedule: Schedule, variance: str = "beta_tilde") -> Table:
     """sigma_t^2 of p(x_{t-1} | x_t) for t = 1..T, with entry 0 unused and 0: "beta_tilde", the posterior's own, or "beta"
     (Ho et al. 2020, section 3.2).
 
-    beta-tilde_1 = 0 admits no decoder: at t = 1 "beta_tilde" takes beta-tilde_2 (Nichol and Dhariwal 2021, whose code does
-    so for "beta" as well), or beta_1 if T = 1. "beta" takes beta_1 there, as it says."""
+    beta-tilde_1 = 0 would make the decoder a point: at t = 1 "beta_tilde" takes beta-tilde_2 (Nichol and Dhariwal 2021, whose
+    code does so for "beta" as well), or beta_1 if T = 1. "beta" takes beta_1 there."""
     check_schedule(schedule)
     if choice("variance", variance, VARIANCES) == "beta" or schedule.T == 1:
         return schedule.beta
@@ -159,8 +160,11 @@ def denoising_kl(schedule: Schedule, x0: Images, x0_hat: Images, x_t: Images, t:
     """D_KL(q(x_{t-1} | x_t, x_0) || N(mean, sigma_t^2 I)) in nats, the mean being that of q(x_{t-1} | x_t, x0_hat); t in
     2..T, one for each image (book, eq. 6.4). Give float64: the means differ by far less than they are."""
     t = check_t(schedule, t, lowest=2)
-    if not isinstance(sigma2, Tensor) or not sigma2.is_floating_point() or sigma2.shape != schedule.beta.shape:
-        raise ValueError(f"sigma2 must be a table of T + 1 = {schedule.T + 1} variances, got {shown(sigma2)}")
+    check_floats("sigma2", sigma2, "(T + 1,)")
+    if sigma2.shape != schedule.beta.shape or not bool((sigma2[2:] > 0).all()):
+        raise ValueError(
+            f"sigma2 must hold T + 1 = {schedule.T + 1} variances, positive at t = 2..T, got {shown(sigma2)}"
+        )
     mean, beta_tilde = q_posterior(schedule, x0, x_t, t)
     mean_hat, _ = q_posterior(schedule, x0_hat, x_t, t)
     return normal_kl(mean, beta_tilde, mean_hat, per_image(sigma2[t], x_t))
@@ -186,8 +190,7 @@ def importance_distribution(mean_squares: Numbers, uniform: FloatLike = 0.0) -> 
 def mean_and_error(values: Float[Tensor, "*rows batch"]) -> tuple[Float[Tensor, "*rows"], Float[Tensor, "*rows"]]:
     """The mean over the last axis and its standard error, std / sqrt(B): how far the mean of other images, with other noise
     and other times, would be from it. Works for terms.total(), terms.bits_per_dim() and, row by row, terms.denoising."""
-    if not isinstance(values, Tensor) or not values.is_floating_point() or values.ndim == 0:
-        raise ValueError(f"values must be a tensor of floating-point numbers (..., B), got {shown(values)}")
+    check_floats("values", values, "(..., B)")
     if values.shape[-1] < 2:
         raise ValueError(f"values must hold at least 2 images, got {values.shape[-1]}")
     return values.mean(-1), values.std(-1) / math.sqrt(values.shape[-1])

@@ -15,6 +15,7 @@ from diffnotes.process.arguments import (
     FloatLike,
     Labels,
     as_labels,
+    check_floats,
     check_images,
     flatten_images,
     integers,
@@ -68,8 +69,11 @@ class MixtureDenoiser:
         weights = self.weights
         if weights is None:
             return
-        if not isinstance(weights, Tensor) or not weights.is_floating_point() or weights.shape != self.means.shape[:1]:
-            raise ValueError(f"weights must be a tensor of {len(self.means)} probabilities, got {shown(weights)}")
+        check_floats("weights", weights, "(K,)")
+        if weights.shape != self.means.shape[:1]:
+            raise ValueError(
+                f"weights must hold {len(self.means)} probabilities, one for each mean, got {shown(weights)}"
+            )
         if not (bool((weights >= 0).all()) and abs(float(weights.sum()) - 1) < 1e-6):
             raise ValueError(f"weights must be >= 0 and sum to 1, got {weights.tolist()}")
 
@@ -131,7 +135,7 @@ class DatasetDenoiser:
         for label in classes.unique():
             theirs, ours = classes == label, self.images[self.labels.to(classes.device) == label]
             if len(ours) == 0:
-                raise ValueError(f"y asks for label {int(label)}, which none of the {len(self.images)} images has")
+                raise ValueError(f"y holds label {int(label)}, which none of the {len(self.images)} images has")
             prediction[theirs] = MixtureDenoiser(self.schedule, ours)(x_t[theirs], times[theirs.cpu()])
         return prediction
 

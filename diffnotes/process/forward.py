@@ -26,7 +26,8 @@ def q_step(schedule: Schedule, x_prev: Images, t: Times, eps_step: Images) -> Im
     eps_step is the noise of this one step, standard normal, of x_prev's shape; t in 1..T. See `q_sample` for the
     noise accumulated since x_0: the two are different random variables."""
     check_images(x_prev=x_prev, eps_step=eps_step)
-    beta = schedule.beta[check_t(schedule, t)]
+    t = check_t(schedule, t)
+    beta = schedule.beta[t]
     return per_image((1 - beta).sqrt(), x_prev) * x_prev + per_image(beta.sqrt(), x_prev) * eps_step
 
 
@@ -35,7 +36,8 @@ def q_sample(schedule: Schedule, x0: Images, t: Times, eps: Images) -> Images:
 
     eps is the accumulated noise, standard normal, of x0's shape; t in 0..T, one integer or one for each image."""
     check_images(x0=x0, eps=eps)
-    abar = schedule.alpha_bar[check_t(schedule, t, lowest=0)]
+    t = check_t(schedule, t, lowest=0)
+    abar = schedule.alpha_bar[t]
     return per_image(abar.sqrt(), x0) * x0 + per_image((1 - abar).sqrt(), x0) * eps
 
 

@@ -9,7 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diffnotes.process.arguments import FloatLike, IntLike, check_images, flatten_images, integer, number, shown
+from diffnotes.process.arguments import (
+    FloatLike,
+    IntLike,
+    check_dense,
+    check_images,
+    flatten_images,
+    integer,
+    number,
+    shown,
+)
 
 Images = Float[Tensor, "batch *dims"]
 PerImage = Float[Tensor, "batch"]
@@ -72,6 +81,7 @@ def _like(name: str, value: Broadcast, x: Tensor) -> Tensor:
     if not isinstance(value, Tensor):
         value = number(name, value, "be a number or a tensor", lambda _: True)
         return torch.tensor(value, dtype=x.dtype, device=x.device)
+    check_dense(name, value)
     axes = zip(reversed(value.shape), reversed(x.shape), strict=False)
     if value.ndim > x.ndim or any(size not in (1, wanted) for size, wanted in axes) or not value.is_floating_point():
         raise ValueError(

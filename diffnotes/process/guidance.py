@@ -96,7 +96,7 @@ class ClassifierGuidance:
 
     @property
     def target(self) -> str:
-        """What is predicted: the noise, of which the formula speaks."""
+        """What is predicted: the noise, as in the formula."""
         return "eps"
 
     def __call__(self, x_t: Images, t: Times, y: Labels | None = None) -> Images:

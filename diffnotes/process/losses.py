@@ -109,7 +109,8 @@ def min_snr_weight(schedule: Schedule, t: Times, gamma: FloatLike = 5.0, target:
     (book, eq. 9.4; Hang et al. 2023, section 3.4)."""
     choice("target", target, TARGETS)
     gamma = number("gamma", gamma, "be positive", lambda gamma: gamma > 0)
-    snr = schedule.snr[check_t(schedule, t)]
+    t = check_t(schedule, t)
+    snr = schedule.snr[t]
     if target == "eps":
         return torch.clamp(gamma / snr, max=1)  # the same, and 1 where SNR = 0
     return snr.clamp(max=gamma) / (snr + 1 if target == "v" else 1)

@@ -22,7 +22,8 @@ ZERO_SNR = 'alpha_bar_t = 0: x_0 cannot be recovered from eps (zero terminal SNR
 
 def _roots(schedule: Schedule, t: Times, x: Tensor, lowest: int = 1) -> tuple[Tensor, Tensor]:
     """sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t), shaped to multiply x."""
-    abar = schedule.alpha_bar[check_t(schedule, t, lowest)]
+    t = check_t(schedule, t, lowest)
+    abar = schedule.alpha_bar[t]
     return per_image(abar.sqrt(), x), per_image((1 - abar).sqrt(), x)
 
 

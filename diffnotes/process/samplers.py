@@ -44,7 +44,7 @@ from diffnotes.process.forward import Images, Times, check_step, q_posterior
 from diffnotes.process.losses import Denoiser, check_denoiser
 from diffnotes.process.parallel import batch_slices, iterate_in_parallel, predict_in_parallel
 from diffnotes.process.parameterize import ZERO_SNR, eps_from_x0, x0_and_eps
-from diffnotes.process.schedules import Schedule, check_schedule, check_t, per_image
+from diffnotes.process.schedules import Schedule, check_schedule, check_spacing, check_t, per_image
 
 TimeList = Integer[Tensor, "times"] | Integer[np.ndarray, "times"] | Sequence[IntLike]
 VARIANCES = ("beta", "beta_tilde")
@@ -91,9 +91,8 @@ class Noise:
     def like(self, x: Tensor) -> Tensor:
         """Fresh noise of x's shape, dtype and device."""
         if self.by_image:
-            return torch.stack([torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in self.streams]).to(
-                x.device
-            )
+            noise = [torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in self.streams]
+            return torch.stack(noise).to(x.device) if noise else torch.empty_like(x)
         device = self.generator.device if self.generator is not None else x.device
         return torch.randn(x.shape, generator=self.generator, dtype=x.dtype, device=device).to(x.device)
 
@@ -195,7 +194,7 @@ def predict(
     check_denoiser(model)
     check_schedule(schedule)
     check_images(x_t=x_t)
-    t = integer("t", t, 1, schedule.T, "T = ")
+    t, clip = integer("t", t, 1, schedule.T, "T = "), flag("clip", clip)
     times = torch.full((len(x_t),), t, device=x_t.device)
     output = predict_in_parallel(model, x_t, times, y).to(x_t.dtype)
     x0_hat, eps_hat = x0_and_eps(schedule, model.target, output, x_t, t)
@@ -274,12 +273,13 @@ def _times(
     if times is None:
         most = schedule.T if start is None else integer("start", start, 1, schedule.T, "T = ")
         return schedule.subsequence(most if steps is None else steps, spacing, start).tolist()
-    if steps is not None or start is not None or spacing != "uniform":
+    if steps is not None or start is not None or check_spacing(spacing) != "uniform":
         raise ValueError(
             "times is the whole list of times: give no steps, spacing or start with it, "
             f"got steps = {shown(steps)}, spacing = {shown(spacing)}, start = {shown(start)}"
         )
-    falling = check_t(schedule, integers("times", times), lowest=0, name="times").tolist()
+    given = check_t(schedule, integers("times", times), lowest=0, name="times")
+    falling = given.tolist() if given.ndim == 1 else []
     falling += [0] if falling and falling[-1] > 0 else []
     if len(falling) < 2 or any(t <= s for t, s in pairwise(falling)):
         raise ValueError(f"times must fall strictly, from the first time (1..T) to the last, got {shown(times)}")

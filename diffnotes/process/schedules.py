@@ -48,26 +48,7 @@ class Schedule:
     alpha_bar: Table
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str):
-            raise ValueError(f"name must be a string, got {shown(self.name)}")
-        for name, table, first in (("beta", self.beta, 0), ("alpha_bar", self.alpha_bar, 1)):
-            if (
-                not isinstance(table, Tensor)
-                or table.ndim != 1
-                or table.dtype != torch.float64
-                or table.device.type != "cpu"
-            ):
-                raise ValueError(f"{name} must be a 1-D float64 tensor on the CPU, got {shown(table)}")
-            if len(table) < 2 or len(table) != len(self.beta) or table[0] != first:
-                raise ValueError(
-                    f"{name} must have T + 1 >= 2 entries, as many as beta, the first of them {first}; got {len(table)} "
-                    f"entries from {table[:1].tolist()}"
-                )
-        _check_falling(self.alpha_bar)
-        if not ((1 - self.beta).cumprod(0) - self.alpha_bar).abs().max() < 1e-9:
-            raise ValueError(
-                "alpha_bar must be the running product of 1 - beta, and these two tables do not belong together"
-            )
+        _check_tables(self.name, self.beta, self.alpha_bar)
 
     # -- the schedules of the literature --------------------------------------------------------------------------
 
@@ -100,7 +81,10 @@ class Schedule:
         s = number("s", s, "be a finite number >= 0", lambda s: 0 <= s < math.inf)
         t = torch.arange(T + 1, dtype=torch.float64)
         f = torch.cos((t / T + s) / (1 + s) * math.pi / 2) ** 2
-        return cls.from_betas((1 - f[1:] / f[:-1]).clamp(max=max_beta), name="cosine")
+        betas = (1 - f[1:] / f[:-1]).clamp(max=max_beta)
+        if not bool((betas > 0).all()):
+            raise ValueError(f"s must be smaller, or float64 cannot tell the times apart, got {s:g}")
+        return cls.from_betas(betas, name="cosine")
 
     # -- from a table of one's own ---------------------------------------------------------------------------------
 
@@ -111,7 +95,7 @@ class Schedule:
         wrong = ~((table > 0) & (table < 1))  # NaN is wrong as well
         if wrong.any():
             t = int(wrong.nonzero()[0])
-            raise ValueError(f"every beta_t must lie in (0, 1), got beta_{t + 1} = {table[t].item():g}")
+            raise ValueError(f"betas must lie in (0, 1), each of them, got beta_{t + 1} = {table[t].item():g}")
         alpha_bar = torch.cat([torch.ones(1), (1 - table).cumprod(0)])
         _check_falling(alpha_bar, hint=": with these betas or this T, float64 cannot tell some times apart")
         return cls(name, torch.cat([torch.zeros(1), table]), alpha_bar)
@@ -183,9 +167,7 @@ class Schedule:
         if start is not None:
             T, limit = integer("start", start, 1, self.T, "T = "), "start = "
         S = integer("steps", steps, 1, T, limit)
-        if spacing == "linear":
-            raise ValueError('spacing "linear" is now called "uniform"')
-        if choice("spacing", spacing, SPACINGS) == "uniform":
+        if check_spacing(spacing) == "uniform":
             tau = [(2 * i * T + S) // (2 * S) for i in range(S + 1)]  # round half up, in whole numbers
         else:
             tau = [0]
@@ -204,6 +186,13 @@ def check_schedule(schedule: object) -> None:
             f"schedule must be a Schedule, got {type(schedule).__name__}; one of diffusers' schedulers becomes a Schedule "
             "by process.adapters.schedule_from_diffusers"
         )
+
+
+def check_spacing(spacing: object) -> str:
+    """The name of a spacing; ValueError that says so if it is the old one."""
+    if isinstance(spacing, str) and spacing == "linear":
+        raise ValueError('spacing "linear" is now called "uniform"')
+    return choice("spacing", spacing, SPACINGS)
 
 
 def check_t(schedule: Schedule, t: Any, lowest: int = 1, name: str = "t") -> Int[Tensor, "*batch"]:
@@ -251,6 +240,24 @@ def _length(T: object) -> int:
 
 def _beta(name: str, value: object) -> float:
     return number(name, value, "lie in (0, 1)", lambda beta: 0 < beta < 1)
+
+
+def _check_tables(name: str, beta: Table, alpha_bar: Table) -> None:
+    """ValueError unless these are a name and two tables that belong together."""
+    if not isinstance(name, str):
+        raise ValueError(f"name must be a string, got {shown(name)}")
+    for which, table, first in (("beta", beta, 0), ("alpha_bar", alpha_bar, 1)):
+        if not isinstance(table, Tensor) or table.dtype != torch.float64 or table.ndim != 1:
+            raise ValueError(f"{which} must be a 1-D float64 tensor, got {shown(table)}")
+        if table.device.type != "cpu" or table.layout != torch.strided:
+            raise ValueError(f"{which} must be a dense tensor on the CPU, got {table.layout} on {table.device}")
+        if len(table) < 2 or len(table) != len(beta) or table[0] != first:
+            raise ValueError(
+                f"{which} must have T + 1 >= 2 entries, as many as beta, from {first}, got {table[:3].tolist()} ..."
+            )
+    _check_falling(alpha_bar)
+    if not ((1 - beta).cumprod(0) - alpha_bar).abs().max() < 1e-9:
+        raise ValueError("alpha_bar must be the running product of 1 - beta; these two tables do not belong together")
 
 
 def _check_falling(alpha_bar: Table, hint: str = "") -> None:

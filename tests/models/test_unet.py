@@ -1,6 +1,7 @@
+import copy
+import json
 import math
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -8,14 +9,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from diffnotes.models.unet import Downsample, ResidualBlock, SelfAttention, UNet, Upsample, time_embedding
-
-
-@pytest.fixture
-def as_a_reader():
-    """Without the run-time check of shapes and types that the tests switch on: what a reader of the book sees."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def stirred(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -155,14 +148,14 @@ def test_self_attention_looks_at_every_position(generator):
     assert (gradient[0].abs().sum(0) > 0).all()
 
 
-def test_halve_convolves_at_every_second_place(generator):
+def test_downsample_convolves_at_every_second_place(generator):
     halve, h = stirred(Downsample(4)), images(generator, 2, 6, 4)
     w = weights(halve)
     expected = conv(h.double().numpy(), w["weight"], w["bias"])[:, :, ::2, ::2]
     np.testing.assert_allclose(halve(h).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_double_repeats_every_place_and_convolves(generator):
+def test_upsample_repeats_every_place_and_convolves(generator):
     double, h = stirred(Upsample(4)), images(generator, 2, 3, 4)
     w = weights(double)
     repeated = h.double().numpy().repeat(2, axis=2).repeat(2, axis=3)
@@ -259,7 +252,7 @@ def test_every_parameter_gets_a_gradient_within_three_updates_from_the_start(gen
     assert [name for name, p in model.named_parameters() if not p.grad.abs().max() > 0] == []
 
 
-def test_untrained_model_answers_0_everywhere(generator):
+def test_untrained_model_predicts_0_everywhere(generator):
     model = UNet(16, (1, 2), num_classes=3)
     assert torch.equal(model(images(generator), torch.tensor([1, 500, 1000])), torch.zeros(3, 1, 8, 8))
 
@@ -270,7 +263,7 @@ def test_time_changes_the_output(generator):
     assert (early - late).abs().max() > 1e-2
 
 
-def test_each_image_is_answered_at_its_own_time(generator):
+def test_each_image_is_predicted_at_its_own_time(generator):
     model, x, t = small(), images(generator), torch.tensor([1, 500, 1000])
     alone = torch.cat([model(x[i : i + 1], t[i : i + 1]) for i in range(3)])
     np.testing.assert_allclose(model(x, t).detach().numpy(), alone.detach().numpy(), rtol=1e-4, atol=1e-5)
@@ -330,12 +323,12 @@ def test_a_size_that_cannot_be_halved_is_refused(settings, size, factor):
         UNet(8, blocks=1, **settings)(torch.zeros(1, 1, *size), torch.tensor([1]))
 
 
-def test_a_number_of_times_that_is_not_the_number_of_images_is_refused(as_a_reader):
+def test_a_number_of_times_that_is_not_the_number_of_images_is_refused(as_installed):
     with pytest.raises(ValueError, match=r"^t must hold one time for each image: got 2 times for 3 images$"):
         small()(torch.zeros(3, 1, 8, 8), torch.tensor([1, 2]))
 
 
-def test_a_number_of_labels_that_is_not_the_number_of_images_is_refused(as_a_reader):
+def test_a_number_of_labels_that_is_not_the_number_of_images_is_refused(as_installed):
     with pytest.raises(ValueError, match=r"^y must hold one label for each image: got 1 labels for 3 images$"):
         small(num_classes=3)(torch.zeros(3, 1, 8, 8), torch.tensor([1, 2, 3]), torch.tensor([1]))
 
@@ -378,3 +371,119 @@ def test_no_classes_at_all_are_refused():
 def test_unknown_target_is_refused():
     with pytest.raises(ValueError, match=r'^target must be one of "eps", "x0", "v", got \'noise\'$'):
         UNet(8, target="noise")
+
+
+# -- dtypes, and numbers of numpy --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("cast", "atol"), [("half", 2e-2), ("bfloat16", 2e-1), ("double", 1e-4)])
+def test_a_network_in_another_dtype_predicts_the_same_to_its_precision(generator, cast, atol):
+    model, x, t, y = (
+        small(num_classes=3, attention=1),
+        images(generator),
+        torch.tensor([1, 500, 1000]),
+        torch.tensor([0, 3, 1]),
+    )
+    expected = model(x, t, y)
+    changed = getattr(model, cast)()
+    dtype = next(changed.parameters()).dtype
+    prediction = changed(x.to(dtype), t, y)
+    assert prediction.dtype == dtype
+    assert (prediction.float() - expected).abs().max() < atol * expected.abs().max()
+    with pytest.raises(
+        ValueError, match=rf"^x_t must have the dtype of the network's weights, {dtype}, got torch\.float32$"
+    ):
+        changed(x, t)
+
+
+def test_under_autocast_images_stay_float32(generator):
+    model, x, t = small(), images(generator), torch.tensor([1, 500, 1000])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (model(x, t).float() - model.float()(x, t)).abs().max() < 0.1
+
+
+def test_times_and_labels_in_every_form_give_the_same_prediction(as_installed, generator):
+    model, x = small(num_classes=3), images(generator)
+    usual = model(x, torch.tensor([1, 500, 1000]), torch.tensor([2, 0, 3]))
+    for t in ([1, 500, 1000], (1, 500, 1000), np.array([1, 500, 1000]), torch.tensor([1, 500, 1000]).int()):
+        for y in ([2, 0, 3], np.array([3, 0, 2])[::-1], torch.tensor([2, 0, 3]).byte(), [np.int64(2), 0, 3]):
+            assert torch.equal(model(x, t, y), usual)
+    one = model(x, torch.tensor([7, 7, 7]), torch.tensor([2, 2, 2]))
+    for seven, two in ((7, 2), (np.int64(7), np.uint8(2)), (torch.tensor(7), torch.tensor(2))):
+        assert torch.equal(model(x, seven, two), one)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"x_t": torch.zeros(8, 8)}, r"^x_t must have shape \(B, 1, H, W\), got \(8, 8\)$"),
+        ({"x_t": torch.zeros(1, 8, 8)}, r"^x_t must have shape \(B, 1, H, W\), got \(1, 8, 8\)$"),
+        ({"x_t": torch.zeros(2, 3, 8, 8)}, r"^x_t must have shape \(B, 1, H, W\), got \(2, 3, 8, 8\)$"),
+        (
+            {"x_t": torch.zeros(2, 1, 8, 8).byte()},
+            r"^x_t must be a floating-point tensor of shape \(B, 1, H, W\), got dtype torch",
+        ),
+        (
+            {"x_t": np.zeros((2, 1, 8, 8))},
+            r"^x_t must be a floating-point tensor of shape \(B, 1, H, W\), got ndarray$",
+        ),
+        (
+            {"x_t": torch.zeros(2, 1, 8, 8, device="meta")},
+            r"^x_t must be a dense tensor that holds numbers, got torch\.strided on meta$",
+        ),
+        (
+            {"x_t": torch.zeros(2, 1, 8, 8).double()},
+            r"^x_t must have the dtype of the network's weights, torch\.float32, got torch\.f",
+        ),
+        ({"t": torch.tensor([0.1, 0.5])}, r"^t must hold integers, a time for each image, got dtype torch\.float32$"),
+        ({"t": 0.5}, r"^t must hold integers, a time for each image, got 0\.5$"),
+        ({"t": None}, r"^t must hold integers, a time for each image, got None$"),
+        ({"t": [1, 2, 3]}, r"^t must hold one time for each image: got 3 times for 2 images$"),
+        ({"y": [0.0, 1.0]}, r"^y must hold integers, a label for each image, got \[0\.0, 1\.0\]$"),
+        ({"y": "01"}, r"^y must hold integers, a label for each image, got '01'$"),
+        ({"y": [True, False]}, r"^y must hold integers, a label for each image, got \[True, False\]$"),
+        ({"y": [[0], [1]]}, r"^y must hold one label for each image: got shape \(2, 1\) for 2 images$"),
+    ],
+)
+def test_arguments_that_are_none_are_refused_by_name(as_installed, arguments, expected):
+    with pytest.raises(ValueError, match=expected):
+        small(num_classes=3)(**{"x_t": torch.zeros(2, 1, 8, 8), "t": torch.tensor([1, 2]), **arguments})
+
+
+def test_settings_of_numpy_become_pythons_own():
+    model = UNet(np.int64(8), np.array([1, 2]), blocks=np.uint8(1), attention=np.int32(1), num_classes=torch.tensor(3))
+    settings = json.loads(json.dumps(model.settings))
+    assert settings == {**UNet(8, (1, 2), 1, 1, 3).settings, "multipliers": [1, 2]}
+    assert UNet(**settings).settings == model.settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"channels": 8.0}, r"^channels must be an integer, got 8\.0$"),
+        ({"channels": "8"}, r"^channels must be an integer, got '8'$"),
+        ({"channels": True}, r"^channels must be an integer, got True$"),
+        ({"blocks": 10**9}, r"^blocks must be at most 1,000,000, got 1000000000$"),
+        ({"multipliers": "12"}, r"^multipliers must be one or more numbers >= 1, one for each level, got '12'$"),
+        ({"multipliers": 2}, r"^multipliers must be one or more numbers >= 1, one for each level, got 2$"),
+        (
+            {"multipliers": (1, 2.5)},
+            r"^multipliers must be one or more numbers >= 1, one for each level, got \(1, 2\.5\)$",
+        ),
+        ({"target": 3}, r'^target must be one of "eps", "x0", "v", got 3$'),
+        ({"num_classes": "ten"}, r"^num_classes must be an integer, got 'ten'$"),
+    ],
+)
+def test_settings_that_are_none_are_refused_by_name(as_installed, settings, expected):
+    with pytest.raises(ValueError, match=expected):
+        UNet(**settings)
+
+
+def test_what_the_weights_were_trained_on_is_written_down_beside_the_settings():
+    model = UNet(8, (1,), blocks=1)
+    assert (model.item_shape, model.classes, model.label_dropout) == (None, (), None)
+    model.item_shape, model.classes, model.label_dropout = (3, 32, 32), ("cat", "dog"), 0.1
+    again = copy.deepcopy(model)
+    assert (again.item_shape, again.classes, again.label_dropout) == ((3, 32, 32), ("cat", "dog"), 0.1)
+    assert not {"item_shape", "classes", "label_dropout"} & (set(model.settings) | set(model.state_dict()))
+    assert UNet(8).item_shape is None

@@ -1,21 +1,13 @@
 import dataclasses
+import json
 import math
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from diffnotes.models.vae import VAE, VAETerms, binarize, prior_kl, reparameterize
-
-
-@pytest.fixture
-def as_a_reader():
-    """Without the run-time check of shapes and types that the tests switch on: what a reader of the book sees."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def small(latent: int = 2, seed: int = 0, width: int = 32) -> VAE:
@@ -149,7 +141,7 @@ def test_the_reconstruction_is_a_mean_over_the_draws_and_no_sum():
     torch.testing.assert_close(repeated, single[0], rtol=1e-12, atol=0)
 
 
-def test_each_draw_is_of_the_encoders_law():
+def test_each_draw_is_of_the_encoders_distribution():
     vae, x, noise = small(), pictures(2), torch.randn(1, 2, 2, dtype=torch.float64)
     mean, log_variance = vae.encode(x)
     terms = vae.elbo(x, noise)
@@ -246,7 +238,7 @@ def test_codes_of_another_length_are_refused():
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (1, 4, 2), (1, 3, 5)])
-def test_noise_that_does_not_fit_is_refused(as_a_reader, shape):
+def test_noise_that_does_not_fit_is_refused(as_installed, shape):
     came = ", ".join(map(str, shape))
     with pytest.raises(ValueError, match=rf"^eps must have shape \(L, 3, 2\), got \({came}\)$"):
         VAE(width=8).elbo(pictures(3).float(), torch.zeros(shape))
@@ -255,3 +247,48 @@ def test_noise_that_does_not_fit_is_refused(as_a_reader, shape):
 def test_no_draws_at_all_are_refused():
     with pytest.raises(ValueError, match=r"^eps must hold one or more draws for each image, got none$"):
         VAE(width=8).elbo(pictures(3).float(), torch.zeros(0, 3, 2))
+
+
+def test_settings_build_the_same_model_again():
+    vae = VAE(latent=np.int64(3), width=np.int64(8))
+    again = VAE(**json.loads(json.dumps(vae.settings)))
+    again.load_state_dict(vae.state_dict())
+    assert torch.equal(again.encode(pictures(2).float())[0], vae.encode(pictures(2).float())[0])
+
+
+def test_nan_does_not_become_black():
+    with pytest.raises(ValueError, match=r"^x must hold numbers, found NaN$"):
+        binarize(torch.full((1, 1, 2, 2), torch.nan))
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda: VAE(latent=2.5), r"^latent must be an integer, got 2\.5$"),
+        (lambda: VAE(width="8"), r"^width must be an integer, got '8'$"),
+        (
+            lambda: VAE(width=8).encode(pictures(1)),
+            r"^x must have the dtype of the network's weights, torch\.float32, got torch\.float64$",
+        ),
+        (lambda: VAE(width=8).decode([[0.0, 0.0]]), r"^z must be a floating-point tensor of shape \(B, 2\), got list$"),
+        (
+            lambda: VAE(width=8).log_likelihood(pictures(2).float(), torch.zeros(3, 2)),
+            r"^z must have shape \(2, 2\), got \(3, 2\)$",
+        ),
+        (
+            lambda: prior_kl(torch.zeros(2, 3), torch.zeros(2, 1)),
+            r"^log_variance must have shape \(2, 3\), got \(2, 1\)$",
+        ),
+        (
+            lambda: reparameterize(torch.zeros(3, 2), torch.zeros(3, 2), torch.zeros(5, 4, 2)),
+            r"^mean must have shape \(1 or 4, 2\), got \(3, 2\)$",
+        ),
+        (
+            lambda: binarize(torch.zeros(1, 1, 2, 2).byte()),
+            r"^x must be a floating-point tensor of .* got dtype torch\.uint8$",
+        ),
+    ],
+)
+def test_arguments_that_are_none_are_refused_by_name(as_installed, call, expected):
+    with pytest.raises(ValueError, match=expected):
+        call()

@@ -1,6 +1,5 @@
 """Tables written out in plain Python, which the tests compare the package with."""
 
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -13,13 +12,3 @@ def linear_tables() -> tuple[np.ndarray, np.ndarray]:
         beta.append(1e-4 + (t - 1) / 999 * (0.02 - 1e-4))
         alpha_bar.append(alpha_bar[-1] * (1 - beta[-1]))
     return np.array(beta), np.array(alpha_bar)
-
-
-@pytest.fixture
-def as_a_reader():
-    """Without the run-time check of shapes and types that the tests switch on: what a reader of the book sees.
-
-    The check would answer a wrong type or shape with an error of its own, before the package's ValueError."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)

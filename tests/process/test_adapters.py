@@ -142,7 +142,7 @@ def test_it_is_trained_and_saved_like_a_network_of_ours(generator):
     assert set(model.state_dict()) == {f"network.{name}" for name in net.state_dict()}
 
 
-def test_what_is_no_network_or_scheduler_is_refused(as_a_reader):
+def test_what_is_no_network_or_scheduler_is_refused(as_installed):
     with pytest.raises(ValueError, match=r"^network must be a torch\.nn\.Module, got DDPMScheduler$"):
         DiffusersDenoiser(DDPMScheduler())
     with pytest.raises(ValueError, match=r"^target must be 'v', as scheduler says, got 'eps'$"):
@@ -195,7 +195,7 @@ def test_a_function_with_classes_gets_the_labels_and_a_module_its_weights_traine
     assert (model.function.weight.grad != 0).all()
 
 
-def test_what_cannot_be_called_is_refused(as_a_reader):
+def test_what_cannot_be_called_is_refused(as_installed):
     with pytest.raises(
         ValueError, match=r"^function must be a function that can be called as function\(x_t, t\), got 3$"
     ):

@@ -48,7 +48,7 @@ def images(generator, n: int = 3) -> tuple[torch.Tensor, ...]:
 
 
 class Linear:
-    """A network whose answer depends on x_t and on t."""
+    """A network whose prediction depends on x_t and on t."""
 
     def __init__(self, target: str) -> None:
         self.target = target

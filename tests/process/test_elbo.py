@@ -24,7 +24,7 @@ SHORT = Schedule.from_betas([0.1, 0.3, 0.2, 0.5, 0.4])
 
 
 class Fake:
-    """A network whose answer mixes x_t, t and y, so that a swapped argument shows."""
+    """A network whose prediction mixes x_t, t and y, so that a swapped argument shows."""
 
     def __init__(self, target: str) -> None:
         self.target = target
@@ -34,9 +34,9 @@ class Fake:
         return (0.3 * x_t + shift.reshape(-1, *[1] * (x_t.ndim - 1))).to(x_t.dtype)
 
 
-class Guess:
-    """A network that guesses the same image whatever it is shown: its L_{t-1} does not depend on the noise. The grey of
-    the guess rises with t, and with the label, by which the tests tell images apart."""
+class Estimate:
+    """A network that predicts the same image for every input: its L_{t-1} does not depend on the noise. The grey of
+    the estimate rises with t, and with the label, by which the tests tell images apart."""
 
     target = "x0"
 
@@ -69,8 +69,8 @@ def grey_images(count: int, pixels: int = 6, seed: int = 1) -> torch.Tensor:
     return -1 + 2 * k.double() / 255
 
 
-def guess_by_hand(schedule: Schedule, x0: torch.Tensor, t: int, y: int = 0, variance: str = "beta_tilde") -> float:
-    """L_{t-1} of `Guess` for one image, from the definition of the divergence of two normal laws, pixel by pixel."""
+def estimate_by_hand(schedule: Schedule, x0: torch.Tensor, t: int, y: int = 0, variance: str = "beta_tilde") -> float:
+    """L_{t-1} of `Estimate` for one image, from the definition of the divergence of two normal distributions, pixel by pixel."""
     beta, abar = schedule.beta.tolist(), schedule.alpha_bar.tolist()
     beta_tilde = (1 - abar[t - 1]) / (1 - abar[t]) * beta[t]
     sigma2 = beta_tilde if variance == "beta_tilde" else beta[t]
@@ -101,11 +101,11 @@ def test_every_term_is_what_a_loop_over_times_images_and_pixels_gives(linear_tab
     noise_1 = torch.randn(3, 1, 3, 2, generator=same, dtype=torch.float64).reshape(3, 6)
     beta, abar = linear_tables
 
-    def guess(x: float, eps: float, t: int, label: int) -> tuple[float, float]:
+    def estimate(x: float, eps: float, t: int, label: int) -> tuple[float, float]:
         a, b = math.sqrt(abar[t]), math.sqrt(1 - abar[t])
         x_t = a * x + b * eps
-        answer = 0.3 * x_t + t / 1000 + 0.1 * label
-        return x_t, {"x0": answer, "eps": (x_t - b * answer) / a, "v": a * x_t - b * answer}[target]
+        prediction = 0.3 * x_t + t / 1000 + 0.1 * label
+        return x_t, {"x0": prediction, "eps": (x_t - b * prediction) / a, "v": a * x_t - b * prediction}[target]
 
     def posterior(t: int, x: float, x_t: float) -> tuple[float, float]:  # by completing the square
         precision = (1 - beta[t]) / beta[t] + 1 / (1 - abar[t - 1])
@@ -116,7 +116,7 @@ def test_every_term_is_what_a_loop_over_times_images_and_pixels_gives(linear_tab
         for image in range(3):
             expected = 0.0
             for pixel, x in enumerate(x0[image].flatten().tolist()):
-                x_t, x0_hat = guess(x, noise[row, image, pixel].item(), t, int(y[image]))
+                x_t, x0_hat = estimate(x, noise[row, image, pixel].item(), t, int(y[image]))
                 (mean, v), (mean_hat, _) = posterior(t, x, x_t), posterior(t, x0_hat, x_t)
                 sigma2 = v if variance == "beta_tilde" else beta[t]
                 expected += 0.5 * (math.log(sigma2 / v) + (v + (mean - mean_hat) ** 2) / sigma2 - 1)
@@ -125,7 +125,7 @@ def test_every_term_is_what_a_loop_over_times_images_and_pixels_gives(linear_tab
     for image in range(3):
         expected = 0.0
         for pixel, x in enumerate(x0[image].flatten().tolist()):
-            _, x0_hat = guess(x, noise_1[image, pixel].item(), 1, int(y[image]))
+            _, x0_hat = estimate(x, noise_1[image, pixel].item(), 1, int(y[image]))
             upper, lower = (1 if x > 0.999 else norm.cdf(x + 1 / 255, x0_hat, math.sqrt(sigma2))), 0.0
             if x > -0.999:
                 lower = norm.cdf(x - 1 / 255, x0_hat, math.sqrt(sigma2))
@@ -183,7 +183,7 @@ def test_a_chain_of_one_step_is_prior_and_decoder_alone(levels):
 
 
 def gaussian_terms(tables, t: int, s2: float, variance: str) -> float:
-    """L_{t-1} per pixel for data N(m, s^2) and the perfect guess E[x_0 | x_t], whose squared error is Var(x_0 | x_t)."""
+    """L_{t-1} per pixel for data N(m, s^2) and the perfect estimate E[x_0 | x_t], whose squared error is Var(x_0 | x_t)."""
     beta, abar = tables
     beta_tilde = (1 - abar[t - 1]) / (1 - abar[t]) * beta[t]
     sigma2 = beta_tilde if variance == "beta_tilde" else beta[t]
@@ -230,7 +230,7 @@ def test_the_bound_is_tight_where_the_model_is_the_true_reverse_chain_and_above_
     assert abs(gap) < 5 * error if tight else gap > 5 * error
 
 
-def test_a_memory_of_n_images_pays_log_n_to_say_which():
+def test_the_optimal_denoiser_of_n_images_has_a_bound_of_log_n():
     """The perfect denoiser of N images: the sum of its L_{t-1} is H(x_0 | x_T) - H(x_0 | x_1), almost log N, plus a small
     gap, for p(x_{t-1} | x_t) is a Gaussian and the true one a mixture."""
     images = grey_images(10, 40)
@@ -264,8 +264,8 @@ def test_terms_are_weights_times_squared_errors(generator, target):
     eps = torch.randn(x0.shape, generator=generator, dtype=torch.float64)
     a, b = LINEAR.alpha_bar[t].sqrt().reshape(-1, 1, 1, 1), (1 - LINEAR.alpha_bar[t]).sqrt().reshape(-1, 1, 1, 1)
     x_t = a * x0 + b * eps
-    answer = Fake(target)(x_t, t)
-    x0_hat = {"x0": answer, "eps": (x_t - b * answer) / a, "v": a * x_t - b * answer}[target]
+    prediction = Fake(target)(x_t, t)
+    x0_hat = {"x0": prediction, "eps": (x_t - b * prediction) / a, "v": a * x_t - b * prediction}[target]
     eps_hat = (x_t - a * x0_hat) / b
     square = (x0 - x0_hat).square().flatten(1).sum(1)
     ours = denoising_kl(LINEAR, x0, x0_hat, x_t, t, model_variance(LINEAR))
@@ -279,7 +279,7 @@ def test_terms_are_weights_times_squared_errors(generator, target):
 
 def test_prior_is_the_divergence_from_pure_noise():
     x0 = grey_images(3)
-    terms = elbo_terms(Guess(), SHORT, x0)
+    terms = elbo_terms(Estimate(), SHORT, x0)
     abar = SHORT.alpha_bar[-1].item()
     expected = [0.5 * (abar * (x**2).sum().item() - 6 * abar - 6 * math.log(1 - abar)) for x in x0]
     np.testing.assert_allclose(terms.prior, expected, rtol=1e-12)
@@ -291,11 +291,11 @@ def test_prior_is_the_divergence_from_pure_noise():
 @pytest.mark.parametrize("portion", [1, 3, 128])
 def test_every_image_is_shown_once_at_every_time_and_its_term_lands_in_its_place(monkeypatch, portion):
     monkeypatch.setattr(elbo, "CHUNK", portion)
-    model, x0, y = Guess(), grey_images(4), torch.arange(4)
+    model, x0, y = Estimate(), grey_images(4), torch.arange(4)
     terms = elbo_terms(model, SHORT, x0, y=y)
     assert sorted(model.shown) == sorted((t, image) for t in range(1, 6) for image in range(4))
     assert max(model.batches) <= portion
-    expected = [[guess_by_hand(SHORT, x0[image], t, image) for image in range(4)] for t in range(2, 6)]
+    expected = [[estimate_by_hand(SHORT, x0[image], t, image) for image in range(4)] for t in range(2, 6)]
     np.testing.assert_allclose(terms.denoising, expected, rtol=1e-10)
     assert terms.times.tolist() == [[t] * 4 for t in range(2, 6)]
     np.testing.assert_allclose(
@@ -305,8 +305,8 @@ def test_every_image_is_shown_once_at_every_time_and_its_term_lands_in_its_place
 
 def test_chosen_times_give_the_curve_in_their_order_and_no_total():
     x0, chosen = grey_images(3), torch.tensor([5, 2, 2])
-    terms = elbo_terms(Guess(), SHORT, x0, times=chosen, variance="beta")
-    expected = [[guess_by_hand(SHORT, image, t, variance="beta") for image in x0] for t in (5, 2, 2)]
+    terms = elbo_terms(Estimate(), SHORT, x0, times=chosen, variance="beta")
+    expected = [[estimate_by_hand(SHORT, image, t, variance="beta") for image in x0] for t in (5, 2, 2)]
     np.testing.assert_allclose(terms.denoising, expected, rtol=1e-10)
     with pytest.raises(
         ValueError, match=r"^total needs every t, or times drawn from a known distribution; these were chosen by ha"
@@ -314,16 +314,16 @@ def test_chosen_times_give_the_curve_in_their_order_and_no_total():
         terms.total()
 
 
-@pytest.mark.parametrize("law", [None, torch.tensor([0, 0, 0.1, 0.2, 0.3, 0.4], dtype=torch.float64)])
+@pytest.mark.parametrize("distribution", [None, torch.tensor([0, 0, 0.1, 0.2, 0.3, 0.4], dtype=torch.float64)])
 @pytest.mark.parametrize("draws", [1, 3])
-def test_drawn_times_give_an_unbiased_total(law, draws):
+def test_drawn_times_give_an_unbiased_total(distribution, draws):
     x0 = grey_images(1).expand(10_000, -1, -1, -1)
     g = torch.Generator().manual_seed(7)
-    terms = elbo_terms(Guess(), SHORT, x0, times=draws, distribution=law, generator=g)
-    every = [guess_by_hand(SHORT, x0[0], t) for t in range(2, 6)]
+    terms = elbo_terms(Estimate(), SHORT, x0, times=draws, distribution=distribution, generator=g)
+    every = [estimate_by_hand(SHORT, x0[0], t) for t in range(2, 6)]
     estimate = (terms.weights * terms.denoising).sum(0)
     assert within_5_standard_errors(estimate, sum(every))
-    p = np.full(4, 0.25) if law is None else law[2:].numpy()
+    p = np.full(4, 0.25) if distribution is None else distribution[2:].numpy()
     variance = ((np.array(every) ** 2 / p).sum() - sum(every) ** 2) / draws  # of one draw, over the draws
     assert estimate.var().item() == pytest.approx(variance, rel=0.07)
     np.testing.assert_allclose(
@@ -332,20 +332,22 @@ def test_drawn_times_give_an_unbiased_total(law, draws):
 
 
 def test_a_chain_of_two_steps_has_one_time_to_draw():
-    terms = elbo_terms(Guess(), Schedule.from_betas([0.3, 0.6]), grey_images(2), times=3)
+    terms = elbo_terms(Estimate(), Schedule.from_betas([0.3, 0.6]), grey_images(2), times=3)
     assert (terms.times == 2).all() and terms.weights.tolist() == [[1 / 3] * 2] * 3
 
 
-def test_times_are_drawn_by_the_law_and_anew_for_each_image():
-    law = torch.tensor([0, 0, 0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+def test_times_are_drawn_by_the_distribution_and_anew_for_each_image():
+    distribution = torch.tensor([0, 0, 0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
     x0 = grey_images(1, 2).expand(5000, -1, -1, -1)
-    terms = elbo_terms(Guess(), SHORT, x0, times=4, distribution=law, generator=torch.Generator().manual_seed(8))
+    terms = elbo_terms(
+        Estimate(), SHORT, x0, times=4, distribution=distribution, generator=torch.Generator().manual_seed(8)
+    )
     counts = torch.bincount(terms.times.flatten(), minlength=6).double()
-    expected = 20_000 * law
+    expected = 20_000 * distribution
     assert (counts[:2] == 0).all()
     assert ((counts - expected)[2:].square() / expected[2:]).sum() < 25  # chi-square, 3 degrees of freedom
     assert len({tuple(column) for column in terms.times.T.tolist()}) > 100
-    np.testing.assert_allclose(terms.weights, 1 / (4 * law[terms.times]))
+    np.testing.assert_allclose(terms.weights, 1 / (4 * distribution[terms.times]))
 
 
 def test_same_seed_gives_the_same_terms_and_another_gives_others():
@@ -374,10 +376,10 @@ def test_model_variance_is_the_posteriors_or_beta_and_positive_at_the_decoder(li
 
 
 @pytest.mark.parametrize("edge", [-1.0, 1.0])
-def test_clip_cuts_the_guess_to_the_range_of_images(edge):
+def test_clip_cuts_the_estimate_to_the_range_of_images(edge):
     x0 = grey_images(2)
 
-    class Far(Guess):
+    class Far(Estimate):
         def __call__(self, x_t, t, y=None):
             return torch.full_like(x_t, 3 * edge)
 
@@ -409,7 +411,7 @@ def test_terms_in_float32_keep_their_digits_at_both_ends_of_the_chain(target):
 
 
 def test_the_model_sees_the_images_precision_and_no_gradient_is_kept():
-    class Line(Guess):
+    class Line(Estimate):
         weight = torch.tensor(0.5, requires_grad=True)
 
         def __call__(self, x_t, t, y=None):
@@ -490,8 +492,8 @@ def variance_of_one_draw(terms: np.ndarray, p: np.ndarray) -> float:
 
 
 def test_importance_law_is_its_formula():
-    law = importance_distribution(torch.tensor([4.0, 9.0, 25.0], dtype=torch.float64))
-    assert law.tolist() == pytest.approx([0, 0, 0.2, 0.3, 0.5])
+    distribution = importance_distribution(torch.tensor([4.0, 9.0, 25.0], dtype=torch.float64))
+    assert distribution.tolist() == pytest.approx([0, 0, 0.2, 0.3, 0.5])
     mixed = importance_distribution(torch.tensor([4.0, 9.0, 25.0], dtype=torch.float64), uniform=0.3)
     assert mixed.tolist() == pytest.approx([0, 0, 0.24, 0.31, 0.45])
     assert importance_distribution(torch.tensor([0.0, 1.0]), uniform=1.0).tolist() == pytest.approx([0, 0, 0.5, 0.5])
@@ -513,52 +515,52 @@ def test_importance_law_has_the_smallest_variance(generator):
 @pytest.mark.parametrize("variance", ["fixed", "beta-tilde"])
 def test_an_unknown_variance_is_refused(variance):
     with pytest.raises(ValueError, match=rf'^variance must be "beta" or "beta_tilde", got {variance!r}$'):
-        elbo_terms(Guess(), SHORT, grey_images(2), variance=variance)
+        elbo_terms(Estimate(), SHORT, grey_images(2), variance=variance)
 
 
 def test_no_images_are_refused():
     with pytest.raises(ValueError, match=r"^x0 must hold at least one image, got none$"):
-        elbo_terms(Guess(), SHORT, grey_images(2)[:0])
+        elbo_terms(Estimate(), SHORT, grey_images(2)[:0])
 
 
 def test_images_that_are_not_quantised_are_refused_unless_the_decoder_is_a_density():
     x0 = 0.99 * grey_images(2)
     with pytest.raises(ValueError, match=r"^x0 must hold 256 evenly spaced grey values in \[-1, 1\]"):
-        elbo_terms(Guess(), SHORT, x0)
-    assert elbo_terms(Guess(), SHORT, x0, levels=None).density
+        elbo_terms(Estimate(), SHORT, x0)
+    assert elbo_terms(Estimate(), SHORT, x0, levels=None).density
 
 
 @pytest.mark.parametrize("t", [0, 1, 6])
 def test_times_outside_2_to_T_are_refused(t):
     with pytest.raises(ValueError, match=rf"^times must lie in 2\.\.5, got {t}\.\.{t}$"):
-        elbo_terms(Guess(), SHORT, grey_images(2), times=torch.tensor([t]))
+        elbo_terms(Estimate(), SHORT, grey_images(2), times=torch.tensor([t]))
     with pytest.raises(ValueError, match=rf"^t must lie in 2\.\.5, got {t}\.\.{t}$"):
         x0 = grey_images(1)
         denoising_kl(SHORT, x0, x0, x0, torch.tensor([t]), SHORT.beta)
 
 
-def test_times_of_the_wrong_form_are_refused(as_a_reader):
+def test_times_of_the_wrong_form_are_refused(as_installed):
     x0 = grey_images(2)
     with pytest.raises(
         ValueError, match=r"^times must be an integer or a 1-D tensor of integers, got .* of shape \(1, 2\)$"
     ):
-        elbo_terms(Guess(), SHORT, x0, times=torch.tensor([[2, 3]]))
+        elbo_terms(Estimate(), SHORT, x0, times=torch.tensor([[2, 3]]))
     with pytest.raises(ValueError, match=r"^times must be at least 1 draw from 2\.\.T, got 0 with T = 5$"):
-        elbo_terms(Guess(), SHORT, x0, times=0)
+        elbo_terms(Estimate(), SHORT, x0, times=0)
     with pytest.raises(ValueError, match=r"^times must be at least 1 draw from 2\.\.T, got 3 with T = 1$"):
-        elbo_terms(Guess(), Schedule.from_betas([0.4]), x0, times=3)
+        elbo_terms(Estimate(), Schedule.from_betas([0.4]), x0, times=3)
 
 
 def test_a_distribution_without_a_number_of_draws_is_refused():
-    law = importance_distribution(torch.ones(4))
+    distribution = importance_distribution(torch.ones(4))
     with pytest.raises(
         ValueError, match=r"^distribution says how to draw times: give times as a number of draws, got times = N"
     ):
-        elbo_terms(Guess(), SHORT, grey_images(2), distribution=law)
+        elbo_terms(Estimate(), SHORT, grey_images(2), distribution=distribution)
 
 
 @pytest.mark.parametrize(
-    "law",
+    "distribution",
     [
         [0, 0, 0.5, 0.5, 0.5, 0.5],  # sums to 2
         [0, 0.1, 0.2, 0.2, 0.2, 0.3],  # t = 1 is always there
@@ -566,11 +568,13 @@ def test_a_distribution_without_a_number_of_draws_is_refused():
         [0, 0, 0.5, 0.5],  # too short
     ],
 )
-def test_a_distribution_that_is_none_is_refused(law):
+def test_a_distribution_that_is_none_is_refused(distribution):
     with pytest.raises(
         ValueError, match=r"^distribution must be T \+ 1 = 6 probabilities with sum 1: 0 at t = 0 and 1, and abov"
     ):
-        elbo_terms(Guess(), SHORT, grey_images(2), times=2, distribution=torch.tensor(law, dtype=torch.float64))
+        elbo_terms(
+            Estimate(), SHORT, grey_images(2), times=2, distribution=torch.tensor(distribution, dtype=torch.float64)
+        )
 
 
 def test_mean_squares_that_are_none_are_refused():
@@ -589,3 +593,43 @@ def test_mean_squares_that_are_none_are_refused():
 def test_the_error_of_one_image_alone_is_refused():
     with pytest.raises(ValueError, match=r"^values must hold at least 2 images, got 1$"):
         mean_and_error(torch.ones(1))
+
+
+def test_times_and_a_distribution_may_come_in_every_form(as_installed):
+    def terms(**options):
+        return elbo_terms(
+            Estimate(), SHORT, grey_images(2), generator=torch.Generator().manual_seed(1), **options
+        ).denoising
+
+    for times in ([4, 2], (4, 2), np.array([2, 4])[::-1]):
+        assert torch.equal(terms(times=times), terms(times=torch.tensor([4, 2])))
+    assert torch.equal(terms(times=np.int64(3)), terms(times=3))
+    p = [0, 0, 0.1, 0.2, 0.3, 0.4]
+    for distribution in (p, tuple(p), np.array(p)):
+        usual = terms(times=3, distribution=torch.tensor(p, dtype=torch.float64))
+        assert torch.equal(terms(times=3, distribution=distribution), usual)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            {"x0": torch.zeros(2, 1, 2, 2).byte()},
+            r"^x0 must hold floating-point numbers, got dtype torch\.uint8; bytes 0",
+        ),
+        ({"x0": torch.full((2, 1, 2, 2), math.nan)}, r"^x0 must hold finite numbers, found NaN or infinity$"),
+        ({"x0": torch.zeros(4)}, r"^x0 must be a batch of images \(B, \.\.\.\), got shape \(4,\)$"),
+        ({"times": 2.5}, r"^times must be an integer or a 1-D tensor of integers, got 2\.5$"),
+        ({"times": "all"}, r"^times must be an integer or a 1-D tensor of integers, got 'all'$"),
+        ({"times": 10**9}, r"^times must be an integer from 1 to 1000000, got 1000000000$"),
+        ({"levels": 1}, r"^levels must be an integer from 2 to 65536, got 1$"),
+        ({"levels": 2.5}, r"^levels must be an integer from 2 to 65536, got 2\.5$"),
+        ({"clip": "yes"}, r"^clip must be True or False, got 'yes'$"),
+        ({"generator": 3}, r"^generator must be a torch\.Generator or None, got 3$"),
+        ({"y": [0.5, 1.0]}, r"^y must hold integers, a label for each image, got dtype float64$"),
+        ({"y": [1, 2, 3]}, r"^y must hold one label for each image: got 3 labels for 2 images$"),
+    ],
+)
+def test_arguments_that_are_none_are_refused_by_name(as_installed, options, expected):
+    with pytest.raises(ValueError, match=expected):
+        elbo_terms(Estimate(), SHORT, **{"x0": grey_images(2), **options})

@@ -17,14 +17,14 @@ def column(*values: float) -> torch.Tensor:
 
 
 def bayes_on_a_grid(x0: np.ndarray, log_prior: np.ndarray, x_t: float, abar: float) -> float:
-    """E[x_0 | x_t] of a one-dimensional law by summing over a grid of x_0."""
+    """E[x_0 | x_t] of a one-dimensional distribution by summing over a grid of x_0."""
     log_weight = log_prior - (x_t - math.sqrt(abar) * x0) ** 2 / (2 * (1 - abar))
     weight = np.exp(log_weight - log_weight.max())
     return (weight * x0).sum() / weight.sum()
 
 
 def typical(abar: float, variance: float) -> list[float]:
-    """A few x_t inside the law of the noised data."""
+    """A few x_t inside the distribution of the noised data."""
     return [z * math.sqrt(abar * variance + 1 - abar) for z in (-2.0, -0.3, 0.0, 1.1)]
 
 
@@ -189,13 +189,13 @@ def test_times_per_image_give_what_each_gives_alone(generator, model):
 
 @pytest.mark.parametrize("model", MODELS, ids=["gaussian", "mixture", "dataset"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_answer_is_an_image_in_the_dtype_of_x_t(model, dtype):
+def test_prediction_is_an_image_in_the_dtype_of_x_t(model, dtype):
     assert model.target == "x0"
     assert model(torch.zeros(3, 2, dtype=dtype), 500).dtype == dtype
 
 
 @pytest.mark.parametrize("model", MODELS[:2], ids=["gaussian", "mixture"])
-def test_models_without_labels_answer_with_y_what_they_answer_without(generator, model):
+def test_models_without_labels_predict_with_y_what_they_predict_without(generator, model):
     x_t = torch.randn(3, 2, generator=generator)
     assert torch.equal(model(x_t, 500, torch.tensor([0, 1, 2])), model(x_t, 500))
 
@@ -227,5 +227,61 @@ def test_labels_are_refused_by_a_data_set_without_them():
 
 def test_a_label_that_no_image_has_is_refused():
     model = DatasetDenoiser(LINEAR, torch.zeros(2, 3), torch.tensor([0, 1]))
-    with pytest.raises(ValueError, match=r"^y asks for label 7, which none of the 2 images has$"):
+    with pytest.raises(ValueError, match=r"^y holds label 7, which none of the 2 images has$"):
         model(torch.zeros(1, 3), 5, torch.tensor([7]))
+
+
+def test_settings_of_numpy_are_those_of_python(as_installed, generator):
+    x_t = torch.randn(3, 2, generator=generator)
+    usual = GaussianDenoiser(LINEAR, 0.25, 0.5)
+    numpys = GaussianDenoiser(LINEAR, np.float32(0.25), np.float64(0.5))
+    assert torch.equal(numpys(x_t, 500), usual(x_t, 500)) and (type(numpys.mean), type(numpys.variance)) == (
+        float,
+        float,
+    )
+    labelled = DatasetDenoiser(LINEAR, torch.randn(3, 2, generator=generator), [0, 1, 1])
+    assert torch.equal(labelled(x_t, 500, np.array([1, 0, 1])), labelled(x_t, [500, 500, 500], torch.tensor([1, 0, 1])))
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: GaussianDenoiser(LINEAR, "0"), r"^mean must be a finite number, got '0'$"),
+        (lambda: GaussianDenoiser(LINEAR, math.inf), r"^mean must be a finite number, got inf$"),
+        (lambda: GaussianDenoiser("cosine"), r"^schedule must be a Schedule, got str; "),
+        (
+            lambda: MixtureDenoiser(LINEAR, torch.zeros(0, 2)),
+            r"^means must hold one or more images, got Tensor of shape \(0, 2\)",
+        ),
+        (
+            lambda: MixtureDenoiser(LINEAR, torch.zeros(2, 2).int()),
+            r"^means must hold floating-point numbers, got dtype torch\.int32",
+        ),
+        (
+            lambda: MixtureDenoiser(LINEAR, torch.zeros(2, 2), 0.1, torch.tensor([1.0])),
+            r"^weights must hold 2 probabilities, one for each mean, got Tensor of shape \(1,\)",
+        ),
+        (
+            lambda: DatasetDenoiser(LINEAR, torch.zeros(2, 2), [0]),
+            r"^labels must hold one for each of the 2 images, got ",
+        ),
+        (
+            lambda: DatasetDenoiser(LINEAR, torch.zeros(2, 2), [0.5, 1.0]),
+            r"^labels must hold integers, got dtype float64$",
+        ),
+    ],
+)
+def test_data_that_are_none_are_refused_by_name(as_installed, make, expected):
+    with pytest.raises(ValueError, match=expected):
+        make()
+
+
+def test_images_of_another_shape_than_the_data_are_refused(as_installed):
+    for model in (MixtureDenoiser(LINEAR, torch.zeros(2, 3)), DatasetDenoiser(LINEAR, torch.zeros(2, 3))):
+        with pytest.raises(ValueError, match=r"^x_t must have the shape of (means|images), \(B, 3\), got \(1, 4\)$"):
+            model(torch.zeros(1, 4), 5)
+
+
+def test_the_target_cannot_be_chosen():
+    with pytest.raises(TypeError, match="target"):
+        GaussianDenoiser(LINEAR, 0.0, 1.0, target="eps")

@@ -175,7 +175,7 @@ def test_posterior_refuses_an_s_that_is_not_earlier():
         q_posterior(LINEAR, column(0.5), column(0.0), 5, 5)
 
 
-def test_shapes_that_differ_are_refused_by_name(as_a_reader):
+def test_shapes_that_differ_are_refused_by_name(as_installed):
     a, b = torch.zeros(2, 3), torch.zeros(2, 4)
     with pytest.raises(ValueError, match=r"^x0 and eps must have the same shape, got \(2, 3\) and \(2, 4\)$"):
         q_sample(LINEAR, a, 3, b)
@@ -185,6 +185,36 @@ def test_shapes_that_differ_are_refused_by_name(as_a_reader):
         q_posterior(LINEAR, a, b, 3)
 
 
-def test_a_number_of_times_that_is_not_the_number_of_images_is_refused(as_a_reader):
+def test_a_number_of_times_that_is_not_the_number_of_images_is_refused(as_installed):
     with pytest.raises(ValueError, match=r"^t has 3 entries for a batch of 2 images; give one each, or one integer$"):
         q_sample(LINEAR, torch.zeros(2, 3), torch.tensor([1, 2, 3]), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool, torch.complex64])
+def test_images_that_are_no_floating_point_numbers_are_refused_by_name_and_dtype(as_installed, dtype):
+    """Their coefficients would be rounded to 0: noise for ever, without a word."""
+    whole, noise = torch.ones(2, 1, 4, 4).to(dtype), torch.randn(2, 1, 4, 4)
+    came = rf"must hold floating-point numbers, got dtype {dtype}" + ("; bytes 0" if dtype == torch.uint8 else "$")
+    for call in (
+        lambda: q_sample(LINEAR, whole, 500, noise),
+        lambda: q_step(LINEAR, whole, 500, noise),
+        lambda: q_posterior(LINEAR, whole, noise, 500),
+    ):
+        with pytest.raises(ValueError, match=r"^(x0|x_prev) " + came):
+            call()
+    with pytest.raises(ValueError, match="^eps " + came):
+        q_sample(LINEAR, noise, 500, whole)
+
+
+def test_images_in_two_places_are_refused(as_installed):
+    with pytest.raises(
+        ValueError, match=r"^eps must be a dense tensor that holds numbers, got torch\.strided on meta$"
+    ):
+        q_sample(LINEAR, torch.zeros(2, 3), 5, torch.zeros(2, 3, device="meta"))
+
+
+def test_one_s_for_each_t(as_installed):
+    with pytest.raises(ValueError, match=r"^s must hold as many times as t, got 3 and 2$"):
+        q_posterior(LINEAR, torch.zeros(2, 3), torch.zeros(2, 3), [5, 6], [1, 2, 3])
+    with pytest.raises(ValueError, match=r"^s must lie in 0\.\.1000, got -1\.\.-1$"):
+        q_posterior(LINEAR, torch.zeros(2, 3), torch.zeros(2, 3), 5, -1)

@@ -43,12 +43,12 @@ def test_log_density_counts_every_pixel_when_mean_and_variance_are_single_number
 # -- KL -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("laws", [(0.0, 1.0, 0.0, 1.0), (0.5, 0.2, -1.0, 2.0), (0.0, 2.0, 0.3, 0.5)])
-def test_kl_is_the_integral_of_the_definition(laws):
-    mean_1, variance_1, mean_2, variance_2 = laws
+@pytest.mark.parametrize("distributions", [(0.0, 1.0, 0.0, 1.0), (0.5, 0.2, -1.0, 2.0), (0.0, 2.0, 0.3, 0.5)])
+def test_kl_is_the_integral_of_the_definition(distributions):
+    mean_1, variance_1, mean_2, variance_2 = distributions
     p, q = norm(mean_1, math.sqrt(variance_1)), norm(mean_2, math.sqrt(variance_2))
     integral, _ = quad(lambda x: p.pdf(x) * (p.logpdf(x) - q.logpdf(x)), -14, 14, epsabs=1e-13, limit=200)
-    assert normal_kl(*[column(value) for value in laws]).item() == pytest.approx(integral, abs=1e-9)
+    assert normal_kl(*[column(value) for value in distributions]).item() == pytest.approx(integral, abs=1e-9)
 
 
 def test_kl_is_not_symmetric():
@@ -122,7 +122,7 @@ def test_likelihood_is_accurate_where_the_cdf_is_0_or_1(mean, sign):
 
 
 @pytest.mark.parametrize("mean", [-3.0, 0.0, 3.0])
-def test_likelihood_stays_finite_for_every_grey_value_under_a_narrow_law(mean):
+def test_likelihood_stays_finite_for_every_grey_value_under_a_narrow_distribution(mean):
     x0 = grey_values(256, torch.float32).reshape(-1, 1)
     log_p = discretized_log_likelihood(x0, torch.full_like(x0, mean), torch.tensor(1e-6))
     assert torch.isfinite(log_p).all()
@@ -165,3 +165,42 @@ def test_a_variance_that_is_not_positive_is_refused_by_name(variance, shown):
         normal_kl(x, good, x, bad)
     with pytest.raises(ValueError, match=rf"^variance must be positive, got a smallest value of {shown}$"):
         discretized_log_likelihood(x, x, bad)
+
+
+def test_a_mean_and_a_variance_may_be_plain_numbers(as_installed):
+    x = torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64)
+    usual = normal_log_density(x, torch.tensor(0.5).double(), torch.tensor(2.0).double())
+    for mean, variance in ((0.5, 2), (np.float64(0.5), np.int64(2)), (np.array(0.5), torch.tensor(2.0).double())):
+        assert torch.equal(normal_log_density(x, mean, variance), usual)
+    assert normal_kl(x, 2, x, 2).item() == 0
+
+
+@pytest.mark.parametrize(
+    ("mean", "expected"),
+    [
+        ("0.5", r"be a number or a tensor, got '0\.5'$"),
+        (None, r"be a number or a tensor, got None$"),
+        (
+            torch.zeros(4, 3),
+            r"hold floating-point numbers and broadcast against \(2, 3\), got Tensor of shape \(4, 3\) and ",
+        ),
+        (
+            torch.zeros(1, 2, 3),
+            r"hold floating-point numbers and broadcast against \(2, 3\), got Tensor of shape \(1, 2, 3\) ",
+        ),
+        (
+            torch.zeros(2, 3).int(),
+            r"hold floating-point numbers and broadcast against \(2, 3\), got Tensor of .* torch\.int32$",
+        ),
+    ],
+)
+def test_a_mean_that_does_not_fit_is_refused_by_name(as_installed, mean, expected):
+    with pytest.raises(ValueError, match="^mean must " + expected):
+        normal_log_density(torch.zeros(2, 3), mean, 1.0)
+    with pytest.raises(ValueError, match="^mean_2 must " + expected):
+        normal_kl(torch.zeros(2, 3), 1.0, mean, 1.0)
+
+
+def test_an_infinite_variance_is_refused():
+    with pytest.raises(ValueError, match=r"^variance must be finite, got inf$"):
+        normal_log_density(torch.zeros(2, 3), 0.0, math.inf)

@@ -1,5 +1,7 @@
 import math
+import warnings
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,8 +20,8 @@ Y = torch.tensor([0, 1, 2, 1, 0, 2])
 TIMES = torch.tensor([300, 500, 700, 900, 400, 1000])
 
 
-class Speaking:
-    """The exact denoiser of the data, answering in another language, and counting how often it is asked."""
+class Predicting:
+    """The exact denoiser of the data, with another prediction target, and counting its calls."""
 
     def __init__(self, target: str) -> None:
         self.target, self.calls = target, 0
@@ -42,21 +44,21 @@ def log_classes(x_t, t):
 
 @pytest.mark.parametrize("target", ["eps", "x0", "v"])
 @pytest.mark.parametrize("scale", [-1.0, 0.0, 0.5, 1.0, 3.0])
-def test_guidance_is_the_same_formula_in_every_language(target, scale):
+def test_guidance_is_the_same_formula_in_every_target(target, scale):
     null, given = eps_of(DATA, None), eps_of(DATA)
-    guided = ClassifierFreeGuidance(Speaking(target), scale)
+    guided = ClassifierFreeGuidance(Predicting(target), scale)
     assert guided.target == target
     assert torch.allclose(eps_of(guided), (1 - scale) * null + scale * given, atol=1e-10)
 
 
 @pytest.mark.parametrize(("scale", "calls"), [(0.0, 1), (1.0, 1), (2.0, 2)])
-def test_it_asks_the_model_no_more_often_than_it_must(scale, calls):
-    model = Speaking("v")
+def test_it_calls_the_model_no_more_often_than_it_must(scale, calls):
+    model = Predicting("v")
     ClassifierFreeGuidance(model, scale)(X_T, TIMES, Y)
     assert model.calls == calls
 
 
-def test_without_labels_there_is_nothing_to_lean_towards():
+def test_without_labels_the_prediction_is_unconditional():
     assert torch.equal(ClassifierFreeGuidance(DATA, 5.0)(X_T, TIMES), DATA(X_T, TIMES))
 
 
@@ -73,7 +75,7 @@ def test_a_guided_sampler_pushes_towards_the_class_asked_for():
 
 @pytest.mark.parametrize("target", ["eps", "x0", "v"])
 def test_an_exact_classifier_at_scale_1_turns_the_unconditional_model_into_the_conditional_one(target):
-    guided = ClassifierGuidance(Speaking(target), SCHEDULE, log_classes, 1.0)
+    guided = ClassifierGuidance(Predicting(target), SCHEDULE, log_classes, 1.0)
     assert guided.target == "eps"
     assert torch.allclose(guided(X_T, TIMES, Y), eps_of(DATA), atol=1e-9)
 
@@ -115,3 +117,49 @@ def test_a_classifier_must_give_logits_for_each_image():
         log_classifier_gradient(lambda x, t: x.sum(1), X_T, TIMES, Y)
     with pytest.raises(ValueError, match=r"logits \(batch, classes\), got shape \(5, 2\) for 6 images"):
         log_classifier_gradient(lambda x, t: x[1:], X_T, TIMES, Y)
+
+
+class WithoutDropout(Predicting):
+    """A model that its trainer trained without dropping labels."""
+
+    label_dropout, num_classes = 0.0, 3
+
+
+@pytest.mark.parametrize("scale", [0, 0.5, 2.0, -1.0])
+def test_guiding_a_model_that_never_saw_the_null_label_warns(scale):
+    with pytest.warns(
+        UserWarning, match=rf"^model was trained with label_dropout = 0: .* guidance with scale = {scale:g} gives "
+    ):
+        ClassifierFreeGuidance(WithoutDropout("v"), scale)
+
+
+def test_there_is_no_warning_where_the_null_label_is_not_needed_or_was_trained():
+    class Trained(WithoutDropout):
+        label_dropout = 0.1
+
+    class Unconditional(WithoutDropout):
+        num_classes = None
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ClassifierFreeGuidance(WithoutDropout("v"), 1)
+        ClassifierFreeGuidance(Trained("v"), 2.0)
+        ClassifierFreeGuidance(Unconditional("v"), 2.0)
+        ClassifierFreeGuidance(Predicting("v"), 2.0)  # nothing is known of it
+
+
+def test_scales_and_labels_of_numpy_are_those_of_python(as_installed):
+    usual = ClassifierFreeGuidance(DATA, 2.0)(X_T, TIMES, Y)
+    for scale, y in ((np.float32(2), Y.tolist()), (2, Y.numpy()), (torch.tensor(2.0), Y.byte())):
+        assert torch.equal(ClassifierFreeGuidance(DATA, scale)(X_T, TIMES.tolist(), y), usual)
+    with pytest.raises(ValueError, match=r"^scale must be a finite number, got '2'$"):
+        ClassifierFreeGuidance(DATA, "2")
+
+
+def test_a_label_that_the_classifier_has_not_is_refused():
+    with pytest.raises(
+        ValueError, match=r"^y must hold labels 0\.\.2, of which classifier gives logits, got \[0, 1, 2, 1, 0, 3\]$"
+    ):
+        log_classifier_gradient(log_classes, X_T, TIMES, [0, 1, 2, 1, 0, 3])
+    with pytest.raises(ValueError, match=r"^classifier must give logits \(batch, classes\), got 5 for 6 images$"):
+        log_classifier_gradient(lambda x, t: 5, X_T, TIMES, Y)

@@ -13,7 +13,7 @@ TIMES = [1, 17, 500, 1000]
 
 
 class Fake:
-    """A network whose answer mixes x_t, t and y, so that a swapped argument shows."""
+    """A network whose prediction mixes x_t, t and y, so that a swapped argument shows."""
 
     def __init__(self, target: str) -> None:
         self.target = target
@@ -24,7 +24,7 @@ class Fake:
 
 
 class Line:
-    """A network with one weight, whose answer is weight * x_t."""
+    """A network with one weight, whose prediction is weight * x_t."""
 
     target = "eps"
 
@@ -46,8 +46,8 @@ def losses_by_hand(linear_tables, target, x0, eps, y):
     for i, t in enumerate(TIMES):
         a, b = math.sqrt(linear_tables[1][t]), math.sqrt(1 - linear_tables[1][t])
         prediction = 0.3 * (a * x0[i] + b * eps[i]) + t / 1000 + 0.1 * y[i]
-        answer = {"eps": eps[i], "x0": x0[i], "v": a * eps[i] - b * x0[i]}[target]
-        losses.append(F.mse_loss(prediction, answer).item())
+        target_value = {"eps": eps[i], "x0": x0[i], "v": a * eps[i] - b * x0[i]}[target]
+        losses.append(F.mse_loss(prediction, target_value).item())
     return losses
 
 
@@ -66,7 +66,7 @@ def test_simple_loss_without_labels_shows_the_network_none(generator, linear_tab
     np.testing.assert_allclose(ours, losses_by_hand(linear_tables, target, x0, eps, [0] * 4), rtol=1e-10)
 
 
-def test_simple_loss_of_the_answer_0_is_the_mean_square_of_the_noise(generator):
+def test_simple_loss_of_the_prediction_0_is_the_mean_square_of_the_noise(generator):
     x0, eps = batch(generator)
     ours = simple_loss(Line(0.0), LINEAR, x0, torch.tensor(TIMES), eps).detach().numpy()
     np.testing.assert_allclose(ours, [(e**2).mean().item() for e in eps], rtol=1e-12)
@@ -142,8 +142,8 @@ def test_min_snr_weight_is_1_in_pure_noise():
 
 
 @pytest.mark.parametrize("target", ["eps", "x0", "v"])
-def test_min_snr_weight_counts_the_same_guess_alike_whatever_the_network_is_asked_for(linear_tables, target):
-    """One guess of the image, said as eps, as x0 and as v: weight times squared error is min(SNR, gamma) |x0 - x0_hat|^2."""
+def test_min_snr_weight_weighs_the_same_estimate_alike_for_every_target(linear_tables, target):
+    """The same estimate as eps, as x0 and as v: weight times squared error is min(SNR, gamma) |x0 - x0_hat|^2."""
     t = torch.tensor([1, 300, 700, 1000])
     a, b = (torch.tensor(values[t.numpy()]) for values in (linear_tables[1] ** 0.5, (1 - linear_tables[1]) ** 0.5))
     x0, eps, x0_hat = torch.tensor([0.3, -0.9, 1.0, 0.1]).double(), torch.tensor([1.2, 0.4, -0.7, 2.0]).double(), 0.55
@@ -170,3 +170,48 @@ def test_unknown_target_of_the_network_is_refused(generator):
     x0, eps = batch(generator)
     with pytest.raises(ValueError, match=r'model.target is "eps", "x0" or "v"; got Fake with target \'noise\'\.'):
         simple_loss(Fake("noise"), LINEAR, x0, torch.tensor(TIMES), eps)
+
+
+def test_a_foreign_network_is_refused_with_the_way_out(as_installed, generator):
+    x0, eps = batch(generator)
+
+    class Output:
+        sample = x0
+
+    class Foreign(Fake):
+        def __call__(self, x_t, t, y=None):
+            return Output()
+
+    with pytest.raises(
+        ValueError, match=r"^model must give a tensor of x_t's shape .*, got Output\. A network of diffusers "
+    ):
+        simple_loss(Foreign("eps"), LINEAR, x0, TIMES, eps)
+    with pytest.raises(
+        ValueError, match=r"^model must be called as .*; got Linear without target\. .*: see process/adapters\.py$"
+    ):
+        simple_loss(torch.nn.Linear(2, 2), LINEAR, x0, TIMES, eps)
+
+
+def test_times_and_labels_in_every_form_give_the_same_loss(as_installed, generator):
+    x0, eps = batch(generator)
+    usual = simple_loss(Fake("v"), LINEAR, x0, torch.tensor(TIMES), eps, torch.tensor([3, 0, 7, 3]))
+    for t, y in (
+        (TIMES, [3, 0, 7, 3]),
+        (np.array(TIMES), np.array([3, 0, 7, 3])),
+        (tuple(TIMES), torch.tensor([3, 0, 7, 3]).byte()),
+    ):
+        assert torch.equal(simple_loss(Fake("v"), LINEAR, x0, t, eps, y), usual)
+    one = simple_loss(Fake("v"), LINEAR, x0, torch.tensor([500] * 4), eps, torch.tensor([3] * 4))
+    assert torch.equal(simple_loss(Fake("v"), LINEAR, x0, 500, eps, 3), one)
+
+
+def test_a_weight_that_is_none_is_refused(as_installed, generator):
+    x0, eps = batch(generator)
+    with pytest.raises(
+        ValueError, match=r"^weight must be a function that can be called as weight\(schedule, t\), got 2$"
+    ):
+        weighted_loss(2, Fake("eps"), LINEAR, x0, TIMES, eps)
+    with pytest.raises(ValueError, match=r"^weight must give a tensor with one number for each image, got 2\.0$"):
+        weighted_loss(lambda schedule, t: 2.0, Fake("eps"), LINEAR, x0, TIMES, eps)
+    with pytest.raises(ValueError, match=r"^gamma must be positive, got nan$"):
+        min_snr_weight(LINEAR, 5, math.nan)

@@ -1,4 +1,4 @@
-"""Asking a network on all cores: the same answers, shared out only where nobody can notice."""
+"""A network on all cores: the same predictions, shared out only where nobody can notice."""
 
 import subprocess
 import sys
@@ -41,8 +41,8 @@ def two_cores():
     torch.set_num_threads(before)
 
 
-def asked(model, number, labels=False):
-    """The answer for `number` images, and what it has to be."""
+def predicted(model, number, labels=False):
+    """The prediction for `number` images, and what it has to be."""
     x_t, t = torch.randn(number, 1, 4, 4), torch.arange(number) + 1
     y = torch.arange(number) if labels else None
     return predict_in_parallel(model, x_t, t, y), x_t * t[:, None, None, None] + (
@@ -56,16 +56,16 @@ def asked(model, number, labels=False):
     ("number", "shares"),
     [(1, [1]), (2 * IMAGES_PER_CORE - 1, [2 * IMAGES_PER_CORE - 1]), (9, [4, 5]), (64, [32, 32]), (0, [0])],
 )
-def test_each_core_takes_its_share_and_the_answers_come_back_in_order(number, shares, labels):
+def test_each_core_takes_its_share_and_the_predictions_come_back_in_order(number, shares, labels):
     model = Watched().eval()
-    answer, expected = asked(model, number, labels)
-    assert torch.equal(answer, expected)
+    prediction, expected = predicted(model, number, labels)
+    assert torch.equal(prediction, expected)
     assert sorted(model.seen) == shares
     assert model.cores == {1 if len(shares) > 1 else 2}
 
 
 @torch.no_grad()
-def test_the_network_says_the_same_as_without_shares():
+def test_the_network_predicts_the_same_as_without_shares():
     torch.manual_seed(0)
     model = UNet(channels=8, multipliers=(1, 2), num_classes=10, patch=2).eval()
     for weights in model.parameters():
@@ -79,41 +79,41 @@ def test_the_network_says_the_same_as_without_shares():
 
 def test_in_one_piece_where_a_gradient_is_wanted():
     model = Watched().eval()
-    asked(model, 64)
+    predicted(model, 64)
     assert model.seen == [64]
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("hear", ["register_forward_hook", "register_forward_pre_hook"])
-def test_in_one_piece_where_somebody_listens(hear):
+def test_in_one_piece_where_a_hook_listens(hear):
     model = Watched()
     model.inner = nn.Identity()
     model.eval()
     hook = getattr(model.inner, hear)(lambda *_: None)
-    asked(model, 64)
+    predicted(model, 64)
     hook.remove()
-    asked(model, 64)
+    predicted(model, 64)
     assert model.seen == [64, 32, 32]
 
 
 @torch.no_grad()
 def test_in_one_piece_in_training_mode_under_autocast_and_without_a_module():
     model = Watched()
-    asked(model, 64)
+    predicted(model, 64)
     model.eval()
     with torch.autocast("cpu", torch.bfloat16):
-        asked(model, 64)
+        predicted(model, 64)
 
     class Plain:
         target = "x0"
         __call__ = staticmethod(model)
 
-    asked(Plain(), 64)
+    predicted(Plain(), 64)
     assert model.seen == [64, 64, 64]
 
 
 @pytest.mark.parametrize("switch", [torch.no_grad, torch.inference_mode])
-def test_the_switches_of_the_one_who_asks_hold_on_every_core(switch):
+def test_the_switches_of_the_caller_hold_on_every_core(switch):
     modes = set()
 
     class Mode(Watched):
@@ -123,7 +123,7 @@ def test_the_switches_of_the_one_who_asks_hold_on_every_core(switch):
 
     model = Mode().eval()
     with switch():
-        asked(model, 64)
+        predicted(model, 64)
     assert modes == {(False, switch is torch.inference_mode)}
     assert model.seen == [32, 32]
 
@@ -131,7 +131,7 @@ def test_the_switches_of_the_one_who_asks_hold_on_every_core(switch):
 @torch.no_grad()
 def test_the_number_of_cores_stays_what_it_was_here_and_for_new_threads():
     _started.cache_clear()  # it is while they start that the number changes
-    asked(Watched().eval(), 64)
+    predicted(Watched().eval(), 64)
     numbers = [torch.get_num_threads()]
     thread = threading.Thread(target=lambda: numbers.append(torch.get_num_threads()))
     thread.start()
@@ -140,7 +140,7 @@ def test_the_number_of_cores_stays_what_it_was_here_and_for_new_threads():
 
 
 @torch.no_grad()
-def test_an_error_on_one_core_reaches_the_one_who_asks():
+def test_an_error_on_one_core_reaches_the_caller():
     model = UNet(channels=8, multipliers=(1, 2)).eval()
     with pytest.raises(ValueError, match="height and width must be divisible by 2"):
         predict_in_parallel(model, torch.randn(64, 1, 27, 27), torch.ones(64, dtype=torch.long))
@@ -297,7 +297,7 @@ def test_a_sampler_that_shares_out_draws_what_it_draws_in_one_piece(network, sam
             torch.testing.assert_close(getattr(ours, half), getattr(whole, half), rtol=1e-4, atol=1e-4)
 
 
-def test_a_sampler_that_is_stopped_asks_for_one_step_more_at_most():
+def test_a_sampler_that_is_stopped_takes_one_step_more_at_most():
     model = Watched().eval()
     frames = ddim_sample(model, Schedule.cosine(T=10), initial_noise(0, 16, (1, 4, 4)), steps=10)
     next(frames)
@@ -306,7 +306,7 @@ def test_a_sampler_that_is_stopped_asks_for_one_step_more_at_most():
     assert model.seen in ([8] * 2, [8] * 3, [8] * 4)  # a step that has not begun is given up
 
 
-def test_labels_that_are_too_many_are_not_cut_to_size(network, as_a_reader):
+def test_labels_that_are_too_many_are_not_cut_to_size(network, as_installed):
     with pytest.raises(ValueError, match="got 17 labels for 16 images"):
         list(ddim_sample(network, Schedule.cosine(T=10), initial_noise(0, 16), steps=2, y=torch.zeros(17).long()))
 

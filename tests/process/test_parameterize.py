@@ -88,11 +88,11 @@ def test_the_two_halves_of_any_output_make_up_x_t(output, x_t, t, target):
 
 @every_time
 @given(x0=numbers, eps=numbers, t=st.integers(1, 1000), target=st.sampled_from(["eps", "x0", "v"]))
-def test_a_perfect_answer_splits_into_the_image_and_the_noise(x0, eps, t, target):
+def test_a_perfect_prediction_splits_into_the_image_and_the_noise(x0, eps, t, target):
     abar = LINEAR.alpha_bar[t].item()
     x_t = column(math.sqrt(abar) * x0 + math.sqrt(1 - abar) * eps)
-    answer = target_of(LINEAR, target, column(x0), column(eps), t)
-    x0_hat, eps_hat = x0_and_eps(LINEAR, target, answer, x_t, t)
+    prediction = target_of(LINEAR, target, column(x0), column(eps), t)
+    x0_hat, eps_hat = x0_and_eps(LINEAR, target, prediction, x_t, t)
     # rounding in x_t is divided by sqrt(alpha_bar_T) = 0.0064 for x0, by sqrt(1 - alpha_bar_1) = 0.01 for eps
     assert x0_hat.item() == pytest.approx(x0, abs=1e-12)
     assert eps_hat.item() == pytest.approx(eps, abs=1e-12)

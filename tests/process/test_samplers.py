@@ -57,25 +57,25 @@ def ode_factor(abar_t: float, abar_s: float, variance: float) -> float:
 
 
 class Constant:
-    """A network that answers the same number for every pixel."""
+    """A network that predicts the same number for every pixel."""
 
-    def __init__(self, target: str, answer: float) -> None:
-        self.target, self.answer = target, answer
+    def __init__(self, target: str, prediction: float) -> None:
+        self.target, self.prediction = target, prediction
 
     def __call__(self, x_t, t, y=None):
-        return torch.full_like(x_t, self.answer)
+        return torch.full_like(x_t, self.prediction)
 
 
 class Recorder:
-    """Passes every call on to a model and remembers the times, the labels and the answers."""
+    """Passes every call on to a model and remembers the times, the labels and the predictions."""
 
     def __init__(self, model, target: str = "x0") -> None:
         self.model, self.target, self.calls = model, target, []
 
     def __call__(self, x_t, t, y=None):
-        answer = self.model(x_t, t, y)
-        self.calls.append((t.tolist(), y, answer))
-        return answer
+        prediction = self.model(x_t, t, y)
+        self.calls.append((t.tolist(), y, prediction))
+        return prediction
 
 
 # -- one DDPM step --------------------------------------------------------------------------------------------------
@@ -428,7 +428,7 @@ def test_ddim_with_eta_0_draws_no_noise():
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_generator_of_another_kind_is_refused_at_the_call(as_a_reader, sampler):
+def test_a_generator_of_another_kind_is_refused_at_the_call(as_installed, sampler):
     with pytest.raises(ValueError, match=r"^generator must be a torch.Generator, an integer seed or None, got str$"):
         sampler(UNIT, LINEAR, column(0.8), generator="seven")
 
@@ -699,7 +699,7 @@ def test_a_list_that_does_not_fall_strictly_is_refused_at_the_call(way, falling)
         ([[5], [3]], r"^times must be an integer or a 1-D tensor of integers, got torch\.int64 of shape \(2, 1\)$"),
     ],
 )
-def test_a_list_of_something_else_is_refused_at_the_call(as_a_reader, way, times, expected):
+def test_a_list_of_something_else_is_refused_at_the_call(as_installed, way, times, expected):
     with pytest.raises(ValueError, match=expected):
         way(UNIT, LINEAR, column(0.8), times=times)
 
@@ -715,7 +715,7 @@ def test_times_beside_steps_spacing_or_start_are_refused(way, also):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("start", [0, -1, 1001, 2.0, "5", True])
-def test_a_start_outside_1_to_T_is_refused(as_a_reader, way, start):
+def test_a_start_outside_1_to_T_is_refused(as_installed, way, start):
     with pytest.raises(ValueError, match=rf"^start must be an integer from 1 to T = 1000, got {start!r}$"):
         way(UNIT, LINEAR, column(0.8), start=start)
 
@@ -748,7 +748,7 @@ class Foreign(Constant):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_model_without_a_target_is_refused_and_the_adapters_named(as_a_reader, way):
+def test_a_model_without_a_target_is_refused_and_the_adapters_named(as_installed, way):
     expected = (
         r'^model must be called as model\(x_t, t, y\) and say what it predicts: model\.target is "eps", "x0" or "v"; got '
         r"(Linear|function) without target\. A network of diffusers or a function of one's own: see process/adapters\.py$"
@@ -759,7 +759,7 @@ def test_a_model_without_a_target_is_refused_and_the_adapters_named(as_a_reader,
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_model_that_gives_no_tensor_of_the_images_shape_is_refused(as_a_reader, way):
+def test_a_model_that_gives_no_tensor_of_the_images_shape_is_refused(as_installed, way):
     with pytest.raises(
         ValueError, match=r"^model must give a tensor of x_t's shape \(1, 1\), got Output\. A network of dif"
     ):
@@ -774,13 +774,13 @@ def test_a_model_that_gives_no_tensor_of_the_images_shape_is_refused(as_a_reader
 
 
 @pytest.mark.parametrize(("way", "name"), [(ddpm_sample, "x_T"), (ddim_sample, "x_T"), (ddim_invert, "x_0")])
-def test_images_that_are_none_are_refused_by_name(as_a_reader, way, name):
+def test_images_that_are_none_are_refused_by_name(as_installed, way, name):
     def refused(x, expected):
         with pytest.raises(ValueError, match=rf"^{name} must {expected}"):
             way(UNIT, LINEAR, x, steps=2)
 
     refused(torch.zeros(3), r"be a batch of images \(B, \.\.\.\), got shape \(3,\)$")
-    refused(torch.tensor(0.5), r"have a batch axis, shape \(B, \.\.\.\), got shape \(\)$")
+    refused(torch.tensor(0.5), r"be a torch\.Tensor of shape \(B, \.\.\.\), got shape \(\)$")
     refused(
         torch.zeros(2, 3, dtype=torch.uint8), r"hold floating-point numbers, got dtype torch\.uint8; bytes 0\.\.255 "
     )
@@ -792,7 +792,7 @@ def test_images_that_are_none_are_refused_by_name(as_a_reader, way, name):
     refused([[0.1, 0.2]], r"be a torch\.Tensor")
 
 
-def test_a_batch_axis_that_is_missing_is_noticed_where_the_models_images_are_known(as_a_reader):
+def test_a_batch_axis_that_is_missing_is_noticed_where_the_models_images_are_known(as_installed):
     class Trained(Constant):
         item_shape = (1, 4, 4)
 
@@ -832,7 +832,7 @@ def test_labels_in_every_form_are_the_same_labels(generator, way):
         (["1", "0", "1"], r"integers, a label for each image, got dtype <U1$"),
     ],
 )
-def test_labels_that_are_none_are_refused_by_name(as_a_reader, way, y, expected):
+def test_labels_that_are_none_are_refused_by_name(as_installed, way, y, expected):
     with pytest.raises(ValueError, match="^y must hold " + expected):
         way(UNIT, LINEAR, torch.zeros(3, 1), steps=2, y=y)
 
@@ -862,7 +862,7 @@ def test_seeds_and_steps_of_numpy_are_those_of_python(sampler):
         ((0, 2, (2.5,)), r"^shape must hold integers, got dtype float64$"),
     ],
 )
-def test_noise_of_no_size_is_refused(as_a_reader, arguments, expected):
+def test_noise_of_no_size_is_refused(as_installed, arguments, expected):
     with pytest.raises(ValueError, match=expected):
         initial_noise(*arguments)
 
@@ -872,7 +872,7 @@ def test_no_images_of_noise_have_their_shape():
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_schedule_of_diffusers_is_refused_with_the_way_out(as_a_reader, way):
+def test_a_schedule_of_diffusers_is_refused_with_the_way_out(as_installed, way):
     from diffusers import DDPMScheduler
 
     with pytest.raises(
@@ -882,7 +882,7 @@ def test_a_schedule_of_diffusers_is_refused_with_the_way_out(as_a_reader, way):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_clip_is_true_or_false(as_a_reader, sampler):
+def test_clip_is_true_or_false(as_installed, sampler):
     with pytest.raises(ValueError, match=r"^clip must be True or False, got 'no'$"):
         sampler(UNIT, LINEAR, column(0.8), clip="no")
 
@@ -893,7 +893,7 @@ ZERO = LINEAR.rescale_zero_terminal_snr()
 
 
 class AsV:
-    """The perfect denoiser of data N(0, 1), answering v: sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 is 0."""
+    """The perfect denoiser of data N(0, 1), with target v: sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 is 0."""
 
     target = "v"
 

@@ -298,7 +298,7 @@ def test_subsequence_has_integer_times():
     ("beta", "shown"), [(0.0, "0"), (1.0, "1"), (-0.1, "-0.1"), (1.5, "1.5"), (math.nan, "nan"), (math.inf, "inf")]
 )
 def test_beta_outside_0_and_1_is_refused(beta, shown):
-    with pytest.raises(ValueError, match=rf"^every beta_t must lie in \(0, 1\), got beta_2 = {shown}$"):
+    with pytest.raises(ValueError, match=rf"^betas must lie in \(0, 1\), each of them, got beta_2 = {shown}$"):
         Schedule.from_betas([0.1, beta, 0.2])
 
 
@@ -336,14 +336,14 @@ def test_cosine_refuses_an_s_that_is_negative_or_not_finite(s):
 
 @pytest.mark.parametrize("make", [Schedule.linear, Schedule.quadratic, Schedule.sigmoid, Schedule.cosine])
 @pytest.mark.parametrize("T", [0, -1, 2.5, True])
-def test_T_that_is_not_a_positive_integer_is_refused(as_a_reader, make, T):
+def test_T_that_is_not_a_positive_integer_is_refused(as_installed, make, T):
     with pytest.raises(ValueError, match=rf"^T must be an integer >= 1, got {T}$"):
         make(T)
 
 
 @pytest.mark.parametrize("steps", [0, -1, 11, 2.0, True])
 @pytest.mark.parametrize("spacing", ["uniform", "quadratic"])
-def test_steps_that_are_not_an_integer_from_1_to_T_are_refused(as_a_reader, steps, spacing):
+def test_steps_that_are_not_an_integer_from_1_to_T_are_refused(as_installed, steps, spacing):
     with pytest.raises(ValueError, match=rf"^steps must be an integer from 1 to T = 10, got {steps}$"):
         Schedule.linear(10).subsequence(steps, spacing)
 
@@ -373,7 +373,7 @@ def test_alpha_bar_that_does_not_fall_inside_0_and_1_is_refused(alpha_bar, found
 @pytest.mark.parametrize(
     ("make", "name"), [(Schedule.from_betas, "betas"), (Schedule.from_alpha_bar, "alpha_bar")], ids=["betas", "alpha"]
 )
-def test_table_that_is_empty_or_not_one_dimensional_is_refused(as_a_reader, make, name):
+def test_table_that_is_empty_or_not_one_dimensional_is_refused(as_installed, make, name):
     with pytest.raises(ValueError, match=rf"^{name} must be a non-empty 1-D table .*got shape \(0,\)$"):
         make([])
     with pytest.raises(ValueError, match=rf"^{name} must be a non-empty 1-D table .*got shape \(2, 1\)$"):
@@ -391,8 +391,119 @@ def test_time_outside_the_schedule_is_refused(t):
         check_t(Schedule.linear(10), t)
 
 
-def test_times_that_are_no_integers_are_refused(as_a_reader):
+def test_times_that_are_no_integers_are_refused(as_installed):
     with pytest.raises(ValueError, match=r"^t must be an integer or a 1-D tensor of integers, got dtype torch.float32"):
         check_t(Schedule.linear(10), torch.tensor([1.0]))
     with pytest.raises(ValueError, match=r"got torch.int64 of shape \(1, 2\)$"):
         check_t(Schedule.linear(10), torch.tensor([[1, 2]]))
+
+
+# -- numbers and tables of numpy, and of other kinds ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [Schedule.linear, Schedule.quadratic, Schedule.sigmoid, Schedule.cosine])
+def test_a_length_of_numpy_is_one_of_python(make):
+    for T in (np.int64(7), np.uint8(7), torch.tensor(7)):
+        assert torch.equal(make(T).beta, make(7).beta)
+    np.testing.assert_array_equal(
+        Schedule.linear(7, np.float64(0.01), np.float64(0.1)).beta, Schedule.linear(7, 0.01, 0.1).beta
+    )
+    assert torch.equal(make(50).subsequence(np.int64(5)), make(50).subsequence(5))
+
+
+def test_betas_may_come_in_every_form_of_a_sequence(as_installed):
+    betas = [0.1, 0.2, 0.4]
+    tensor, backwards = torch.tensor(betas, dtype=torch.float64), np.array(betas[::-1])
+    forms = [
+        tuple(betas), iter(betas), (b for b in betas), map(float, betas), np.array(betas), backwards[::-1], tensor,
+        [np.float64(b) for b in betas], list(tensor), tensor.clone().requires_grad_(),
+    ]  # fmt: skip
+    for form in forms:
+        assert Schedule.from_betas(form).beta.tolist() == [0, *betas]
+    rising = np.array([0.2, 0.5, 0.9])
+    assert Schedule.from_alpha_bar(rising[::-1]).alpha_bar.tolist() == [1, 0.9, 0.5, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("values", "came"),
+    [
+        ("0.1 0.2", "'0.1 0.2'"),
+        (["0.1", "0.2"], "dtype <U3"),
+        ({0.1, 0.2}, r"\{0\.1, 0\.2\}"),
+        (0.1, r"0\.1"),
+        (None, "None"),
+        ([[0.1], [0.2, 0.3]], r"\[\[0\.1\], \[0\.2, 0\.3\]\]"),
+        ([True, False], "dtype bool"),
+        (torch.tensor([1j]), "dtype complex64"),
+    ],
+)
+def test_tables_that_are_none_are_refused_by_name(as_installed, values, came):
+    with pytest.raises(
+        ValueError, match=rf"^betas must be a sequence of numbers, one for each t = 1\.\.T, got {came}$"
+    ):
+        Schedule.from_betas(values)
+    with pytest.raises(
+        ValueError, match=rf"^alpha_bar must be a sequence of numbers, one for each t = 1\.\.T, got {came}$"
+    ):
+        Schedule.from_alpha_bar(values)
+
+
+@pytest.mark.parametrize("betas", [[0.5] * 1100, [1e-20, 0.1]], ids=["vanishes", "lost"])
+def test_betas_that_float64_cannot_multiply_up_are_refused(betas):
+    with pytest.raises(
+        ValueError, match=r"^alpha_bar must fall strictly .*: with these betas or this T, float64 cannot tell "
+    ):
+        Schedule.from_betas(betas)
+
+
+def test_a_length_beyond_any_memory_is_refused():
+    with pytest.raises(ValueError, match=r"^T must be at most 1,000,000, got 1000000000000000000$"):
+        Schedule.linear(10**18)
+    with pytest.raises(
+        ValueError, match=r"^alpha_bar must fall strictly .*: with these betas or this T, float64 cannot tell "
+    ):
+        Schedule.linear(100_000)
+    with pytest.raises(ValueError, match=r"^s must be smaller, or float64 cannot tell the times apart, got 1e\+30$"):
+        Schedule.cosine(10, s=1e30)
+
+
+def test_tables_that_do_not_belong_together_are_refused(as_installed):
+    a, b = Schedule.linear(10), Schedule.cosine(10)
+    with pytest.raises(
+        ValueError, match=r"^alpha_bar must be the running product of 1 - beta; these two tables do not belong"
+    ):
+        Schedule("mine", a.beta, b.alpha_bar)
+    with pytest.raises(ValueError, match=r"^alpha_bar must have T \+ 1 >= 2 entries, as many as beta, from 1, got \["):
+        Schedule("mine", a.beta, a.alpha_bar[:-1])
+    with pytest.raises(ValueError, match=r"^beta must be a 1-D float64 tensor, got Tensor of shape \(11,\) and "):
+        Schedule("mine", a.beta.float(), a.alpha_bar)
+    with pytest.raises(ValueError, match=r"^name must be a string, got 5$"):
+        Schedule(5, a.beta, a.alpha_bar)
+
+
+def test_the_subsequence_below_a_start_ends_there():
+    schedule = Schedule.linear(1000)
+    assert schedule.subsequence(4, start=400).tolist() == [0, 100, 200, 300, 400]
+    assert schedule.subsequence(4, "quadratic", start=np.int64(400)).tolist() == [0, 25, 100, 225, 400]
+    assert torch.equal(schedule.subsequence(7, start=1000), schedule.subsequence(7))
+    with pytest.raises(ValueError, match=r'^spacing "linear" is now called "uniform"$'):
+        schedule.subsequence(4, "linear")
+    with pytest.raises(ValueError, match=r"^steps must be an integer from 1 to start = 3, got 4$"):
+        schedule.subsequence(4, start=3)
+
+
+def test_times_of_every_form_are_the_same_times(as_installed):
+    schedule = Schedule.linear(10)
+    for t in (
+        [3, 1, 2],
+        (3, 1, 2),
+        np.array([3, 1, 2]),
+        np.array([2, 1, 3])[::-1],
+        torch.tensor([3, 1, 2]).to(torch.uint8),
+    ):
+        assert check_t(schedule, t).tolist() == [3, 1, 2]
+    for t in (3, np.int64(3), np.array(3), torch.tensor(3)):
+        assert check_t(schedule, t).tolist() == 3
+    for t in ("3", 3.0, None, [3.0], True, [True], {3}, 1j):
+        with pytest.raises(ValueError, match=r"^t must be an integer or a 1-D tensor of integers, got "):
+            check_t(schedule, t)
