@@ -43,6 +43,7 @@ from diffnotes.process import (
     samplers,
 )
 from diffnotes.process.schedules import Schedule
+from diffnotes.training import ema, grid, metrics
 
 FUZZ = int(os.environ.get("DIFFNOTES_FUZZ", "0"))
 ENDINGS: Counter[tuple[str, str]] = Counter()
@@ -79,7 +80,8 @@ class Foreign(nn.Module):
 
 def logits(x_t: Tensor, t: Tensor) -> Tensor:
     """A classifier of noised images, with ten classes."""
-    return torch.stack([k * x_t.flatten(1).square().sum(1) for k in range(10)], 1)
+    size = x_t.square().sum(dim=tuple(range(1, x_t.ndim))) if x_t.ndim > 1 else x_t.square()
+    return torch.stack([k * size for k in range(10)], 1)
 
 
 def pictures(*shape: int) -> st.SearchStrategy[Tensor]:
@@ -577,10 +579,82 @@ ROWS: dict[str, Row] = {
         JUDGE, lambda given: [(len(given["x"]), 10)], x=st.builds(noise, one_of(3), one_of(1), one_of(28), one_of(28))
     ),
 }
+# -- data, trainer, measures -------------------------------------------------------------------------------------------
+
+CUT = st.builds(lambda seed: noise(8, 1, 4, 4, seed=seed).clamp(-1, 1), st.integers(0, 9))
+DATA = one_of(diffnotes.Images(noise(8, 1, 4, 4).clamp(-1, 1), torch.arange(8) % 3, "mine", "here", ("a", "b", "c")))
+SETTINGS = diffnotes.TrainConfig(batch_size=2, precision="float32")
+RUN = diffnotes.Trainer(
+    Network(), S, diffnotes.Images(noise(8, 1, 4, 4).clamp(-1, 1), [0] * 8, "mine", "here"), SETTINGS
+)
+FEATURES = st.builds(lambda seed: np.random.default_rng(seed).normal(size=(9, 3)), st.integers(0, 9))
+ROWS |= {
+    "Images": row(
+        lambda **given: [diffnotes.Images(**given).x],
+        x=CUT,
+        y=one_of([0, 1] * 4, np.arange(8), torch.arange(8).byte()),
+        name=one_of("mine"),
+        source=one_of("here"),
+        classes=one_of((), tuple("abcdefgh"), list("abcdefgh")),
+    ),
+    "TrainConfig": row(
+        lambda **given: [diffnotes.TrainConfig(**given)],
+        seed=SIZE,
+        batch_size=SIZE,
+        optimizer=one_of("muon", "adamw"),
+        learning_rate=BETA,
+        warmup=one_of(0, 3),
+        weight_decay=one_of(0, 0.1),
+        gradient_clip=BETA,
+        ema_decay=one_of(0, 0.5, np.float32(0.9)),
+        precision=one_of("auto", "float32"),
+        _hides=("seed",),
+    ),
+    "Denoising": row(
+        lambda **given: [diffnotes.Denoising(**given)],
+        schedule=SCHEDULES,
+        min_snr=one_of(None, 5, np.float32(2)),
+        even_times=st.booleans(),
+        label_dropout=one_of(0, 0.1, 1),
+    ),
+    "Trainer": row(
+        lambda **given: [next(diffnotes.Trainer(**given).steps(updates=1)).loss],
+        model=st.builds(Network),
+        objective=SCHEDULES | one_of(diffnotes.Denoising(S, min_snr=None)),
+        data=DATA,
+        config=one_of(SETTINGS),
+        _names=("x", "y", "x_t", "batch_size", "run"),
+    ),
+    "Trainer.steps": row(
+        lambda updates, seconds: [next(RUN.steps(updates=updates, seconds=seconds), None)],
+        updates=one_of(10**6, np.int64(10**6)),
+        seconds=st.none(),
+    ),
+    "load_images": row(
+        lambda **given: [diffnotes.load_images(**given).x],
+        name=one_of("digits"),
+        split=one_of("train", "test"),
+        size=one_of(None, 8, np.int64(9)),
+        channels=one_of(None, 1, 3),
+    ),
+    "to_uint8": row(grid.to_uint8, x=IMAGES),
+    "grid_image": row(
+        lambda **given: [grid.grid_image(**given)],
+        x=IMAGES,
+        columns=one_of(None, 2, np.int64(1)),
+        scale=one_of(1, 2),
+        gap=one_of(0, 2),
+    ),
+    "frechet_distance": row(metrics.frechet_distance, a=FEATURES, b=FEATURES, _finite=False),
+    "in_manifold": row(metrics.in_manifold, these=FEATURES, those=FEATURES, k=one_of(1, 3, np.int64(2))),
+    "held_out": row(metrics.held_out, images=CUT, number=one_of(1, 3, np.int64(2)), seed=SIZE),
+    "EMA": row(lambda **given: [ema.EMA(**given)], model=st.builds(Network), decay=one_of(0, 0.5, np.float32(0.9))),
+}
+
+
 ELSEWHERE = {
-    "DataUnavailable", "Denoising", "Images", "TrainConfig", "TrainState", "Trainer", "load_images", "load_model",
-    "load_pretrained",  # tests/training
-    "ElboTerms", "Frame",  # hold results
+    "load_model", "load_pretrained",  # tests/training
+    "DataUnavailable", "ElboTerms", "Frame", "TrainState",  # hold results
 }  # fmt: skip
 
 

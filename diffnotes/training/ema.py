@@ -6,6 +6,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import nn
 
+from diffnotes.process.arguments import number, shown
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -16,9 +18,9 @@ class EMA(Generic[Network]):
     forgotten quickly. `.model` is the averaged network, in eval mode, without gradients."""
 
     def __init__(self, model: Network, decay: float = 0.999) -> None:
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay must lie in [0, 1), got {decay}")
-        self.decay, self.updates = decay, 0
+        if not isinstance(model, nn.Module):
+            raise ValueError(f"model must be a torch.nn.Module, got {shown(model)}")
+        self.decay, self.updates = number("decay", decay, "lie in [0, 1)", lambda v: 0 <= v < 1), 0
         self.model: Network = copy.deepcopy(model).eval().requires_grad_(False)
 
     @torch.no_grad()

@@ -7,10 +7,12 @@ from torch import Tensor
 
 from diffnotes.process.arguments import IntLike, integer
 
+LARGEST = 1000  # columns, and pixels between them; more would fill the memory
+
 
 def to_uint8(x: Tensor) -> np.ndarray:
     """Images in [-1, 1] (values beyond are cut) as values 0..255, uint8, of the same shape; ValueError for nan."""
-    if not torch.is_tensor(x) or not x.is_floating_point():
+    if not torch.is_tensor(x) or not x.is_floating_point() or x.is_meta or x.layout != torch.strided:
         came = f"dtype {x.dtype}" if torch.is_tensor(x) else type(x).__name__
         raise ValueError(f"x must be a tensor of floating-point numbers in [-1, 1], got {came}")
     x = x.detach().cpu().float()
@@ -25,10 +27,10 @@ def grid_image(x: Tensor, columns: IntLike | None = None, scale: IntLike = 2, ga
     if not torch.is_tensor(x) or x.ndim != 4 or x.shape[1] not in (1, 3) or 0 in x.shape:
         came = f"shape {tuple(x.shape)}" if torch.is_tensor(x) else type(x).__name__
         raise ValueError(f"x must be a batch of images (B, C, H, W) with C = 1 or 3, got {came}")
-    scale, gap = integer("scale", scale, 1), integer("gap", gap, 0)
+    scale, gap = integer("scale", scale, 1, LARGEST), integer("gap", gap, 0, LARGEST)
     pictures = to_uint8(x).transpose(0, 2, 3, 1)
     B, H, W, C = pictures.shape
-    columns = int(np.ceil(np.sqrt(B))) if columns is None else integer("columns", columns, 1)
+    columns = int(np.ceil(np.sqrt(B))) if columns is None else integer("columns", columns, 1, LARGEST)
     rows = -(-B // columns)
     sheet = np.full((rows * (H + gap) - gap, columns * (W + gap) - gap, C), 128, np.uint8)
     for i, picture in enumerate(pictures):

@@ -46,8 +46,8 @@ class Images:
         for argument, text in (("name", name), ("source", source)):
             if not isinstance(text, str):
                 raise ValueError(f"{argument} must be a text, got {shown(text)}")
-        if isinstance(classes, str) or not all(isinstance(label, str) for label in classes):
-            raise ValueError(f"classes must be a sequence of names, one for each label, got {classes!r}")
+        if not isinstance(classes, list | tuple) or not all(isinstance(label, str) for label in classes):
+            raise ValueError(f"classes must be a sequence of names, one for each label, got {shown(classes)}")
         x, y, classes = _images(x), _labels(y), tuple(classes)
         if len(y) != len(x):
             raise ValueError(f"y must hold one label for each of the {len(x)} images in x, got {len(y)}")

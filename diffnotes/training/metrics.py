@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffnotes.models.classifier import Classifier
+from diffnotes.process.arguments import array, check_images, integer
 from diffnotes.process.guidance import ClassifierFreeGuidance
 from diffnotes.process.losses import Denoiser
 from diffnotes.process.samplers import ddim_sample, initial_noise
@@ -90,14 +91,24 @@ def frechet_distance(a: Features, b: Features) -> float:
     (book, eq. 9.6; Heusel et al. 2017, eq. 6): the squared distance between two Gaussians with these moments."""
     from scipy.linalg import eigh, eigvalsh
 
-    for name, features in (("a", a), ("b", b)):
-        if features.ndim != 2 or len(features) < 2:
-            raise ValueError(f"{name} must hold features of two or more images, (N, dim), got shape {features.shape}")
+    a, b = _features("a", a), _features("b", b, like=a)
     A, B = (np.atleast_2d(np.cov(features, rowvar=False)) for features in (a, b))
     scale, axes = eigh(A)
     root = axes * np.sqrt(scale.clip(min=0)) @ axes.T  # A^(1/2); A^(1/2) B A^(1/2) has the eigenvalues of A B
     of_the_root = np.sqrt(eigvalsh(root @ B @ root).clip(min=0))
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(A) + np.trace(B) - 2 * of_the_root.sum())
+
+
+def _features(name: str, values: Features, like: Features | None = None) -> Features:
+    """Features of two or more images, (N, dim), finite; of as many dimensions as others."""
+    features = array(name, values, "fiu", "hold features of images, (N, dim)").astype(float)
+    if features.ndim != 2 or len(features) < 2 or features.shape[1] == 0:
+        raise ValueError(f"{name} must hold features of two or more images, (N, dim), got shape {features.shape}")
+    if not np.isfinite(features).all():
+        raise ValueError(f"{name} must hold finite features, got nan or infinity")
+    if like is not None and features.shape[1] != like.shape[1]:
+        raise ValueError(f"{name} must have {like.shape[1]} dimensions, as the others have, got {features.shape[1]}")
+    return features
 
 
 def recognised(probabilities: Probabilities) -> Float[np.ndarray, "_"]:
@@ -115,8 +126,11 @@ def in_manifold(these: Features, those: Features, k: int = 3) -> Float[np.ndarra
     """1 for each of `these` that is at least as near to one of `those` as that one's k-th neighbour in its own set, else 0
     (book, eq. 9.7). Its mean is the precision if these are samples and those real images, and the recall if the other way
     round (Kynkäänniemi et al. 2019, section 2)."""
-    if not 1 <= k < len(those):
+    these = _features("these", these)
+    those = _features("those", those, like=these)
+    if not 1 <= integer("k", k, 0) < len(those):
         raise ValueError(f"k must lie between 1 and {len(those) - 1}, one less than there are points, got {k}")
+    k = int(k)
     points = torch.as_tensor(those)
     parts = points.split(1000)  # all distances at once would fill the memory
     radius = torch.cat([torch.cdist(part, points).kthvalue(k + 1).values for part in parts])  # the nearest is itself
@@ -155,9 +169,11 @@ def quality(samples: Pictures, real: Pictures, *, k: int = 3, bootstrap: int = 4
 def held_out(images: Pictures, number: int = 2000, seed: int = 0) -> tuple[Pictures, Pictures]:
     """Test images divided by lot: `number` of them, to stand in for samples of a perfect model, and the others to measure
     against. Returns (those of the perfect model, those to measure against)."""
-    if not 0 < number < len(images):
+    check_images(images=images)
+    if not 0 < integer("number", number, 0) < len(images):
         raise ValueError(f"number must lie between 1 and {len(images) - 1}, got {number}")
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(integer("seed", seed, 0, 2**63 - 1)))
+    number = int(number)
     return images[order[:number]], images[order[number:]]
 
 

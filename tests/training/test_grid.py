@@ -73,7 +73,7 @@ def test_half_precision_and_gradients_are_taken():
 
 @pytest.mark.parametrize("name, value", [("columns", 0), ("columns", -2), ("scale", 0), ("gap", -1)])
 def test_numbers_that_make_no_grid_are_refused(name, value):
-    with pytest.raises(ValueError, match=rf"^{name} must be an integer >= [01], got {value}$"):
+    with pytest.raises(ValueError, match=rf"^{name} must be an integer from [01] to 1000, got {value}$"):
         grid_image(torch.zeros(2, 1, 4, 4), **{name: value})
 
 
