@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 from diffnotes.__main__ import main
 from diffnotes.training import checkpoint
@@ -66,13 +67,18 @@ def test_two_processes_train_the_same_network_as_one(tmp_path, child_environment
     assert one["history"][0, 3] - one["history"][-1, 3] > 0.02  # and it is not that nothing was learned
 
 
-def test_interrupt_of_one_process_ends_and_saves_the_run_of_both(tmp_path, child_environment):
-    with ended(start(tmp_path / "run", child_environment, "--updates", "1000000")) as process:
+def test_both_save_on_the_way_and_an_interrupt_of_one_process_ends_and_saves_the_run(tmp_path, child_environment):
+    budget = ["--updates", "1000000", "--save-every", "0.1"]
+    with ended(start(tmp_path / "run", child_environment, *budget)) as process:
         seen = b""
         while b"loss=" not in seen:
             more = process.stderr.read1()
             assert more, seen.decode()
             seen += more
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "run" / checkpoint.FILE_NAME).exists():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)  # torchrun passes it on
         output, _ = process.communicate(timeout=100)
     assert b"updates" in output and b"saved to" in output
