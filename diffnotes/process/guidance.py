@@ -62,6 +62,11 @@ class ClassifierFreeGuidance:
         """What is predicted: the model's own target."""
         return self.model.target
 
+    @property
+    def item_shape(self) -> tuple[int, ...] | None:
+        """The shape of the model's images, if it is known."""
+        return getattr(self.model, "item_shape", None)
+
     def __call__(self, x_t: Images, t: Times, y: Labels | None = None) -> Images:
         """The guided prediction for x_t at the times t; without labels y, the unconditional one."""
         check_images(x_t=x_t)
@@ -98,6 +103,11 @@ class ClassifierGuidance:
     def target(self) -> str:
         """What is predicted: the noise, as in the formula."""
         return "eps"
+
+    @property
+    def item_shape(self) -> tuple[int, ...] | None:
+        """The shape of the model's images, if it is known."""
+        return getattr(self.model, "item_shape", None)
 
     def __call__(self, x_t: Images, t: Times, y: Labels | None = None) -> Images:
         """eps_hat for x_t at the times t; without labels y, the model's own eps."""

@@ -103,7 +103,8 @@ def initial_noise(
     """x_T ~ N(0, I), float32, (batch, *shape): image i depends on the seed and on i only, not on the batch. The noise of
     the steps is other noise, also where a sampler is given the same seed."""
     seed, batch, axes = integer("seed", seed, 0), integer("batch", batch, 0), integers("shape", shape)
-    if axes.ndim != 1 or bool((axes < 0).any()) or batch * math.prod(axes.tolist()) > LARGEST or batch > LARGEST:
+    sizes = [batch, *axes.flatten().tolist()]
+    if axes.ndim != 1 or min(sizes) < 0 or math.prod(max(size, 1) for size in sizes) > LARGEST:
         raise ValueError(
             f"batch and shape must be sizes >= 0 of at most {LARGEST:,} numbers in all, got {batch} and {shown(shape)}"
         )

@@ -239,7 +239,10 @@ def _length(T: object) -> int:
 
 
 def _beta(name: str, value: object) -> float:
-    return number(name, value, "lie in (0, 1)", lambda beta: 0 < beta < 1)
+    beta = number(name, value, "lie in (0, 1)", lambda beta: 0 < beta < 1)
+    if 1 - beta == 1:
+        raise ValueError(f"{name} must be larger, for float64 cannot tell 1 - {name} from 1, got {beta:g}")
+    return beta
 
 
 def _check_tables(name: str, beta: Table, alpha_bar: Table) -> None:

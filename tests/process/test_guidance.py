@@ -148,6 +148,16 @@ def test_there_is_no_warning_where_the_null_label_is_not_needed_or_was_trained()
         ClassifierFreeGuidance(Predicting("v"), 2.0)  # nothing is known of it
 
 
+def test_a_guided_model_has_the_images_of_its_model():
+    model = Predicting("v")
+    guides = ClassifierFreeGuidance(model, 2.0), ClassifierGuidance(model, SCHEDULE, log_classes, 1.0)
+    assert [guided.item_shape for guided in guides] == [None, None]
+    model.item_shape = (2,)
+    assert [guided.item_shape for guided in guides] == [(2,), (2,)]
+    with pytest.raises(ValueError, match=r"^x_T must be a batch of images \(B, 2\), got shape \(1, 6, 2\)$"):
+        ddim_sample(guides[0], SCHEDULE, X_T[None], steps=2)
+
+
 def test_scales_and_labels_of_numpy_are_those_of_python(as_installed):
     usual = ClassifierFreeGuidance(DATA, 2.0)(X_T, TIMES, Y)
     for scale, y in ((np.float32(2), Y.tolist()), (2, Y.numpy()), (torch.tensor(2.0), Y.byte())):

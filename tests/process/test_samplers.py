@@ -858,6 +858,10 @@ def test_seeds_and_steps_of_numpy_are_those_of_python(sampler):
             r"^batch and shape must be sizes >= 0 of at most 2,147,483,648 numbers in all, got 2 and \(2, -3\)$",
         ),
         ((0, 10**18), r"^batch and shape must be sizes >= 0 of at most 2,147,483,648 numbers in all, got 10{18} and "),
+        (
+            (0, 0, (10**18, 9)),
+            r"^batch and shape must be sizes >= 0 of at most 2,147,483,648 numbers in all, got 0 and ",
+        ),
         ((0, 2, 28), r"^shape must hold integers, got 28$"),
         ((0, 2, (2.5,)), r"^shape must hold integers, got dtype float64$"),
     ],

@@ -467,6 +467,15 @@ def test_a_length_beyond_any_memory_is_refused():
         Schedule.cosine(10, s=1e30)
 
 
+@pytest.mark.parametrize("make", [Schedule.linear, Schedule.quadratic, Schedule.sigmoid])
+def test_an_end_that_is_lost_beside_1_is_refused(make):
+    with pytest.raises(
+        ValueError, match=r"^beta_T must be larger, for float64 cannot tell 1 - beta_T from 1, got 1e-20$"
+    ):
+        make(3, 0.5, 1e-20)
+    assert make(3, 0.5, 1e-15).beta[-1].item() == pytest.approx(1e-15, rel=0.1)
+
+
 def test_tables_that_do_not_belong_together_are_refused(as_installed):
     a, b = Schedule.linear(10), Schedule.cosine(10)
     with pytest.raises(
