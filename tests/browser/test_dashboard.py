@@ -3,6 +3,7 @@ the same folder, and a kernel that is restarted; and the kernel's own interrupt.
 
 import json
 import re
+import time
 from collections.abc import Callable
 
 import nbformat
@@ -50,13 +51,16 @@ class Dashboard:
 
 
 def wait_for_update(line: Locator, least: int) -> None:
-    """Wait until the line tells of update `least`, or a later one."""
-    line.page.wait_for_function(
-        "([line, least]) => Number(line.textContent.match(/update ([\\d,]+)/)?.[1].replaceAll(',', '')) >= least",
-        arg=[line.element_handle(), least],
-        polling=EVERY,
-        timeout=LONG,
-    )
+    """Wait until the line tells of update `least`, or a later one. It is looked for anew each time: the page may have drawn
+    the output again in the meantime."""
+    deadline, told = time.monotonic() + LONG / 1000, ""
+    while time.monotonic() < deadline:
+        told = line.text_content() or ""
+        found = re.search(r"update ([\d,]+)", told)
+        if found and int(found[1].replace(",", "")) >= least:
+            return
+        line.page.wait_for_timeout(EVERY)
+    raise AssertionError(f"no update {least} in {LONG / 1000:.0f} s; the line says {told!r}")
 
 
 @pytest.fixture(scope="module")
