@@ -35,6 +35,8 @@ SHA256 = {  # of the unpacked files
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 ATTEMPTS = 3
+KINDS = '"mnist", "digits", "auto", a folder of pictures, or "idx:" and the path of IDX files'
+LARGEST_SIZE = 4096  # pixels; more is a slip of the hand
 DIGITS = tuple("0123456789")  # the names of the classes
 
 
@@ -70,7 +72,9 @@ def load_images(
     size: every image is cropped to a square in the middle and resized to size x size; None: as it is, all of one size.
     channels: 1 for grey, 3 for colour; None: 3 for pictures with colour, else 1. ~ and variables in paths are expanded."""
     choice("split", split, ("train", "test"))
-    size = None if size is None else integer("size", size, 1)
+    if not isinstance(name, str | os.PathLike):
+        raise ValueError(f"name must be {KINDS}, got {shown(name)}")
+    size = None if size is None else integer("size", size, 1, LARGEST_SIZE)
     channels = None if channels is None else integer("channels", channels, 1)
     if channels not in (None, 1, 3):
         raise ValueError(f"channels must be 1 (grey), 3 (colour) or None, got {channels}")
@@ -114,8 +118,7 @@ def _folder(name: object) -> Path:
             return path
         is_file = os.path.isfile(path)
         why = f": {path} is a file, not a folder" if is_file else f": there is no folder {os.path.abspath(path)}"
-    kinds = '"mnist", "digits", "auto", a folder of pictures, or "idx:" and the path of IDX files'
-    raise ValueError(f"name must be {kinds}, got {shown(name)}{why}")
+    raise ValueError(f"name must be {KINDS}, got {shown(name)}{why}")
 
 
 def _images(

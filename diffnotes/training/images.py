@@ -129,6 +129,8 @@ def _images(x: ArrayLike) -> Tensor:
         x = _tensor(x)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"x must be a tensor of images (N, C, H, W), got {type(x).__name__} ({error})") from error
+    if x.is_meta or x.layout != torch.strided:
+        raise ValueError(f"x must be a dense tensor that holds numbers, got {x.layout} on {x.device}")
     if not x.is_floating_point():
         way = "; bytes 0..255 become that by x / 127.5 - 1" if x.dtype == torch.uint8 else ""
         raise ValueError(f"x must hold floating-point numbers in [-1, 1], got dtype {x.dtype}{way}")
@@ -146,6 +148,8 @@ def _labels(y: ArrayLike) -> Tensor:
         labels = _tensor(y)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"y must hold whole numbers, the labels, got {type(y).__name__} ({error})") from error
+    if labels.is_meta or labels.layout != torch.strided:
+        raise ValueError(f"y must be a dense tensor that holds numbers, got {labels.layout} on {labels.device}")
     if labels.ndim != 1:
         raise ValueError(f"y must have the shape (N,), one label for each image, got {tuple(labels.shape)}")
     whole = labels if labels.is_complex() else labels.long()

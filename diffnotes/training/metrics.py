@@ -91,7 +91,8 @@ def frechet_distance(a: Features, b: Features) -> float:
     (book, eq. 9.6; Heusel et al. 2017, eq. 6): the squared distance between two Gaussians with these moments."""
     from scipy.linalg import eigh, eigvalsh
 
-    a, b = _features("a", a), _features("b", b, like=a)
+    a = _features("a", a)
+    b = _features("b", b, like=a)
     A, B = (np.atleast_2d(np.cov(features, rowvar=False)) for features in (a, b))
     scale, axes = eigh(A)
     root = axes * np.sqrt(scale.clip(min=0)) @ axes.T  # A^(1/2); A^(1/2) B A^(1/2) has the eigenvalues of A B
