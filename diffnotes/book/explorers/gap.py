@@ -1,4 +1,4 @@
-"""An approximate posterior q (chapter 2): its reconstruction term, its KL to the prior, and the gap of its ELBO."""
+"""An approximate posterior q (chapter 10): its reconstruction term, its KL to the prior, and the gap of its ELBO."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ LOWEST = -7.5  # of the accounts, in nats
 
 def gap(x: float = 1.5, m: float = 0.4, width: float = 0.3) -> None:
     """An approximate posterior q = N(m, width^2) of the hidden z behind x, in the linear-Gaussian model with w = 0.8 and
-    s = 0.6: the ELBO, its two parts (book, eq. 2.6) and its gap to log p(x) (book, eq. 2.5). Sliders for x and m in 0..2,
+    s = 0.6: the ELBO, its two parts (book, eq. 10.6) and its gap to log p(x) (book, eq. 10.5). Sliders for x and m in 0..2,
     width in 0.25..1."""
     build_gap(x, m, width).show()
 
@@ -75,7 +75,7 @@ def build_gap(x: float = 1.5, m: float = 0.4, width: float = 0.3) -> Explorer:
 @dataclass(frozen=True)
 class Account:
     """The bound of log p(x) for a Gaussian guess q, in nats: `log_p`, the `reconstruction` term and the `price`, which is the
-    prior matching term (book, eq. 2.6), and the gap (book, eq. 2.5) in two parts: `by_mean` for the wrong mean of q alone,
+    prior matching term (book, eq. 10.6), and the gap (book, eq. 10.5) in two parts: `by_mean` for the wrong mean of q alone,
     `by_width` for its wrong width alone."""
 
     log_p: float
@@ -109,7 +109,7 @@ def account(x: float, m: float, width: float) -> Account:
 
 
 def posterior_of(x: float) -> tuple[float, float]:
-    """Mean and width of p(z | x): prior times likelihood (book, eq. 1.7 with a = W)."""
+    """Mean and width of p(z | x): prior times likelihood (book, eq. A.7 with a = W)."""
     V = 1 / (1 + W**2 / S**2)
     return V * W * x / S**2, V**0.5
 
