@@ -61,7 +61,7 @@ def test_its_reading_gives_the_posterior(t, x_t, x_0):
     assert numbers_after("β̃_t =", reading) == pytest.approx(variance.item(), rel=5e-3)
 
 
-def test_its_reading_gives_the_two_witnesses_and_their_shares(explorer):
+def test_its_reading_gives_the_two_estimates_and_their_shares(explorer):
     reading = explorer.reading.value
     before, alpha, beta = COARSE.alpha_bar[9].item(), COARSE.alpha[10].item(), COARSE.beta[10].item()
     assert numbers_after("x_0 says", reading) == pytest.approx(0.8 * math.sqrt(before), abs=6e-4)
