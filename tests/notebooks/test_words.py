@@ -139,7 +139,7 @@ WORDS = (
         ("one guess, four languages", "in the language of the noise", "answers in the wrong dialect"),
         ("a language model", "diffusion for language", "vision-language models", 'Code(text, language="python")'),
         r"language model\w*|(?:natural|programming|configuration|plain|vision) languages?"
-        r'|for language|words, language|language=|"language"|\.language',
+        r'|terms in both languages|for language|words, language|language=|"language"|\.language',
     ),
     Word(
         "memor(?:y|ies)",
@@ -147,10 +147,10 @@ WORDS = (
         ("a memory of a hundred images", "the memory's loss on new images", "memory = DatasetDenoiser(noise, images)"),
         ("128 GiB of memory", "write the training step from memory", "the peak memory of a step", "memory_format=x"),
         r"memory (?:format|mib|gib|of a (?:training )?step)|memory (?:in|of) (?:one|a|each) (?:update|process)"
-        r"|(?:of|in|into|out of|from|peak|gpu|resident|working|free|less|more|much|any|short of|no) memory"
+        r"|(?:of|in|into|out of|fill the|machine's|from|peak|gpu|resident|working|free|less|more|much|any|short of|no) memory"
         r"|memory (?:of the (?:gpu|machine|computer)|is full|is enough|runs out|error)|MemoryError|memory(?:-| )mapped"
         r"|(?:speed|time|operations|parameters|weights|compute)(?:,| and) memory|memory,? (?:and|or) (?:time|speed|compute)",
-        ("benchmarks/", "tests/test_benchmarks.py"),
+        ("/benchmarks", "/test_benchmarks"),
     ),
     Word(
         "by heart",
@@ -251,7 +251,8 @@ WORDS = (
         r"left to choose|leav\w+ (?:it )?to choose|left to itself|free to choose which digit",
         "unconditional, without a label",
         ("digits of a network left to choose", "the rest is left to itself"),
-        ("unconditional samples", "This leaves two options to choose from."),
+        ("unconditional samples", "there is nothing left to choose"),
+        "nothing left to choose",
     ),
     Word(
         r"(?:more|less|very|so|too|asked?|asks) firmly|firmly asked|ask\w*(?: \w+){0,4} (?:firmly|softly|loudly)"
