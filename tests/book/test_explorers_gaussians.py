@@ -226,7 +226,7 @@ def test_the_reading_gives_the_posterior(product):
     assert "the observation has a share of 75% in the mean, the prior 25%" in product.reading.value
 
 
-def test_where_the_observation_lies_does_not_change_the_width(product):
+def test_where_the_observation_lies_does_not_change_the_variance(product):
     heights = []
     for y in (-3.0, 0.0, 3.0):
         put(product, y=y)
@@ -267,7 +267,7 @@ def test_reset_goes_back_to_the_first_picture(explorer):
     ("show", "words", "size"),
     [
         (gaussians.total, ("a narrow one of variance 0.89, for two noises", "(a + b)² = 1.69"), (640, 500)),
-        (gaussians.kl, ("Above, two bells of width 1", "D_KL(q ‖ p) = 0.500 nats"), (600, 470)),
+        (gaussians.kl, ("Above, two bells of standard deviation 1", "D_KL(q ‖ p) = 0.500 nats"), (600, 470)),
         (gaussians.product, ("Three bells: the prior around -1", "Posterior mean 1.00"), (600, 360)),
     ],
 )
