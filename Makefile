@@ -57,9 +57,9 @@ browser: $(VENV)/.tester
 	$(BIN)/python -m pytest tests/browser/test_every_explorer.py
 
 book: $(VENV)/.reader
-	$(BIN)/python -m diffnotes.book.press.build $(filter-out notebooks/91_%,$(wildcard notebooks/*.ipynb))
+	$(BIN)/python -m diffnotes.book.press.build $(filter-out notebooks/92_%,$(wildcard notebooks/*.ipynb))
 	$(BIN)/python -m diffnotes.book.press.index
-	$(BIN)/python -m diffnotes.book.press.build notebooks/91_equation_index.ipynb
+	$(BIN)/python -m diffnotes.book.press.build notebooks/92_equation_index.ipynb
 
 # from the notebooks as they are stored; DIFFNOTES_REPOSITORY=https://github.com/NAME/diffnotes adds the launch buttons
 docs: $(VENV)/.writer

@@ -1,4 +1,4 @@
-"""What is each choice of chapter 9's run worth? The run as it is, and with one choice at a time taken back."""
+"""What is each choice of chapter 6's run worth? The run as it is, and with one choice at a time taken back."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,7 +13,7 @@ from diffnotes.training.metrics import draw_samples, held_out, quality
 
 @dataclass(frozen=True)
 class Run:
-    """What is other than in chapter 9: settings of network, training and loss, the schedule, the seed."""
+    """What is other than in chapter 6: settings of network, training and loss, the schedule, the seed."""
 
     network: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)

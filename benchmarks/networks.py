@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from diffnotes import UNet
 
 NAMES = ("ours", "course", "ours_like_course", "large", "ours_like_large", "ddpm_pytorch")
-OURS = dict(channels=32, multipliers=(1, 2), blocks=1, patch=2, num_classes=10, target="v")  # the network of chapter 9
+OURS = dict(channels=32, multipliers=(1, 2), blocks=1, patch=2, num_classes=10, target="v")  # the network of chapter 6
 TWINS = {"course": "ours_like_course", "large": "ours_like_large"}  # the peer, and our U-Net in its layout
 
 
@@ -40,7 +40,7 @@ class Peer(nn.Module):
 
 
 def ours(target: str = "v", num_classes: int | None = 10) -> UNet:
-    """The network of chapter 9, which takes labels."""
+    """The network of chapter 6, which takes labels."""
     return UNet(**{**OURS, "target": target, "num_classes": num_classes})
 
 

@@ -182,7 +182,7 @@ def measure(budget: Budget, train: Images, test: Images) -> dict[str, Any]:
 
 
 def _own_recipe() -> dict[str, Any]:
-    """The settings of chapter 9's training and of its loss."""
+    """The settings of chapter 6's training and of its loss."""
     loss = Denoising(Schedule.cosine(T=1000))
     return asdict(TrainConfig(seed=0)) | {
         name: getattr(loss, name) for name in ("min_snr", "even_times", "label_dropout")

@@ -159,7 +159,7 @@ def _quality(data: dict[str, Any]) -> str:
     return f"""
 ## Quality after so many seconds
 
-A reader of chapter 9 has three minutes. So every network starts from random weights, on the same MNIST, and gets the same
+A reader of chapter 6 has three minutes. So every network starts from random weights, on the same MNIST, and gets the same
 seconds of training; time for anything else does not count. Then each draws {data["samples"]} digits from the same noise
 in {data["steps"]} DDIM steps with η = {data["eta"]:g}, through the same sampler, which cuts each prediction of the image to the
 range of pixels, as the peers' own samplers do (0 to 9 in turn, where the network was trained with labels), and
@@ -278,7 +278,7 @@ def _ablation(data: dict[str, Any]) -> str:
     return f"""
 ## What each choice is worth
 
-The run of chapter 9 makes many choices. Here each of some is taken back, one at a time: the same images, {data["seconds"]:g}
+The run of chapter 6 makes many choices. Here each of some is taken back, one at a time: the same images, {data["seconds"]:g}
 seconds of training from random weights in {threads}, then {data["samples"]} digits, 0 to 9 in turn, in {data["steps"]}
 DDIM steps with η = {data["eta"]:g}. So a change that makes an update slower leaves fewer of them. The run as it is stands
 there three times: first of all, with another seed, and once more at the very end. How far these lie apart is what this
@@ -362,7 +362,7 @@ parameters come to 13.8 million), ours of that layout on the whole smallest leve
     return (
         parts
         + """
-**What it means.** The network of chapter 9 is quick because it is small and because it folds 2 × 2 pixels into channels
+**What it means.** The network of chapter 6 is quick because it is small and because it folds 2 × 2 pixels into channels
 before it starts; "of the peak" says how much of the machine each network gets to use.
 
 **What it does not mean.** Images a second are not quality; that has a section of its own. Attention in small heads and

@@ -65,7 +65,7 @@ def ways_to_run(app: Sphinx, docname: str) -> str:
 
 
 class Anchors(Transform):
-    """Makes the anchors that the book writes in HTML, <a id="eq-4.6"></a>, known to links. One that stands in a heading
+    """Makes the anchors that the book writes in HTML, <a id="eq-1.6"></a>, known to links. One that stands in a heading
     becomes an id of its section: or the table of contents, which repeats the heading, would repeat the anchor."""
 
     default_priority = 870  # before MyST resolves the links of a page

@@ -36,7 +36,7 @@ class Page:
 
 
 def schedule() -> Any:
-    """The schedule explorer of chapter 4, on the digit that the chapter takes."""
+    """The schedule explorer of chapter 1, on the digit that the chapter takes."""
     from diffnotes import load_images
     from diffnotes.book.explorers import build_schedule
 
@@ -67,7 +67,7 @@ def weights() -> Any:
 
 PAGES = {
     "schedule": Page(
-        chapter="04_forward_process",
+        chapter="01_forward_process",
         call="explorers.schedule(images.x[0])",
         build=schedule,
         stops={
@@ -79,21 +79,21 @@ PAGES = {
         shares={"t": "T"},
     ),
     "kl": Page(
-        chapter="01_gaussian_toolkit",
+        chapter="90_gaussian_toolkit",
         call="gaussians.kl()",
         build=kl,
         stops={"mu_2": [-2, -1, 0, 1, 2], "sigma_1": [0.5, 1, 1.5, 2], "sigma_2": [0.5, 1, 1.5, 2]},
         shares={},
     ),
     "posterior": Page(
-        chapter="05_bayes_posterior",
+        chapter="02_bayes_posterior",
         call="posterior(coarse, t=10)",
         build=posterior,
         stops={"t": [1, 2, 5, 10, 20], "x_t": [-1.2, -0.4, 0.4, 1.2], "x_0": [-0.8, 0, 0.8]},
         shares={},
     ),
     "weights": Page(
-        chapter="07_epsilon_loss",
+        chapter="04_epsilon_loss",
         call="explorers.weights()",
         build=weights,
         stops={

@@ -24,7 +24,7 @@ PerImage = Float[Tensor, "batch"]
 @dataclass(frozen=True)
 class VAETerms:
     """The two terms of the ELBO, and the ELBO itself, in nats for each image: elbo = reconstruction - prior_kl
-    (book, eq. 2.6). Every one has shape (B,)."""
+    (book, eq. 10.6). Every one has shape (B,)."""
 
     reconstruction: PerImage
     prior_kl: PerImage
@@ -48,10 +48,10 @@ def reparameterize(
     log_variance: Float[Tensor, "#batch latent"],
     eps: Float[Tensor, "*draws #batch latent"],
 ) -> Tensor:
-    """z = mean + sigma eps, sigma = exp(log_variance / 2) (book, eq. 2.8), of eps's shape.
+    """z = mean + sigma eps, sigma = exp(log_variance / 2) (book, eq. 10.8), of eps's shape.
 
     With eps ~ N(0, I) it is a draw of N(mean, diag sigma^2), through which gradients reach mean and log_variance
-    (Kingma and Welling 2013, section 2.4)."""
+    (Kingma and Welling 2013, section 10.4)."""
     check_tensor("eps", eps, ("...", "B", "latent"))
     for name, moment in (("mean", mean), ("log_variance", log_variance)):
         check_tensor(name, moment, ((1, eps.shape[-2]), eps.shape[-1]))
@@ -60,7 +60,7 @@ def reparameterize(
 
 def prior_kl(mean: Codes, log_variance: Codes) -> PerImage:
     """D_KL(N(mean, diag sigma^2) || N(0, I)) = 1/2 sum_j (mean_j^2 + sigma_j^2 - 1 - log sigma_j^2), in nats, (B,)
-    (book, eq. 2.9; Kingma and Welling 2013, appendix B)."""
+    (book, eq. 10.9; Kingma and Welling 2013, appendix B)."""
     check_tensor("mean", mean, ("B", "latent"))
     check_tensor("log_variance", log_variance, tuple(mean.shape))
     return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1)
@@ -109,8 +109,8 @@ class VAE(nn.Module):
         return F.logsigmoid(x * self.logits(z)).flatten(1).sum(1)
 
     def elbo(self, x: Images, eps: Float[Tensor, "draws batch latent"]) -> VAETerms:
-        """The ELBO's terms (book, eq. 2.6) with the reconstruction term estimated from L draws z = mean + sigma eps:
-        its mean, 1/L sum_l log p(x|z_l) (book, eq. 2.11). eps: (L, B, latent), standard normal."""
+        """The ELBO's terms (book, eq. 10.6) with the reconstruction term estimated from L draws z = mean + sigma eps:
+        its mean, 1/L sum_l log p(x|z_l) (book, eq. 10.11). eps: (L, B, latent), standard normal."""
         mean, log_variance = self.encode(x)
         check_tensor("eps", eps, ("L", len(x), self.latent), self)
         if len(eps) == 0:

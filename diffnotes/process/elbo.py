@@ -3,7 +3,7 @@
     L_VLB = D_KL(q(x_T | x_0) || p(x_T))                                           L_T      ("prior")
           + sum over t = 2..T of E D_KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t))  L_{t-1}  ("denoising")
           + E[-log p(x_0 | x_1)]                                                   L_0      ("reconstruction")
-                                                                                   (book, eq. 6.4)
+                                                                                   (book, eq. 3.4)
 
 Here p(x_{t-1} | x_t) = N(mean, sigma_t^2 I), with the mean of q(x_{t-1} | x_t, x_0) in which the model's estimate of the
 image stands for x_0. Everything is in nats and float64, for each image, summed over its coordinates; bits_per_dim() converts.
@@ -64,8 +64,8 @@ class ElboTerms:
     density: bool = False
 
     def total(self) -> PerImage:
-        """L_VLB for each image, in nats: L_T + sum of the L_{t-1} + L_0 (book, eq. 6.4); an unbiased estimate where the
-        times were drawn (book, eq. 6.9). mean_and_error(terms.total()) gives its mean over images and how sure that is."""
+        """L_VLB for each image, in nats: L_T + sum of the L_{t-1} + L_0 (book, eq. 3.4); an unbiased estimate where the
+        times were drawn (book, eq. 3.9). mean_and_error(terms.total()) gives its mean over images and how sure that is."""
         if self.weights is None:
             raise ValueError(
                 "total needs every t, or times drawn from a known distribution; these were chosen by hand. "
@@ -75,7 +75,7 @@ class ElboTerms:
 
     def bits_per_dim(self) -> PerImage:
         """L_VLB / (d log 2), plus log2(127.5) where L_0 is that of a density: a grey value stands for 1 / 127.5 of
-        [-1, 1]'s length 2 (book, eq. 6.8). Bits per coordinate of an image with 256 grey values."""
+        [-1, 1]'s length 2 (book, eq. 3.8). Bits per coordinate of an image with 256 grey values."""
         return self.total() / (self.dims * math.log(2)) + (math.log2(127.5) if self.density else 0.0)
 
 
@@ -93,12 +93,12 @@ def elbo_terms(
     y: Labels | None = None,
     generator: torch.Generator | None = None,
 ) -> ElboTerms:
-    """The bound's terms for images x0 (B, ...) under a network or closed-form denoiser (book, eq. 6.4), in nats.
+    """The bound's terms for images x0 (B, ...) under a network or closed-form denoiser (book, eq. 3.4), in nats.
 
     times: None for every t = 2..T, one draw of x_t each; a number K of times drawn anew for each image from `distribution`
     (T + 1 probabilities, see importance_distribution; uniform on 2..T unless given); or the t themselves, for a curve. t = 1
     is always there. variance: sigma_t^2, see model_variance. clip: cut the estimate of x_0 to [-1, 1], as samplers do.
-    levels: x0 holds this many evenly spaced grey values, and L_0 is minus the log-probability of them (book, eq. 6.7);
+    levels: x0 holds this many evenly spaced grey values, and L_0 is minus the log-probability of them (book, eq. 3.7);
     None for data that are not quantised: minus the log-density. y: labels, for -log p(x_0 | y)."""
     check_denoiser(model)
     check_batch(model, x0=x0)
@@ -144,7 +144,7 @@ def elbo_terms(
 
 def model_variance(schedule: Schedule, variance: str = "beta_tilde") -> Table:
     """sigma_t^2 of p(x_{t-1} | x_t) for t = 1..T, with entry 0 unused and 0: "beta_tilde", the posterior's own, or "beta"
-    (Ho et al. 2020, section 3.2).
+    (Ho et al. 2020, section 11.2).
 
     beta-tilde_1 = 0 would make the decoder a point: at t = 1 "beta_tilde" takes beta-tilde_2 (Nichol and Dhariwal 2021, whose
     code does so for "beta" as well), or beta_1 if T = 1. "beta" takes beta_1 there."""
@@ -158,7 +158,7 @@ def model_variance(schedule: Schedule, variance: str = "beta_tilde") -> Table:
 
 def denoising_kl(schedule: Schedule, x0: Images, x0_hat: Images, x_t: Images, t: Times, sigma2: Table) -> PerImage:
     """D_KL(q(x_{t-1} | x_t, x_0) || N(mean, sigma_t^2 I)) in nats, the mean being that of q(x_{t-1} | x_t, x0_hat); t in
-    2..T, one for each image (book, eq. 6.4). Give float64: the means differ by far less than they are."""
+    2..T, one for each image (book, eq. 3.4). Give float64: the means differ by far less than they are."""
     t = check_t(schedule, t, lowest=2)
     check_floats("sigma2", sigma2, "(T + 1,)")
     if sigma2.shape != schedule.beta.shape or not bool((sigma2[2:] > 0).all()):
@@ -172,7 +172,7 @@ def denoising_kl(schedule: Schedule, x0: Images, x0_hat: Images, x_t: Images, t:
 
 def importance_distribution(mean_squares: Numbers, uniform: FloatLike = 0.0) -> Table:
     """p_t proportional to sqrt(E[L_{t-1}^2]), t = 2..T: the distribution of t under which one term, divided by its probability,
-    has the smallest variance (Nichol and Dhariwal 2021, section 3.3; book, eq. 6.9). T + 1 entries, 0 at t = 0 and 1.
+    has the smallest variance (Nichol and Dhariwal 2021, section 11.3; book, eq. 3.9). T + 1 entries, 0 at t = 0 and 1.
 
     mean_squares: E[L_{t-1}^2] for t = 2..T, as terms.denoising.square().mean(1) gives it. uniform: the share that is drawn
     without regard to it, so that a term estimated too small can never count for more than (T - 1) / uniform times itself."""

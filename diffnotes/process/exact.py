@@ -1,7 +1,7 @@
 """Optimal denoisers in closed form: E[x_0 | x_t], what a perfect network would predict, for a known data distribution.
 
 They are called like a network, model(x_t, t, y), with target "x0", so every sampler can be run and tested without
-training. The data distribution is a mixture, its noised version is one too (book, eq. 4.11), and Bayes' rule does the rest.
+training. The data distribution is a mixture, its noised version is one too (book, eq. 1.11), and Bayes' rule does the rest.
 """
 
 import math
@@ -28,7 +28,7 @@ from diffnotes.process.schedules import Schedule, check_schedule, check_t, check
 
 @dataclass(frozen=True)
 class GaussianDenoiser:
-    """E[x_0 | x_t] for data N(mean, variance I) (book, eq. 5.16 and 7.13):
+    """E[x_0 | x_t] for data N(mean, variance I) (book, eq. 2.16 and 4.13):
 
     mean + sqrt(alpha_bar_t) variance / (alpha_bar_t variance + 1 - alpha_bar_t) * (x_t - sqrt(alpha_bar_t) mean)."""
 
@@ -104,7 +104,7 @@ class MixtureDenoiser:
 class DatasetDenoiser:
     """E[x_0 | x_t] when the data are exactly these N images, each equally likely: a softmax-weighted mean of them all.
 
-    It is the minimiser of the training loss on this data set (book, eq. 7.8 and 7.9), and shows why that is not the goal:
+    It is the minimiser of the training loss on this data set (book, eq. 4.8 and 4.9), and shows why that is not the goal:
     started from noise it can only give training images back. With labels (N,), a call with y uses the images of that
     class alone."""
 

@@ -1,7 +1,7 @@
 """The forward process: adding noise, and what is known about the step before.
 
-    q(x_t | x_{t-1}) = N(x_t; sqrt(alpha_t) x_{t-1}, beta_t I)                     (book, eq. 4.1)
-    q(x_t | x_0)     = N(x_t; sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I)          (book, eq. 4.6)
+    q(x_t | x_{t-1}) = N(x_t; sqrt(alpha_t) x_{t-1}, beta_t I)                     (book, eq. 1.1)
+    q(x_t | x_0)     = N(x_t; sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I)          (book, eq. 1.6)
 
 The noise is an argument everywhere, so that every function here is a formula and nothing else.
 """
@@ -21,7 +21,7 @@ Times = IntLike | Integer[Tensor, "batch"] | Integer[np.ndarray, "batch"] | Sequ
 
 
 def q_step(schedule: Schedule, x_prev: Images, t: Times, eps_step: Images) -> Images:
-    """One noising step: x_t = sqrt(alpha_t) x_{t-1} + sqrt(beta_t) eps_step (book, eq. 4.1).
+    """One noising step: x_t = sqrt(alpha_t) x_{t-1} + sqrt(beta_t) eps_step (book, eq. 1.1).
 
     eps_step is the noise of this one step, standard normal, of x_prev's shape; t in 1..T. See `q_sample` for the
     noise accumulated since x_0: the two are different random variables."""
@@ -32,7 +32,7 @@ def q_step(schedule: Schedule, x_prev: Images, t: Times, eps_step: Images) -> Im
 
 
 def q_sample(schedule: Schedule, x0: Images, t: Times, eps: Images) -> Images:
-    """Straight to time t: x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps (book, eq. 4.6; Ho et al. 2020, eq. 4).
+    """Straight to time t: x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps (book, eq. 1.6; Ho et al. 2020, eq. 4).
 
     eps is the accumulated noise, standard normal, of x0's shape; t in 0..T, one integer or one for each image."""
     check_images(x0=x0, eps=eps)
@@ -42,9 +42,9 @@ def q_sample(schedule: Schedule, x0: Images, t: Times, eps: Images) -> Images:
 
 
 def q_posterior(schedule: Schedule, x0: Images, x_t: Images, t: Times, s: Times | None = None) -> tuple[Images, Tensor]:
-    """Mean and variance of q(x_s | x_t, x_0), s < t; s = t - 1 unless given (book, eq. 5.7; Ho et al. 2020, eq. 6-7).
+    """Mean and variance of q(x_s | x_t, x_0), s < t; s = t - 1 unless given (book, eq. 2.7; Ho et al. 2020, eq. 6-7).
 
-    With alpha' = alpha_bar_t / alpha_bar_s and beta' = 1 - alpha' (book, eq. 5.11; for s = t - 1, eq. 5.4 and 5.5):
+    With alpha' = alpha_bar_t / alpha_bar_s and beta' = 1 - alpha' (book, eq. 2.11; for s = t - 1, eq. 2.4 and 2.5):
 
         mean     = sqrt(alpha') (1 - alpha_bar_s) / (1 - alpha_bar_t) x_t  +  sqrt(alpha_bar_s) beta' / (1 - alpha_bar_t) x_0
         variance = (1 - alpha_bar_s) / (1 - alpha_bar_t) beta'

@@ -27,7 +27,7 @@ Broadcast = Float[Tensor, "..."] | FloatLike  # a number, or a tensor that broad
 
 def normal_log_density(x: Images, mean: Broadcast, variance: Broadcast) -> PerImage:
     """log N(x; mean, variance I) = sum over coordinates of  -1/2 [log(2 pi variance) + (x - mean)^2 / variance]
-    (book, eq. 1.1 and 1.2).
+    (book, eq. A.1 and A.2).
 
     mean and variance broadcast against x; a variance that is not positive raises ValueError."""
     check_images(x=x)
@@ -40,7 +40,7 @@ def normal_kl(mean_1: Images, variance_1: Broadcast, mean_2: Broadcast, variance
     """D_KL(N(mean_1, variance_1) || N(mean_2, variance_2)), diagonal covariances:
     sum over coordinates of  1/2 [log(variance_2 / variance_1) + (variance_1 + (mean_1 - mean_2)^2) / variance_2 - 1].
 
-    (book, eq. 1.13 and 1.14). Not symmetric: the expectation is taken under the first distribution."""
+    (book, eq. A.13 and A.14). Not symmetric: the expectation is taken under the first distribution."""
     check_images(mean_1=mean_1)
     mean_2 = _like("mean_2", mean_2, mean_1)
     variance_1, variance_2 = _variance("variance_1", variance_1, mean_1), _variance("variance_2", variance_2, mean_1)
@@ -52,7 +52,7 @@ def normal_kl(mean_1: Images, variance_1: Broadcast, mean_2: Broadcast, variance
 def discretized_log_likelihood(x0: Images, mean: Broadcast, variance: Broadcast, levels: IntLike = 256) -> PerImage:
     """log-probability of an image with `levels` grey values in [-1, 1] under N(mean, variance), each grey value standing
     for the interval of half-width 1 / (levels - 1) around it, the first and last reaching to infinity
-    (book, eq. 6.7; Ho et al. 2020, eq. 13).
+    (book, eq. 3.7; Ho et al. 2020, eq. 13).
 
     x0 must hold grey values -1 + 2 k / (levels - 1); anything else raises ValueError."""
     check_images(x0=x0)

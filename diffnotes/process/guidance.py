@@ -1,7 +1,7 @@
 """Guidance: a denoiser that is steered towards a class more (or less) than the data are. A guided model is called like any.
 
-    eps_tilde = eps_null + s (eps_y - eps_null)                                    (book, eq. 12.4)
-    eps_hat   = eps - s sqrt(1 - alpha_bar_t) grad log p(y | x_t)                  (book, eq. 12.3)
+    eps_tilde = eps_null + s (eps_y - eps_null)                                    (book, eq. 9.4)
+    eps_hat   = eps - s sqrt(1 - alpha_bar_t) grad log p(y | x_t)                  (book, eq. 9.3)
 
 s is the guidance scale: 0 is unconditional, 1 conditional as the data are, more exaggerates what is typical of the class.
 """
@@ -36,7 +36,7 @@ Classifier = Callable[[Tensor, Tensor], Float[Tensor, "batch classes"]]
 
 @dataclass(frozen=True)
 class ClassifierFreeGuidance:
-    """Classifier-free guidance: eps_tilde = eps_null + s (eps_y - eps_null) (book, eq. 12.4; Ho and Salimans 2022, eq. 6,
+    """Classifier-free guidance: eps_tilde = eps_null + s (eps_y - eps_null) (book, eq. 9.4; Ho and Salimans 2022, eq. 6,
     with s = 1 + w).
 
     The prediction target is the model's own: eps, x0 and v are affine in each other, so the formula is the same in all. Two
@@ -82,7 +82,7 @@ class ClassifierFreeGuidance:
 
 @dataclass(frozen=True)
 class ClassifierGuidance:
-    """Classifier guidance: eps_hat = eps - s sqrt(1 - alpha_bar_t) grad_{x_t} log p(y | x_t) (book, eq. 12.3; Dhariwal and
+    """Classifier guidance: eps_hat = eps - s sqrt(1 - alpha_bar_t) grad_{x_t} log p(y | x_t) (book, eq. 9.3; Dhariwal and
     Nichol 2021, algorithm 2).
 
     The model's prediction is the unconditional one. `classifier(x_t, t)` gives logits (B, classes) for *noised* images at the

@@ -64,7 +64,7 @@ def check_prediction(output: object, x_t: Tensor) -> Tensor:
 def simple_loss(
     model: Denoiser, schedule: Schedule, x0: Images, t: Times, eps: Images, y: Labels | None = None
 ) -> Float[Tensor, "batch"]:
-    """Mean squared error of the prediction for each image, with no weight in t (book, eq. 7.11 and 9.1; Ho et al. 2020, eq. 14):
+    """Mean squared error of the prediction for each image, with no weight in t (book, eq. 4.11 and 6.1; Ho et al. 2020, eq. 14):
     || target - model(sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, t) ||^2 / d.   Shape (B,)."""
     check_denoiser(model)
     check_images(x0=x0, eps=eps)
@@ -95,7 +95,7 @@ def weighted_loss(
 
 def bound_weight(schedule: Schedule, t: Times) -> Float[Tensor, "batch"]:
     """The weight of ||eps - eps_hat||^2 in the variational bound when sigma_t^2 = beta_t
-    (book, eq. 7.12; Ho et al. 2020, eq. 12):
+    (book, eq. 4.12; Ho et al. 2020, eq. 12):
     beta_t / (2 alpha_t (1 - alpha_bar_t)), float64. For a network with target "eps"."""
     t = check_t(schedule, t)
     return schedule.beta[t] / (2 * schedule.alpha[t] * (1 - schedule.alpha_bar[t]))
@@ -106,7 +106,7 @@ def min_snr_weight(schedule: Schedule, t: Times, gamma: FloatLike = 5.0, target:
 
     min(SNR, gamma) / SNR for "eps", min(SNR, gamma) for "x0", min(SNR, gamma) / (SNR + 1) for "v", since the squared error of
     the same prediction is SNR times as large in eps as in x0, and SNR + 1 times as large in v
-    (book, eq. 9.4; Hang et al. 2023, section 3.4)."""
+    (book, eq. 6.4; Hang et al. 2023, section 11.4)."""
     choice("target", target, TARGETS)
     gamma = number("gamma", gamma, "be positive", lambda gamma: gamma > 0)
     t = check_t(schedule, t)

@@ -1,11 +1,11 @@
 """One prediction, four parameterisations: eps, x0, v and the score.
 
-All follow from  x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps  (book, eq. 4.6), solved for what is wanted:
+All follow from  x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps  (book, eq. 1.6), solved for what is wanted:
 
-    x_0   = (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t)                  (book, eq. 4.9)
-    eps   = (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t)                  (book, eq. 4.9)
-    v     = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0                      (book, eq. 7.7; Salimans and Ho 2022, app. D)
-    score = -eps / sqrt(1 - alpha_bar_t)                                           (book, eq. 7.6; Song et al. 2021, sec. 3)
+    x_0   = (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t)                  (book, eq. 1.9)
+    eps   = (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t)                  (book, eq. 1.9)
+    v     = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0                      (book, eq. 4.7; Salimans and Ho 2022, app. D)
+    score = -eps / sqrt(1 - alpha_bar_t)                                           (book, eq. 4.6; Song et al. 2021, sec. 3)
 """
 
 from jaxtyping import Float
@@ -28,14 +28,14 @@ def _roots(schedule: Schedule, t: Times, x: Tensor, lowest: int = 1) -> tuple[Te
 
 
 def eps_from_x0(schedule: Schedule, x0: Images, x_t: Images, t: Times) -> Images:
-    """eps = (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t), t in 1..T (book, eq. 4.9)."""
+    """eps = (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t), t in 1..T (book, eq. 1.9)."""
     check_images(x0=x0, x_t=x_t)
     a, b = _roots(schedule, t, x_t)
     return (x_t - a * x0) / b
 
 
 def x0_from_eps(schedule: Schedule, eps: Images, x_t: Images, t: Times) -> Images:
-    """x_0 = (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t), t in 1..T (book, eq. 4.9).
+    """x_0 = (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t), t in 1..T (book, eq. 1.9).
 
     Where alpha_bar_t = 0 the image is not in x_t any more, and ValueError says so."""
     check_images(eps=eps, x_t=x_t)
@@ -46,21 +46,21 @@ def x0_from_eps(schedule: Schedule, eps: Images, x_t: Images, t: Times) -> Image
 
 
 def v_from_x0_eps(schedule: Schedule, x0: Images, eps: Images, t: Times) -> Images:
-    """v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0 (book, eq. 7.7; Salimans and Ho 2022, appendix D)."""
+    """v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0 (book, eq. 4.7; Salimans and Ho 2022, appendix D)."""
     check_images(x0=x0, eps=eps)
     a, b = _roots(schedule, t, x0)
     return a * eps - b * x0
 
 
 def x0_from_v(schedule: Schedule, v: Images, x_t: Images, t: Times) -> Images:
-    """x_0 = sqrt(alpha_bar_t) x_t - sqrt(1 - alpha_bar_t) v: (x_t, v) is (x_0, eps) rotated (book, eq. 7.7)."""
+    """x_0 = sqrt(alpha_bar_t) x_t - sqrt(1 - alpha_bar_t) v: (x_t, v) is (x_0, eps) rotated (book, eq. 4.7)."""
     check_images(v=v, x_t=x_t)
     a, b = _roots(schedule, t, x_t)
     return a * x_t - b * v
 
 
 def eps_from_v(schedule: Schedule, v: Images, x_t: Images, t: Times) -> Images:
-    """eps = sqrt(1 - alpha_bar_t) x_t + sqrt(alpha_bar_t) v (book, eq. 7.7)."""
+    """eps = sqrt(1 - alpha_bar_t) x_t + sqrt(alpha_bar_t) v (book, eq. 4.7)."""
     check_images(v=v, x_t=x_t)
     a, b = _roots(schedule, t, x_t)
     return b * x_t + a * v
@@ -68,14 +68,14 @@ def eps_from_v(schedule: Schedule, v: Images, x_t: Images, t: Times) -> Images:
 
 def score_from_eps(schedule: Schedule, eps: Images, t: Times) -> Images:
     """score = -eps / sqrt(1 - alpha_bar_t): the gradient of log q(x_t | x_0), or of log q(x_t) if eps = E[eps | x_t]
-    (book, eq. 7.6 and 7.10)."""
+    (book, eq. 4.6 and 4.10)."""
     check_images(eps=eps)
     _, b = _roots(schedule, t, eps)
     return -eps / b
 
 
 def eps_from_score(schedule: Schedule, score: Images, t: Times) -> Images:
-    """eps = -sqrt(1 - alpha_bar_t) score (book, eq. 7.10)."""
+    """eps = -sqrt(1 - alpha_bar_t) score (book, eq. 4.10)."""
     check_images(score=score)
     _, b = _roots(schedule, t, score)
     return -b * score

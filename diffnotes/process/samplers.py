@@ -10,8 +10,8 @@ times are a sub-sequence 0 = tau_0 < ... < tau_S = T of the schedule's:
     times            a list of one's own, strictly falling: the times at which the model is evaluated. The last step always
                      leads to 0, which the list may leave out
 
-    DDPM   a draw from the model's own Gaussian, its mean the posterior's at x0_hat          (book, eq. 10.1 and 10.6)
-    DDIM   x0_hat, the noise that is already there, and as much fresh noise as eta says      (book, eq. 11.7)
+    DDPM   a draw from the model's own Gaussian, its mean the posterior's at x0_hat          (book, eq. 7.1 and 7.6)
+    DDIM   x0_hat, the noise that is already there, and as much fresh noise as eta says      (book, eq. 8.7)
 """
 
 import copy
@@ -133,9 +133,9 @@ def ddpm_step(
     """Ancestral step from t to s (s = t - 1 if None): a draw from N(posterior mean at x0_hat, sigma^2 I).
 
     For s = t - 1 it is x_{t-1} = (x_t - beta_t / sqrt(1 - alpha_bar_t) eps_hat) / sqrt(alpha_t) + sigma_t noise
-    (book, eq. 10.1; Ho et al. 2020, algorithm 2); for a longer stride, alpha' and beta' stand in the place of alpha_t
-    and beta_t (book, eq. 10.6). sigma^2 is beta' = 1 - alpha_bar_t / alpha_bar_s ("beta") or the posterior's own
-    variance ("beta_tilde") (book, eq. 10.2; Ho et al. 2020, section 3.2). The step that ends at s = 0 adds no noise."""
+    (book, eq. 7.1; Ho et al. 2020, algorithm 2); for a longer stride, alpha' and beta' stand in the place of alpha_t
+    and beta_t (book, eq. 7.6). sigma^2 is beta' = 1 - alpha_bar_t / alpha_bar_s ("beta") or the posterior's own
+    variance ("beta_tilde") (book, eq. 7.2; Ho et al. 2020, section 11.2). The step that ends at s = 0 adds no noise."""
     choice("variance", variance, VARIANCES)
     check_images(x0_hat=x0_hat, x_t=x_t, noise=noise)
     mean, beta_tilde = q_posterior(schedule, x0_hat, x_t, t, s)
@@ -148,10 +148,10 @@ def ddpm_step(
 
 def ddim_sigma(schedule: Schedule, t: Times, s: Times | None = None, eta: FloatLike = 1.0) -> Tensor:
     """sigma(eta) = eta sqrt((1 - alpha_bar_s) / (1 - alpha_bar_t)) sqrt(1 - alpha_bar_t / alpha_bar_s)
-    (book, eq. 11.7; Song, Meng and Ermon 2021, eq. 16, whose alpha is our alpha_bar), float64, for the step from t to s.
+    (book, eq. 8.7; Song, Meng and Ermon 2021, eq. 16, whose alpha is our alpha_bar), float64, for the step from t to s.
 
-    eta = 0 is deterministic, eta = 1 gives DDPM with beta-tilde (book, eq. 11.8). ValueError if eta is so large that
-    sigma^2 > 1 - alpha_bar_s: no such process exists (book, eq. 11.9)."""
+    eta = 0 is deterministic, eta = 1 gives DDPM with beta-tilde (book, eq. 8.8). ValueError if eta is so large that
+    sigma^2 > 1 - alpha_bar_s: no such process exists (book, eq. 8.9)."""
     t, s = check_step(schedule, t, s)
     abar_t, abar_s = schedule.alpha_bar[t], schedule.alpha_bar[s]
     eta = number("eta", eta, "be >= 0", lambda eta: 0 <= eta < math.inf)
@@ -169,7 +169,7 @@ def ddim_step(
     schedule: Schedule, x0_hat: Images, eps_hat: Images, t: Times, s: Times | None, noise: Images, eta: FloatLike = 0.0
 ) -> Images:
     """x_s = sqrt(alpha_bar_s) x0_hat + sqrt(1 - alpha_bar_s - sigma^2) eps_hat + sigma noise,  sigma = sigma(eta)
-    (book, eq. 11.7; Song, Meng and Ermon 2021, eq. 12)."""
+    (book, eq. 8.7; Song, Meng and Ermon 2021, eq. 12)."""
     check_images(x0_hat=x0_hat, eps_hat=eps_hat, noise=noise)
     sigma = ddim_sigma(schedule, t, s, eta)
     t, s = check_step(schedule, t, s)
@@ -188,10 +188,10 @@ def ddim_step(
 def predict(
     model: Denoiser, schedule: Schedule, x_t: Images, t: IntLike, y: Labels | None = None, clip: bool = False
 ) -> tuple[Images, Images]:
-    """(x0_hat, eps_hat) of a model at one time t for the whole batch (book, eq. 10.5).
+    """(x0_hat, eps_hat) of a model at one time t for the whole batch (book, eq. 7.5).
 
     With clip, x0_hat is cut to [-1, 1] and eps_hat is computed anew from it, so that the two still make up x_t
-    (book, eq. 10.7)."""
+    (book, eq. 7.7)."""
     check_denoiser(model)
     check_schedule(schedule)
     check_images(x_t=x_t)
@@ -220,7 +220,7 @@ def ddpm_sample(
     generator: torch.Generator | IntLike | None = None,
 ) -> Iterator[Frame]:
     """DDPM sampling from x_T in `steps` steps (one for every time if None): yields steps + 1 Frames, the last one at t = 0
-    (book, eq. 10.6).
+    (book, eq. 7.6).
 
     variance: "beta" or "beta_tilde" (see ddpm_step); steps, spacing, start, times: see above; generator: see Noise."""
     choice("variance", variance, VARIANCES)
@@ -249,7 +249,7 @@ def ddim_sample(
     generator: torch.Generator | IntLike | None = None,
 ) -> Iterator[Frame]:
     """DDIM sampling from x_T in `steps` steps (one for every time if None): yields steps + 1 Frames, the last one at t = 0
-    (book, eq. 11.7).
+    (book, eq. 8.7).
 
     eta = 0: x_T alone decides the image. eta = 1: DDPM with beta-tilde. Larger eta while it is admissible (ddim_sigma).
     steps, spacing, start, times: see above; generator: see Noise."""
@@ -345,7 +345,7 @@ def ddim_invert(
     steps, spacing, start and times name a sampler's way down, and the inversion goes the same way up: ddim_sample with the
     same arguments, from the last Frame's x_t, undoes it. So with start = t it ends at t, and times fall here too.
 
-    One step is x_t / sqrt(alpha_bar_t) = x_s / sqrt(alpha_bar_s) + (change of the noise level) eps_hat (book, eq. 11.11).
+    One step is x_t / sqrt(alpha_bar_t) = x_s / sqrt(alpha_bar_s) + (change of the noise level) eps_hat (book, eq. 8.11).
 
     A downward step from t uses eps_hat at (x_t, t), which on the way up is not known yet. So the step up uses the eps_hat
     at x_s; then `refine` times it evaluates eps_hat anew at the x_t it has reached (a fixed-point iteration for the exact

@@ -3,8 +3,8 @@
 A schedule fixes the variance beta_t in (0, 1) of the noise that step t = 1..T adds. Everything else follows:
 
     alpha_t     = 1 - beta_t
-    alpha_bar_t = alpha_1 * ... * alpha_t,    alpha_bar_0 = 1                    (book, eq. 4.4)
-    SNR(t)      = alpha_bar_t / (1 - alpha_bar_t)                                (book, eq. 4.12)
+    alpha_bar_t = alpha_1 * ... * alpha_t,    alpha_bar_0 = 1                    (book, eq. 1.4)
+    SNR(t)      = alpha_bar_t / (1 - alpha_bar_t)                                (book, eq. 1.12)
 
 t in the code is t in the book: tables have T + 1 entries in float64, and entry 0 belongs to the clean image.
 """
@@ -54,7 +54,7 @@ class Schedule:
 
     @classmethod
     def linear(cls, T: IntLike = 1000, beta_1: FloatLike = 1e-4, beta_T: FloatLike = 0.02) -> "Schedule":
-        """beta_t rises in a straight line from beta_1 to beta_T (Ho et al. 2020, section 4; book, eq. 4.15)."""
+        """beta_t rises in a straight line from beta_1 to beta_T (Ho et al. 2020, section 4; book, eq. 1.15)."""
         T, beta_1, beta_T = _length(T), _beta("beta_1", beta_1), _beta("beta_T", beta_T)
         return cls.from_betas(torch.linspace(beta_1, beta_T, T, dtype=torch.float64), name="linear")
 
@@ -76,7 +76,7 @@ class Schedule:
     @classmethod
     def cosine(cls, T: IntLike = 1000, s: FloatLike = 0.008, max_beta: FloatLike = 0.999) -> "Schedule":
         """alpha_bar_t = f(t) / f(0), f(t) = cos^2((t/T + s) / (1 + s) * pi/2), beta_t <= max_beta
-        (Nichol and Dhariwal 2021, eq. 17; book, eq. 4.16)."""
+        (Nichol and Dhariwal 2021, eq. 17; book, eq. 1.16)."""
         T, max_beta = _length(T), _beta("max_beta", max_beta)
         s = number("s", s, "be a finite number >= 0", lambda s: 0 <= s < math.inf)
         t = torch.arange(T + 1, dtype=torch.float64)
@@ -132,7 +132,7 @@ class Schedule:
 
     @property
     def snr(self) -> Table:
-        """SNR(t) = alpha_bar_t / (1 - alpha_bar_t) (book, eq. 4.12); infinite at t = 0."""
+        """SNR(t) = alpha_bar_t / (1 - alpha_bar_t) (book, eq. 1.12); infinite at t = 0."""
         return self.alpha_bar / (1 - self.alpha_bar)
 
     @property
@@ -143,12 +143,12 @@ class Schedule:
     @property
     def posterior_variance(self) -> Table:
         """beta-tilde_t = (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) * beta_t, the variance of q(x_{t-1} | x_t, x_0)
-        (book, eq. 5.4; Ho et al. 2020, eq. 7). Zero at t = 1: there x_{t-1} is x_0 itself. Entry 0 has no meaning and is 0."""
+        (book, eq. 2.4; Ho et al. 2020, eq. 7). Zero at t = 1: there x_{t-1} is x_0 itself. Entry 0 has no meaning and is 0."""
         abar = self.alpha_bar
         return torch.cat([torch.zeros(1), (1 - abar[:-1]) / (1 - abar[1:]) * self.beta[1:]])
 
     def prior_kl(self, x0: Float[Tensor, "batch *dims"]) -> Float[Tensor, "batch"]:
-        """D_KL(q(x_T | x_0) || N(0, I)) in nats, summed over the coordinates of each image (book, eq. 4.14):
+        """D_KL(q(x_T | x_0) || N(0, I)) in nats, summed over the coordinates of each image (book, eq. 1.14):
         half of  alpha_bar_T ||x_0||^2 - d alpha_bar_T - d log(1 - alpha_bar_T)."""
         check_images(x0=x0)
         x0 = flatten_images(x0.double())
@@ -161,7 +161,7 @@ class Schedule:
         """Times tau_0 = 0 < tau_1 < ... < tau_S = `start` (T unless given) for sampling in S = `steps` steps.
 
         "uniform": tau_i = round(i T / S). "quadratic": tau_i = round(i^2 T / S^2), dense near the data, pushed up where
-        rounding would repeat a time (book, eq. 11.14; Song, Meng and Ermon 2021, appendix D.2). Both always end at T, or
+        rounding would repeat a time (book, eq. 8.14; Song, Meng and Ermon 2021, appendix D.2). Both always end at T, or
         with `start` in its place there."""
         T, limit = self.T, "T = "
         if start is not None:

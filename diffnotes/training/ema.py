@@ -12,7 +12,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class EMA(Generic[Network]):
-    """w_ema <- decay * w_ema + (1 - decay) * w, after every optimiser step (book, eq. 9.3; Ho et al. 2020, appendix B).
+    """w_ema <- decay * w_ema + (1 - decay) * w, after every optimiser step (book, eq. 6.3; Ho et al. 2020, appendix B).
 
     The n-th update uses decay_n = min(decay, (1 + n) / (10 + n)), n = 0, 1, ..., so that the random first weights are
     forgotten quickly. `.model` is the averaged network, in eval mode, without gradients."""

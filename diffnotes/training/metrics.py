@@ -88,7 +88,7 @@ def features_and_probabilities(x: Pictures, classifier: Classifier | None = None
 
 def frechet_distance(a: Features, b: Features) -> float:
     """|mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2)), A and B the covariances of the features a (N, dim) and b (M, dim)
-    (book, eq. 9.6; Heusel et al. 2017, eq. 6): the squared distance between two Gaussians with these moments."""
+    (book, eq. 6.6; Heusel et al. 2017, eq. 6): the squared distance between two Gaussians with these moments."""
     from scipy.linalg import eigh, eigvalsh
 
     a = _features("a", a)
@@ -125,7 +125,7 @@ def label_entropy(probabilities: Probabilities) -> float:
 
 def in_manifold(these: Features, those: Features, k: int = 3) -> Float[np.ndarray, "_"]:
     """1 for each of `these` that is at least as near to one of `those` as that one's k-th neighbour in its own set, else 0
-    (book, eq. 9.7). Its mean is the precision if these are samples and those real images, and the recall if the other way
+    (book, eq. 6.7). Its mean is the precision if these are samples and those real images, and the recall if the other way
     round (Kynkäänniemi et al. 2019, section 2)."""
     these = _features("these", these)
     those = _features("those", those, like=these)
@@ -193,7 +193,7 @@ def draw_samples(
     """Samples to measure: (number, C, H, W), of the shape that the model was trained on, from DDIM, a hundred at a time;
     eta = 0 without fresh noise, eta = 1 with that of DDPM. With labels, all of them in turn, for a model that takes them, by
     classifier-free guidance with the scale `guidance` (1: none). With clip, each prediction of the image is cut to [-1, 1]
-    (book, eq. 10.7). Image i depends on the seed and on i only."""
+    (book, eq. 7.7). Image i depends on the seed and on i only."""
     if guidance != 1 and not labels:
         raise ValueError(f"guidance must be 1 without labels, which it leans towards, got {guidance}")
     shape, K = item_shape_of(model), len(class_names_of(model)) or 10

@@ -3,7 +3,7 @@
 The gradient of a weight matrix is dominated by a few directions; plain momentum moves the weights along these and hardly
 along the others. Muon replaces the momentum M = U S V^T by U V^T: the same directions, all of the same size (Jordan et al.
 2024, "Muon: an optimizer for hidden layers in neural networks"; the size of the step after Liu et al. 2025, "Muon is
-scalable for LLM training", section 2.2). Biases, scales and the thin last layer, which are not such matrices, are left to AdamW.
+scalable for LLM training", section 10.2). Biases, scales and the thin last layer, which are not such matrices, are left to AdamW.
 
 torch has a Muon of its own. This one also takes the kernels of convolutions, as matrices (channels_out, channels_in * 9),
 and computes in float32, for on processors without bfloat16 that is many times faster.
@@ -23,7 +23,7 @@ SMALLEST = 16  # a matrix with fewer rows or columns is left to AdamW
 def orthogonalize(m: Float[Tensor, "row column"], iterations: int = 5) -> Float[Tensor, "row column"]:
     """Nearly U V^T for m = U S V^T: all singular values come out between 0.6 and 1.3, unless they were very small.
 
-    Each iteration applies the odd polynomial 3.4445 s - 4.7750 s^3 + 2.0315 s^5 to every singular value s (book, eq. 9.5):
+    Each iteration applies the odd polynomial 3.4445 s - 4.7750 s^3 + 2.0315 s^5 to every singular value s (book, eq. 6.5):
     multiplying matrices is all it takes. The coefficients are Jordan's, steep at 0."""
     wide = m if m.shape[0] <= m.shape[1] else m.T
     x = wide / wide.norm().clamp(min=1e-7)  # no singular value above 1

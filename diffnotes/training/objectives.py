@@ -81,7 +81,7 @@ class Objective(Protocol[Batch]):
 @dataclass(frozen=True)
 class Denoising:
     """The training loss of a diffusion model: the weighted squared error of its prediction at random times
-    (book, eq. 7.11, 9.1 and 9.4; Ho et al. 2020, algorithm 1).
+    (book, eq. 4.11, 6.1 and 6.4; Ho et al. 2020, algorithm 1).
 
     min_snr        the squared error at time t gets the weight min(SNR, min_snr), counted about x0 (losses.min_snr_weight;
                    Hang et al. 2023); None: no weights, the simple loss

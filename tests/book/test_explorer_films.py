@@ -240,7 +240,7 @@ def test_its_reading_gives_the_weights(walked, t):
 
 @pytest.mark.parametrize("t", [2, 5, 30])
 def test_frames_of_one_path_share_their_noise_and_strangers_do_not(walked, t):
-    """Cov(x_s, x_t | x_0) = sqrt(abar_t / abar_s) (1 - abar_s), (4.8), divided by the two standard deviations."""
+    """Cov(x_s, x_t | x_0) = sqrt(abar_t / abar_s) (1 - abar_s), (1.8), divided by the two standard deviations."""
     walked.controls["t"].value = t
     beta, left = beta_and_left()
     expected = math.sqrt((1 - beta[t]) * (1 - left[t - 1]) / (1 - left[t]))

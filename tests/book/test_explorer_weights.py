@@ -31,7 +31,7 @@ def tables(kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def by_table(kind: str, target: str, variance: str, t: int) -> tuple[float, float]:
-    """The bound's factor and that of L_simple, by the table of section 7.5."""
+    """The bound's factor and that of L_simple, by the table of section 4.5."""
     beta, left, tilde = tables(kind)
     sigma2 = (beta if variance == "beta" else tilde)[t]
     w = beta[t] ** 2 / (2 * sigma2 * (1 - beta[t]) * (1 - left[t]))

@@ -5,8 +5,8 @@ from diffnotes.book.press.scan import Equation
 from diffnotes.book.proof.chapters import CHAPTERS, address
 
 BAYES = Equation(
-    tag="5.2",
-    notebook="05_bayes_posterior.ipynb",
+    tag="2.2",
+    notebook="02_bayes_posterior.ipynb",
     section="5.2 Bayes, with the start given",
     latex=r"q(x_{t-1}|x_t,x_0)=\frac{q(x_t|x_{t-1})}{\|x\|},",
     kinds=["discrete", "definition"],
@@ -38,7 +38,7 @@ def test_an_equation_is_described_by_its_checks():
     ],
 )
 def test_every_line_that_a_check_shows_has_its_words(line):
-    assert len(index.how(Equation("1.1", "", "", "", shown=[line]))) == 1
+    assert len(index.how(Equation("A.1", "", "", "", shown=[line]))) == 1
 
 
 def test_bars_in_a_formula_do_not_split_the_table(monkeypatch):
@@ -46,12 +46,12 @@ def test_bars_in_a_formula_do_not_split_the_table(monkeypatch):
     row = index.table(5, [BAYES]).splitlines()[-1]
     assert row.count("|") == 3
     assert r"q(x_{t-1}\vert x_t,x_0)" in row and r"\Vert x\Vert }" in row
-    assert "[(5.2)](05_bayes_posterior.ipynb#eq-5.2)" in row and "[A12](90_errata_clinic.ipynb#A12)" in row
+    assert "[(2.2)](02_bayes_posterior.ipynb#eq-2.2)" in row and "[A12](91_errata_clinic.ipynb#A12)" in row
 
 
 def test_the_search_finds_by_number_section_formula_and_code():
-    for wanted in ("5.2", "bayes start", "frac", "q_posterior", "chain identity"):
-        assert "(5.2)</a>" in index.matches([BAYES], wanted), wanted
+    for wanted in ("2.2", "bayes start", "frac", "q_posterior", "chain identity"):
+        assert "(2.2)</a>" in index.matches([BAYES], wanted), wanted
     assert "No equation has" in index.matches([BAYES], "guidance")
     assert index.matches([BAYES], " ") == "1 equation."
 
@@ -62,31 +62,31 @@ def test_the_search_shows_only_the_first_ones():
 
 def test_the_field_searches_while_one_types():
     field, results = index.build_search()
-    field.value = "4.6"
-    assert "04_forward_process.ipynb#eq-4.6" in results.value
+    field.value = "1.6"
+    assert "01_forward_process.ipynb#eq-1.6" in results.value
 
 
 def test_addresses_lead_to_other_notebooks_only_from_elsewhere():
-    assert address("4.6") == address("4.6", 4) == "#eq-4.6"
-    assert address("4.6", 90) == f"{CHAPTERS[4]}.ipynb#eq-4.6"
+    assert address("1.6") == address("1.6", 1) == "#eq-1.6"
+    assert address("1.6", 91) == f"{CHAPTERS[1]}.ipynb#eq-1.6"
 
 
 def test_the_scan_finds_checks_lines_and_code():
-    (found,) = (e for e in scan.equations() if e.tag == "4.6")
-    assert found.notebook == "04_forward_process.ipynb" and found.section.startswith("4.4 ")
+    (found,) = (e for e in scan.equations() if e.tag == "1.6")
+    assert found.notebook == "01_forward_process.ipynb" and found.section.startswith("1.4 ")
     assert len(found.kinds) >= 2 and len(found.shown) >= len(found.kinds)
     assert "process.forward.q_sample" in found.code and "process.forward" not in found.code
 
 
 def test_wrong_forms_are_not_counted_as_checks():
-    source = 'with check.refuses("A22"):\n    check.numeric("5.1", a, b)\ncheck.numeric("5.1", a, c)'
+    source = 'with check.refuses("A22"):\n    check.numeric("2.1", a, b)\ncheck.numeric("2.1", a, c)'
     assert len(scan.check_calls(source)) == 1
     assert [slip for slip, _ in scan.refusals(source)] == ["A22"]
 
 
 def test_citations_are_found_in_docstrings_of_functions_and_methods():
     cited = scan.citations()
-    assert ("process.forward.q_sample", "4.6") in cited
-    assert ("process.schedules.Schedule.snr", "4.12") in cited
-    assert ("training.ema.EMA", "9.3") in cited
-    assert ("process.forward", "4.1") in cited
+    assert ("process.forward.q_sample", "1.6") in cited
+    assert ("process.schedules.Schedule.snr", "1.12") in cited
+    assert ("training.ema.EMA", "6.3") in cited
+    assert ("process.forward", "1.1") in cited

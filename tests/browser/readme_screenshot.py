@@ -1,4 +1,4 @@
-"""Makes docs/screenshot.png, the picture in the README: chapter 4 in JupyterLab, run, at its explorer.
+"""Makes docs/screenshot.png, the picture in the README: chapter 1 in JupyterLab, run, at its explorer.
 
 python tests/browser/readme_screenshot.py"""
 
@@ -16,7 +16,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, jupyter_lab(Path(folder)) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(playwright), args=CHROMIUM_FLAGS)
         page = browser.new_page(viewport={"width": 1360, "height": 860})
-        notebook = Notebook(page, server, "04_forward_process.ipynb")
+        notebook = Notebook(page, server, "01_forward_process.ipynb")
         notebook.run_all()
         notebook.wait_for_math()
         cell = notebook.cell("explorers.schedule(")

@@ -1,4 +1,4 @@
-"""The training dashboard of chapter 9: it shows the run, Stop stops it, Resume goes on; two runs compared; a second start in
+"""The training dashboard of chapter 6: it shows the run, Stop stops it, Resume goes on; two runs compared; a second start in
 the same folder, and a kernel that is restarted; and the kernel's own interrupt."""
 
 import json
@@ -65,8 +65,8 @@ def wait_for_update(line: Locator, least: int) -> None:
 
 @pytest.fixture(scope="module")
 def chapter(open_notebook: Callable[[str], Notebook]) -> Notebook:
-    """Chapter 9, run down to the slider that says how long to train."""
-    notebook = open_notebook("09_training.ipynb")
+    """Chapter 6, run down to the slider that says how long to train."""
+    notebook = open_notebook("06_training.ipynb")
     notebook.wait_for_kernel()
     notebook.select(notebook.cell("dashboard = Dashboard("))
     notebook.command("notebook:run-all-above")
@@ -113,7 +113,7 @@ def test_a_run_to_its_end_and_a_minute_more(server: Server, chapter: Notebook) -
     assert shades(dashboard.curves) > 20 and shades(dashboard.digits) > 100
     drawn = {digest(dashboard.digits), digest(dashboard.digits_of_last_weights)}
     assert len(drawn) == 2 and noise not in drawn
-    chapter.screenshots("09_training-dashboard-at-its-end")
+    chapter.screenshots("06_training-dashboard-at-its-end")
 
     update = dashboard.update
     dashboard.press("Enter")
@@ -148,7 +148,7 @@ def test_stop_and_resume(server: Server, chapter: Notebook) -> None:
     counted = "[state.update for state in trainer.history] == list(range(1, trainer.update + 1))"
     assert chapter.run_code(counted) == "True"
     assert int(chapter.run_code("Trainer.load(runs_folder() / 'mine', images).update")) == dashboard.update > stopped_at
-    chapter.screenshots("09_training-dashboard-stopped")
+    chapter.screenshots("06_training-dashboard-stopped")
     assert chapter.trouble() == []
 
 

@@ -1,4 +1,4 @@
-"""The schedule explorer of chapter 4: all of it by keyboard, and right numbers."""
+"""The schedule explorer of chapter 1: all of it by keyboard, and right numbers."""
 
 import math
 import re

@@ -10,7 +10,7 @@ from pages import Page
 
 @dataclass(frozen=True)
 class Site:
-    """The built pages by their address, such as "notebooks/06_elbo.html", and what Sphinx said while it built them."""
+    """The built pages by their address, such as "notebooks/03_elbo.html", and what Sphinx said while it built them."""
 
     folder: Path
     said: str

@@ -100,10 +100,10 @@ def test_every_explorer_has_a_line_that_says_how_to_run_it(site: Site, path: Pat
 @pytest.mark.parametrize(
     ("name", "chapter"),
     [
-        ("schedule", "04_forward_process"),
-        ("kl", "01_gaussian_toolkit"),
-        ("posterior", "05_bayes_posterior"),
-        ("weights", "07_epsilon_loss"),
+        ("schedule", "01_forward_process"),
+        ("kl", "90_gaussian_toolkit"),
+        ("posterior", "02_bayes_posterior"),
+        ("weights", "04_epsilon_loss"),
     ],
 )
 def test_an_explorer_on_a_page_begins_where_the_notebook_s_does(site: Site, name: str, chapter: str):

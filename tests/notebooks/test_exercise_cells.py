@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from book_files import NOTEBOOKS, code_cells, markdown_cells, parsed, read
+from book_files import FOLDER, NOTEBOOKS, code_cells, markdown_cells, parsed, read
 from perturbed import _needed_cells
 
 from diffnotes.book import exercises
 from diffnotes.book.exercises import EXERCISES
-from diffnotes.book.proof.chapters import CHAPTERS
+from diffnotes.book.proof.chapters import CHAPTERS, number_of
 
-WITH_EXERCISES = {path.stem[:2]: path for path in NOTEBOOKS if any(tag[:2] == path.stem[:2] for tag in EXERCISES)}
+WITH_EXERCISES = {n: FOLDER / f"{CHAPTERS[n]}.ipynb" for n in sorted(map(number_of, EXERCISES))}
 every_chapter = pytest.mark.parametrize("path", WITH_EXERCISES.values(), ids=lambda path: path.stem)
 SOLUTION = re.compile(r"<summary>Solution</summary>\s*```python\n(.*?)```", re.DOTALL)
 
@@ -37,7 +37,7 @@ def cells_of(path: Path) -> dict[str, int]:
 
 def place(tag: str) -> tuple[Path, int]:
     """Where the cell of an exercise stands: notebook and number."""
-    path = WITH_EXERCISES[tag[:2]]
+    path = WITH_EXERCISES[number_of(tag)]
     return path, cells_of(path)[tag]
 
 
@@ -61,20 +61,20 @@ def shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[exercises.Sho
 
 @every_chapter
 def test_a_chapter_has_three_to_five_exercises_of_three_kinds(path: Path):
-    own = [tag for tag in EXERCISES if tag[:2] == path.stem[:2]]
+    own = [tag for tag in EXERCISES if CHAPTERS[number_of(tag)] == path.stem]
     assert 3 <= len(own) <= 5 and len({type(EXERCISES[tag]) for tag in own}) >= 3
 
 
 @every_chapter
 def test_every_exercise_has_its_task_and_its_cell_in_order(path: Path):
-    own = [tag for tag in EXERCISES if tag[:2] == path.stem[:2]]
+    own = [tag for tag in EXERCISES if CHAPTERS[number_of(tag)] == path.stem]
     text = "\n\n".join(cell.source for _, cell in markdown_cells(path))
     assert list(cells_of(path)) == own
     assert re.findall(r"^\*\*Exercise (.*?)\.\*\* \*", text, re.MULTILINE) == [tag.removeprefix("0") for tag in own]
 
 
 def test_no_exercise_is_without_a_notebook():
-    assert {tag[:2] for tag in EXERCISES} == set(WITH_EXERCISES) <= {path[:2] for path in CHAPTERS.values()}
+    assert set(WITH_EXERCISES.values()) <= set(NOTEBOOKS)
 
 
 @pytest.mark.parametrize("tag", EXERCISES)

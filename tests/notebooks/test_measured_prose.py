@@ -18,14 +18,14 @@ def sentences() -> Iterator[tuple[str, str]]:
     rows: dict[str, Any] = measured("ablation")["rows"]
     distance = {name: row["frechet"]["value"] for name, row in rows.items()}
     again = [distance[name] for name in ("base", "base_seed_1", "base_again")]
-    yield "09", f"They lie between {min(again):.1f} and {max(again):.1f}."
-    yield "09", f"from below 5 to about {distance['eps']:.0f}, both together to {distance['eps_linear']:.0f}."
-    yield "09", f"from below 5 to about {distance['linear']:.0f}, both"
-    yield "09", f"Without *the weights* of (9.4) it is {distance['no_weights']:.1f}."
-    yield "09", f"With *AdamW* for Muon it is {distance['adamw']:.1f},"
-    yield "09", f"(*24 channels* make a third more, and {distance['channels_24']:.1f} is just below the band"
-    yield "09", f"{distance['no_labels']:.1f} against {distance['base']:.1f} is what a label is worth"
-    yield "09", f"draws better digits, {distance['no_attention']:.1f}."
+    yield "06", f"They lie between {min(again):.1f} and {max(again):.1f}."
+    yield "06", f"from below 5 to about {distance['eps']:.0f}, both together to {distance['eps_linear']:.0f}."
+    yield "06", f"from below 5 to about {distance['linear']:.0f}, both"
+    yield "06", f"Without *the weights* of (6.4) it is {distance['no_weights']:.1f}."
+    yield "06", f"With *AdamW* for Muon it is {distance['adamw']:.1f},"
+    yield "06", f"(*24 channels* make a third more, and {distance['channels_24']:.1f} is just below the band"
+    yield "06", f"{distance['no_labels']:.1f} against {distance['base']:.1f} is what a label is worth"
+    yield "06", f"draws better digits, {distance['no_attention']:.1f}."
 
     network, _ = load_pretrained("mnist")
     weights = sum(p.numel() for p in network.parameters())
@@ -34,25 +34,25 @@ def sentences() -> Iterator[tuple[str, str]]:
         "00",
         f"{weights / 1e6:.1f} million weights, a file of {(WEIGHTS / 'mnist.safetensors').stat().st_size / 1e6:.1f} megabytes",
     )
-    yield "08", f"{sum(p.numel() for p in told):,} weights together"
+    yield "05", f"{sum(p.numel() for p in told):,} weights together"
 
     quality = measured("quality")
     ends = {name: points[-1] for name, points in quality["curves"].items()}
     updates = {name: point["updates"] for name, point in ends.items()}
-    yield "09", f"At {ends['course']['frechet']['value']:.0f} a sample set is noise."
+    yield "06", f"At {ends['course']['frechet']['value']:.0f} a sample set is noise."
     yield (
-        "09",
+        "06",
         f"these two cores make {updates['course']} updates of the course's network, {updates['ddpm_pytorch']} of",
     )
-    yield "09", f"and {updates['large']} of the large one; of ours they make {updates['ours']},"
-    yield "09", f"the course's network comes to {ends['course_our_recipe']['frechet']['value']:.0f}:"
+    yield "06", f"and {updates['large']} of the large one; of ours they make {updates['ours']},"
+    yield "06", f"the course's network comes to {ends['course_our_recipe']['frechet']['value']:.0f}:"
 
     steps = {name: curve["uniform"][-1]["frechet"]["value"] for name, curve in measured("steps")["curves"].items()}
-    yield "11", f"$\\eta=0$ stays at {steps['DDIM, η = 0']:.0f}, with fifty steps as with a hundred."
-    yield "11", f"and it comes down to {steps[ALL_FRESH]:.1f}; with a hundred"
+    yield "08", f"$\\eta=0$ stays at {steps['DDIM, η = 0']:.0f}, with fifty steps as with a hundred."
+    yield "08", f"and it comes down to {steps[ALL_FRESH]:.1f}; with a hundred"
 
 
-def test_what_11_10_says_of_the_bars_is_what_was_measured() -> None:
+def test_what_8_10_says_of_the_bars_is_what_was_measured() -> None:
     curves = measured("steps")["curves"]
     none, half, fresh = (curves[name]["uniform"] for name in ("DDIM, η = 0", "DDIM, η = 0.5", ALL_FRESH))
 

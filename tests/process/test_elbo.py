@@ -214,7 +214,7 @@ def test_the_bound_is_tight_where_the_model_is_the_true_reverse_chain_and_above_
     s2, variance, tight
 ):
     """Data N(0, s^2): for s = 1 the true reverse step has the variance beta_t. All steps of the model are linear, so
-    -log p_theta(x_0) is known, and L_VLB - L_CE can be measured image by image (6.1)."""
+    -log p_theta(x_0) is known, and L_VLB - L_CE can be measured image by image (3.1)."""
     schedule, g = Schedule.linear(10, 0.02, 0.9), torch.Generator().manual_seed(4)
     x0 = math.sqrt(s2) * torch.randn(2000, 8, generator=g, dtype=torch.float64)
     model = GaussianDenoiser(schedule, 0.0, s2)

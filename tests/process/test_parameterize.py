@@ -31,7 +31,7 @@ def column(*values: float) -> torch.Tensor:
 
 
 def mixed(linear_tables, t: int, x0: float, eps: float) -> float:
-    """x_t of eq. 4.6 from the loop's tables."""
+    """x_t of eq. 1.6 from the loop's tables."""
     abar = linear_tables[1][t]
     return math.sqrt(abar) * x0 + math.sqrt(1 - abar) * eps
 

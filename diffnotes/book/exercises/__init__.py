@@ -1,10 +1,10 @@
 """Exercises that answer: right; wrong, with a counterexample and what it means; not tried yet.
 
     from diffnotes.book import exercises
-    exercises.check("05.2", meet)      the number of the exercise, and the reader's answer
+    exercises.check("02.2", meet)      the number of the exercise, and the reader's answer
     exercises.overview()               what is solved so far, by chapter
 
-The exercises of a chapter stand in a module of their own, chapter_05.py, in the kinds of kinds.py. What is solved is kept
+The exercises of a chapter stand in a module of their own, chapter_02.py, in the kinds of kinds.py. What is solved is kept
 in the user's data folder (progress.py).
 """
 
@@ -28,11 +28,11 @@ from diffnotes.book.exercises import (
     chapter_09,
     chapter_10,
     chapter_11,
-    chapter_12,
+    chapter_90,
     progress,
 )
 from diffnotes.book.exercises.kinds import Exercise, Verdict
-from diffnotes.book.proof.chapters import CHAPTERS, address
+from diffnotes.book.proof.chapters import CHAPTERS, address, number_of
 
 EXERCISES: dict[str, Exercise] = {
     **chapter_01.EXERCISES,
@@ -46,7 +46,7 @@ EXERCISES: dict[str, Exercise] = {
     **chapter_09.EXERCISES,
     **chapter_10.EXERCISES,
     **chapter_11.EXERCISES,
-    **chapter_12.EXERCISES,
+    **chapter_90.EXERCISES,
 }
 MARKS = {"right": ("✓", "#009E73"), "wrong": ("✗", "#D55E00"), "untried": ("○", "#808080")}
 CLOSING = "What-you-take-with-you"  # the section of a chapter that holds its exercises
@@ -80,7 +80,7 @@ def check(tag: str, answer: Any) -> None:
 def judge(tag: str, answer: Any) -> Verdict:
     """What `check` shows, not shown and not kept."""
     if tag not in EXERCISES:
-        near = [known for known in EXERCISES if known[:2] == str(tag)[:2]]
+        near = [known for known in EXERCISES if known.split(".")[0] == str(tag).split(".")[0]]
         near = near or difflib.get_close_matches(str(tag), EXERCISES, cutoff=0.4) or list(EXERCISES)
         raise ValueError(f"tag must be the number of an exercise, such as {', '.join(near)}, got {tag!r}")
     return EXERCISES[tag].judge(answer)
@@ -90,16 +90,18 @@ def overview() -> None:
     """A table of the chapters: which exercises are solved, tried, and not tried yet."""
     kept = progress.read()
     columns = {"right": "✓ solved", "wrong": "✗ tried, not solved yet", "untried": "○ not tried yet"}
-    chapters = sorted({tag[:2] for tag in EXERCISES})
+    chapters = list(dict.fromkeys(map(number_of, EXERCISES)))
     tags = {
-        (c, s): [t for t in EXERCISES if t[:2] == c and kept.get(t, "untried") == s] for c in chapters for s in columns
+        (c, s): [t for t in EXERCISES if number_of(t) == c and kept.get(t, "untried") == s]
+        for c in chapters
+        for s in columns
     }
     solved = f"{sum(kept.get(tag) == 'right' for tag in EXERCISES)} of {len(EXERCISES)} exercises solved."
 
     rows = [f"<tr><th>chapter</th>{''.join(f'<th>{title}</th>' for title in columns.values())}</tr>"]
     lines = [solved]
     for chapter in chapters:
-        stem = CHAPTERS[int(chapter)]
+        stem = CHAPTERS[chapter]
         cells = [", ".join(map(_number, tags[chapter, state])) or "–" for state in columns]
         link = f'<a href="{stem}.ipynb#{CLOSING}">{stem}</a>'
         rows.append(f"<tr><th>{link}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
@@ -123,7 +125,9 @@ def _as_html(tag: str, verdict: Verdict, note: str) -> str:
     )
     parts += [f'<table style="margin:4px 0">{rows}</table>'] if rows else []
     parts += [
-        f"<div>{_linked(_lowered(html.escape(words)), int(tag[:2]))}</div>" for words in (verdict.words, note) if words
+        f"<div>{_linked(_lowered(html.escape(words)), number_of(tag))}</div>"
+        for words in (verdict.words, note)
+        if words
     ]
     return f'<div style="border-left:4px solid {colour};padding:2px 0 2px 12px">{"".join(parts)}</div>'
 
@@ -140,6 +144,6 @@ def _lowered(words: str) -> str:
 
 
 def _linked(words: str, chapter: int) -> str:
-    """The words with links to the equations (5.4) and the slips (A22) that they name."""
-    words = re.sub(r"\((\d{1,2}\.\d{1,2})\)", lambda m: f'<a href="{address(m[1], chapter)}">{m[0]}</a>', words)
-    return re.sub(r"\(([AP]\d\d)\)", rf'<a href="{CHAPTERS[90]}.ipynb#\1">(\1)</a>', words)
+    """The words with links to the equations (2.4) and the slips (A22) that they name."""
+    words = re.sub(r"\(((?:\d{1,2}|A)\.\d{1,2})\)", lambda m: f'<a href="{address(m[1], chapter)}">{m[0]}</a>', words)
+    return re.sub(r"\(([AP]\d\d)\)", rf'<a href="{CHAPTERS[91]}.ipynb#\1">(\1)</a>', words)

@@ -1,200 +1,169 @@
-"""Exercises of chapter 1: Gaussians."""
+"""Exercises of chapter 1: the forward process."""
 
+import math
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import sympy as sp
 import torch
 from torch import Tensor
 
-from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers, show
-from diffnotes.book.proof.symbols import abar, abar_prev, alpha, complete_square, exponent, mu_1, mu_2, sigma_1, sigma_2
-from diffnotes.process.gaussian import normal_kl
+from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
+from diffnotes.book.proof.symbols import abar, abar_prev, alpha, eps_1, eps_2, variance_of, x_0
+from diffnotes.process.forward import q_sample, q_step
+from diffnotes.process.schedules import Schedule
 
-# -- 1.1: forwards and backwards ----------------------------------------------------------------------------------------
-
-x, y = sp.symbols("x y", real=True)
-BACKWARDS = {  # mean and variance of x given y
-    "a": (sp.Rational(5, 3) * y, sp.Rational(16, 9)),
-    "b": (sp.Rational(3, 5) * y, sp.Rational(16, 25)),
-    "c": (sp.Rational(3, 5) * y, sp.Integer(1)),
-    "d": (y, sp.Rational(16, 25)),
-}
+# -- 4.1: half of every beta --------------------------------------------------------------------------------------------
 
 
-def _backwards() -> tuple[str, Rows]:
-    mean, variance, _ = complete_square(exponent(x, 0, 1) + exponent(y, sp.Rational(3, 5) * x, sp.Rational(16, 25)), x)
-    letter = next(k for k, (centre, width) in BACKWARDS.items() if sp.expand(mean - centre) == 0 == variance - width)
-    return letter, (("mean of x given y", show(mean)), ("its variance", show(variance)))
+def _half_of_every_beta() -> tuple[str, Rows]:
+    schedule = Schedule.linear()
+    before, after = schedule.alpha_bar[-1].item(), Schedule.from_betas(schedule.beta[1:] / 2).alpha_bar[-1].item()
+    options = {"a": 2 * before, "b": math.sqrt(before), "c": before / 2, "d": before**2}
+    letter = min(options, key=lambda k: abs(math.log(options[k] / after)))
+    return letter, (
+        ("ᾱ_T before", f"{before:.4g}"),
+        ("ᾱ_T after", f"{after:.4g}"),
+        ("√ of the first", f"{options['b']:.4g}"),
+    )
 
 
-# -- 1.2 and 1.3: two derivations ---------------------------------------------------------------------------------------
+# -- 4.2: one jump ------------------------------------------------------------------------------------------------------
 
 
-def _step_back_variance() -> sp.Expr:
-    """V of (1.7), with the numbers of the forward process."""
-    m, P, a, r = sp.symbols("m P a r", positive=True)
-    _, V, _ = complete_square(exponent(x, m, P) + exponent(y, a * x, r), x)
-    return V.subs({P: 1 - abar_prev, a: sp.sqrt(alpha), r: 1 - alpha})
+def _walk(schedule: Schedule, x_s: Tensor, s: int, t: int, eps: Tensor) -> Tensor:
+    """What single steps lead to: their mean, and eps times the root of the variance that they pile up."""
+    mean, variance = x_s[None], torch.zeros((), dtype=torch.float64)
+    for k in range(s + 1, t + 1):
+        mean = q_step(schedule, mean, k, torch.zeros_like(mean))
+        variance = schedule.alpha[k] * variance + schedule.beta[k]
+    return mean[0] + variance.sqrt() * eps
 
 
-@cache
-def _best_standard_deviation() -> sp.Expr:
-    kl = sp.log(sigma_2 / sigma_1) + (sigma_1**2 + (mu_1 - mu_2) ** 2) / (2 * sigma_2**2) - sp.Rational(1, 2)
-    (best,) = sp.solve(sp.diff(kl, sigma_2), sigma_2)
-    return best
+def _same_noise_at_every_step(schedule: Schedule, x_s: Tensor, s: int, t: int, eps: Tensor) -> Tensor:
+    x = x_s[None]
+    for k in range(s + 1, t + 1):
+        x = q_step(schedule, x, k, eps[None])
+    return x[0]
 
 
-# -- 1.4: a divergence that is far from symmetric -----------------------------------------------------------------------
+def _jumps(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
+    schedule = Schedule.linear(T=20, beta_1=0.01, beta_T=0.3)
+    for _ in range(6):
+        s, t = sorted((torch.randperm(20, generator=generator)[:2] + 1).tolist())
+        x_s, eps = (torch.randn(3, generator=generator, dtype=torch.float64) for _ in range(2))
+        yield {"schedule": schedule, "x_s": x_s, "s": s, "t": t, "eps": eps}, _walk(schedule, x_s, s, t, eps)
 
 
-def _kl(mu: float, sigma: float, other_mu: float, other_sigma: float) -> float:
-    return normal_kl(
-        *(torch.tensor([[v]], dtype=torch.float64) for v in (mu, sigma**2, other_mu, other_sigma**2))
-    ).item()
+def _jump(root_of_noise: bool, from_the_start: bool = False) -> Any:
+    def jump(schedule: Schedule, x_s: Tensor, s: int, t: int, eps: Tensor) -> Tensor:
+        ratio = schedule.alpha_bar[t] / (1 if from_the_start else schedule.alpha_bar[s])
+        return ratio.sqrt() * x_s + ((1 - ratio).sqrt() if root_of_noise else 1 - ratio) * eps
+
+    return jump
 
 
-def _on_the_sliders(answer: Any) -> list[float]:
-    found = numbers(answer, 4)
-    if any(abs(mu) > 2 for mu in found[::2]) or any(not 0.4 <= sigma <= 2 for sigma in found[1::2]):
-        raise ValueError(f"no slider goes to {found}")
-    return found
+# -- 4.3: a hundred steps -----------------------------------------------------------------------------------------------
 
 
-def _lopsided(value: list[float]) -> tuple[bool, str, Rows]:
-    forward, backward = _kl(*value), _kl(*value[2:], *value[:2])
-    ratio = forward / backward if backward else 1.0
-    rows = (("D_KL(q ‖ p)", f"{forward:.3g} nats"), ("D_KL(p ‖ q)", f"{backward:.3g} nats"), ("ratio", f"{ratio:.3g}"))
-    mu_1, sigma_1, mu_2, sigma_2 = value
-    if ratio > 10:
+def _beta_T(answer: Any) -> float:
+    (beta_T,) = numbers([answer], 1)
+    if not 0 < beta_T < 1:
+        raise ValueError(f"no variance of a step: {beta_T}")
+    return beta_T
+
+
+def _bits_at_the_end(beta_T: float) -> float:
+    """How far x_T is from noise, for 784 pixels that are all black or white, in bits."""
+    return Schedule.linear(T=100, beta_T=beta_T).prior_kl(torch.ones(1, 784)).item() / math.log(2)
+
+
+def _hundred_steps(beta_T: float) -> tuple[bool, str, Rows]:
+    bits, below = _bits_at_the_end(beta_T), _bits_at_the_end(max(beta_T - 0.01, 1e-6))
+    rows = ((f"β_T = {beta_T:g}", f"{bits:.3g} bits"), (f"β_T = {max(beta_T - 0.01, 0):g}", f"{below:.3g} bits"))
+    if bits > 1:
         words = (
-            "A wide q keeps sending points to where a narrow p holds them to be impossible; the other way round, nearly "
-            "all points of p lie where q has some mass."
+            "The warning is still there: ten times fewer steps have to do the same work. Compare the sums of the β_t."
         )
-    elif ratio < 0.1:
-        words = "It is the other one that is large here: exchange the two bells."
-    elif sigma_1 == sigma_2:
-        words = "With equal widths the two divergences are the same, whatever the means (1.15)."
-    elif mu_1 == mu_2:
-        words = (
-            "With equal means only the ratio of the widths counts (1.16), and within the sliders it brings you to about "
-            "nine. Let the means differ as well."
-        )
+    elif below < 1:
+        words = "No warning, but there was none at 0.01 less either. The smallest value destroys the image most slowly."
     else:
-        words = "Not ten times yet. Which of the two should be the wide one, and how far apart may they stand?"
-    return ratio > 10, words, rows
+        words = "Here the divergence (1.14) falls below one bit. The sum of the β_t is what counts: β goes as 1/T."
+    return bits <= 1 <= below, words, rows
 
 
-# -- 1.5: the least absolute error --------------------------------------------------------------------------------------
+# -- 4.4: the difference of two neighbours ------------------------------------------------------------------------------
 
 
-def _least_absolute_error(y: Tensor) -> Tensor:
-    """For each y, the estimate with the smallest mean absolute error, found by trying many."""
-    black, white = (torch.exp(-((y - 0.8 * pixel) ** 2) / 0.72) for pixel in (-1, 1))
-    estimates = torch.linspace(-1.5, 1.5, 301, dtype=torch.float64)[:, None]
-    error = black * (estimates + 1).abs() + white * (estimates - 1).abs()
-    return estimates[error.argmin(0), 0]
-
-
-def _pixels(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
-    for _ in range(5):
-        y = torch.randn(4, generator=generator, dtype=torch.float64)
-        yield {"y": y}, _least_absolute_error(y)
+def _variance_of_a_difference() -> sp.Expr:
+    before = sp.sqrt(abar_prev) * x_0 + sp.sqrt(1 - abar_prev) * eps_1
+    return variance_of(sp.sqrt(alpha) * before + sp.sqrt(1 - alpha) * eps_2 - before, eps_1, eps_2)
 
 
 EXERCISES: dict[str, Exercise] = {
     "01.1": Predict(
         {
-            "a": "This is y = 0.6 x + 0.8 ε solved for x, with ε still standard normal. But seeing y says something about "
-            "ε too, and x was N(0, 1) before you looked: a large y is partly a large noise. Prior times likelihood (1.7).",
-            "b": "For standard normal data the step back looks like the step forwards, x given y as y given x: N(0.6 y, "
-            "0.64), while y itself is N(0, 0.36 + 0.64) = N(0, 1). The general case is (5.16).",
-            "c": "The mean is right. But 1 is the variance of x before you look, and seeing y can only add precision: "
-            "1/V = 1 + 0.36/0.64 (1.7).",
-            "d": "The variance is right. But the mean does not follow y all the way: part of a large y is noise, and the "
-            "prior pulls the estimate towards 0 (1.7).",
+            "a": "Each factor 1 - β_t of (1.4) comes only a little nearer to 1, but there are a thousand of them. Together "
+            "they do far more than double the product.",
+            "b": "The logarithm of ᾱ_T is about minus the sum of the β_t. Half the sum is the root.",
+            "c": "Smaller steps destroy less. More of the image is left at the end, not less.",
+            "d": "Squared, it would be smaller than before: that is what twice the β_t would do, or walking the chain twice.",
         },
-        _backwards,
+        _half_of_every_beta,
     ),
-    "01.2": Derive(
-        _step_back_variance,
-        (alpha, abar, abar_prev),
-        "This is β̃_t, the central result of chapter 5 (5.4).",
+    "01.2": Build(
+        "a function of schedule, x_s, s, t and eps that returns x_t, of the shape of x_s",
+        _jumps,
+        "One jump has the mean and the variance of all the single steps between (1.7).",
         (
             Mistake(
-                sp.sqrt((1 - alpha) * (1 - abar_prev) / (1 - abar)),
-                "That is the root of V, a standard deviation. V is a variance, and so is the second slot of every N(.;.) in "
-                "this book (A34).",
+                _jump(root_of_noise=False),
+                "1 - ᾱ_t/ᾱ_s is a variance. What multiplies the noise is its root (A01).",
             ),
             Mistake(
-                (1 - alpha) * (1 - abar) / (1 - abar_prev),
-                "The fraction stands on its head. What is known after seeing x_t must be narrower than the step, "
-                "V < 1 - α_t, and 1 - ᾱ_{t-1} is smaller than 1 - ᾱ_t.",
+                _jump(root_of_noise=True, from_the_start=True),
+                "That is the jump from x_0. From x_s only the steps after s count: ᾱ_t/ᾱ_s (1.7).",
             ),
             Mistake(
-                1 / (1 / (1 - abar_prev) + 1 / (1 - alpha)),
-                "The precision of the observation is a²/r, not 1/r: what was seen is a times x, with a = √α_t.",
+                _same_noise_at_every_step,
+                "One eps in every step: then the noises add and not their variances, and the variance is too large (A10).",
             ),
             Mistake(
-                1 / (1 / (1 - abar_prev) + sp.sqrt(alpha) / (1 - alpha)),
-                "a enters squared: a²/r, and the square of √α_t is α_t.",
+                lambda schedule, x_s, s, t, eps: q_sample(schedule, x_s[None], t - s, eps[None])[0],
+                "ᾱ at t - s is the product of the first t - s factors. The steps from s to t have other, larger β: take "
+                "the ratio ᾱ_t/ᾱ_s (1.7).",
+            ),
+        ),
+    ),
+    "01.3": Break("one number between 0 and 1", _beta_T, _hundred_steps),
+    "01.4": Derive(
+        _variance_of_a_difference,
+        (alpha, abar_prev, abar),
+        "So x_t - x_{t-1} is neither the noise of the step nor ε: to the step's β_t comes the part of x_{t-1} that the "
+        "shrinking takes away (A18).",
+        (
+            Mistake(
+                1 - alpha,
+                "That is the new noise alone. x_{t-1} is noisy too, and (√α_t - 1) of it is left in the difference.",
             ),
             Mistake(
-                (1 - alpha) * (1 - abar_prev),
-                "The numerator is right. The sum of the two precisions has a numerator too: (1 - α_t) + "
-                "α_t (1 - ᾱ_{t-1}), and that is not 1.",
+                (1 - abar) + (1 - abar_prev),
+                "Variances add for independent things. x_t contains most of x_{t-1}: write the difference with the two "
+                "independent noises first (1.8).",
+            ),
+            Mistake(
+                (1 - abar) - (1 - abar_prev),
+                "That is the difference of the variances, not the variance of the difference.",
+            ),
+            Mistake(
+                (sp.sqrt(1 - abar) - sp.sqrt(1 - abar_prev)) ** 2,
+                "That would be so if both had the same ε. The noise of the step is a new one (A10).",
+            ),
+            Mistake(
+                (1 - sp.sqrt(alpha)) * (1 - abar_prev) + 1 - alpha,
+                "A factor in front of a noise enters the variance squared: (1 - √α_t)².",
             ),
         ),
         given={abar: alpha * abar_prev},
-    ),
-    "01.3": Derive(
-        _best_standard_deviation,
-        (sigma_1, mu_1, mu_2),
-        "If you may be wrong about the mean, claim less precision. The best variance of a sampler is found in this way "
-        "(10.10).",
-        (
-            Mistake(
-                sigma_1, "That would be best if the means agreed. Here p has to cover an error of the mean as well."
-            ),
-            Mistake(
-                sigma_1**2 + (mu_1 - mu_2) ** 2,
-                "That is the best variance, σ_2². The question is for σ_2, its root.",
-            ),
-            Mistake(
-                sigma_1 + sp.Abs(mu_1 - mu_2),
-                "Standard deviation and error are added here, but it is their squares that add, as the variances in (1.5) do.",
-            ),
-            Mistake(
-                sp.sqrt(sigma_1**2 + sp.Abs(mu_1 - mu_2)),
-                "σ_1² is a square, and the error of the mean enters (1.13) as a square too.",
-            ),
-        ),
-    ),
-    "01.4": Break(
-        "four numbers (mu_1, sigma_1, mu_2, sigma_2), the means from -2 to 2, the standard deviations from 0.4 to 2",
-        _on_the_sliders,
-        _lopsided,
-    ),
-    "01.5": Build(
-        "a function of y, a tensor, that returns an estimate for each entry",
-        _pixels,
-        "The likelier colour: it is the median of X given Y, where the error of moving left and right balances.",
-        (
-            Mistake(
-                lambda y: torch.tanh(1.6 * y / 0.72),
-                "That is the conditional mean, which has the smallest squared error (1.19). The absolute error punishes "
-                "a distance of 1 twice as hard as one of ½, not four times.",
-            ),
-            Mistake(
-                lambda y: y / 0.8,
-                "That undoes the factor 0.8 and leaves the noise. A pixel is 1 or -1, and your estimate may lie far outside.",
-            ),
-            Mistake(lambda y: y, "y itself is an estimate, but one that does not use that pixels are black or white."),
-            Mistake(
-                lambda y: 0.8 * y,
-                "That is the best straight line for the squared error. The rule need not be a line, nor the error squared.",
-            ),
-        ),
     ),
 }

@@ -1,192 +1,221 @@
-"""Exercises of chapter 2: latent variables."""
+"""Exercises of chapter 2: one step back."""
 
-import math
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
-import numpy as np
 import sympy as sp
 import torch
+from torch import Tensor
 
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
-from diffnotes.book.proof import chain
-from diffnotes.book.proof.symbols import complete_square, exponent
+from diffnotes.book.proof.symbols import abar_prev, alpha, alpha_prev, complete_square, exponent, unit
+from diffnotes.process.exact import GaussianDenoiser
+from diffnotes.process.forward import q_posterior
+from diffnotes.process.schedules import Schedule
 
-# -- 2.1: a die ---------------------------------------------------------------------------------------------------------
-
-
-def _likeliest_die() -> tuple[str, Rows]:
-    counts = torch.randint(1, 20, (6,), generator=torch.Generator().manual_seed(0)).double()
-    rules = {
-        "a": torch.full((6,), 1 / 6).double(),
-        "b": counts / counts.sum(),
-        "c": (counts + 1) / (counts.sum() + 6),
-        "d": torch.nn.functional.one_hot(counts.argmax(), 6).double(),
-    }
-    found = {letter: torch.special.xlogy(counts, theta).sum().item() for letter, theta in rules.items()}
-    rows = [("counts n_k", ", ".join(f"{n:.0f}" for n in counts))]
-    rows += [(f"log-likelihood of ({letter})", f"{value:.3f}") for letter, value in found.items()]
-    return max(found, key=lambda letter: found[letter]), tuple(rows)
+# -- 5.1: half as wide --------------------------------------------------------------------------------------------------
 
 
-# -- 2.2: a q that never draws some states ------------------------------------------------------------------------------
+def _narrow_steps() -> tuple[str, Rows]:
+    schedule = Schedule.linear()
+    ratio = schedule.posterior_variance[1:] / schedule.beta[1:]
+    found = {t + 1 for t in range(schedule.T) if ratio[t] <= 0.5}
+    options = {"a": set(range(1, 501)), "b": set(range(501, 1001)), "c": {1, 2}, "d": set[int]()}
+    letter = next(k for k, times in options.items() if times == found)
+    return letter, tuple((f"β̃_t / β_t at t = {t}", f"{ratio[t - 1]:.3f}") for t in (1, 2, 3, 10, 500))
 
 
-def _three_probabilities(answer: Any) -> np.ndarray:
-    q = np.array(numbers(answer, 3))
-    if q.min() < 0 or abs(q.sum() - 1) > 1e-6:
-        raise ValueError(f"these are no probabilities: {q}")
-    return q
+# -- 5.2: two sources and more ------------------------------------------------------------------------------------------
+
+Sources = list[tuple[Tensor, Tensor]]
 
 
-def _unseen_states(q: np.ndarray) -> tuple[bool, str, Rows]:
-    """The small chain of section 2.4, its first image."""
-    p = chain.Distribution.backward(
-        prior=chain.probabilities(3, seed=5).tolist(), kernels=[chain.kernel(3, seed=8, next_states=4)]
+def _sources(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
+    """The present and the start, as q_posterior combines them; and four with numbers of their own."""
+    schedule = Schedule.linear(T=20, beta_1=0.01, beta_T=0.3)
+    for t in (2, 10, 20):
+        x0, x_t = torch.randn(2, generator=generator, dtype=torch.float64)
+        alpha_t, beta_t, before = schedule.alpha[t], schedule.beta[t], schedule.alpha_bar[t - 1]
+        present, start = (x_t / alpha_t.sqrt(), beta_t / alpha_t), (before.sqrt() * x0, 1 - before)
+        yield {"sources": [present, start]}, q_posterior(schedule, x0[None], x_t[None], t)
+    x = sp.Symbol("x", real=True)
+    estimates, variances = (
+        torch.randn(4, generator=generator).double(),
+        torch.rand(4, generator=generator).double() + 0.1,
     )
-    joint = p("x0, x1")[0].astype(float)
-    evidence, drawn = joint.sum(), q > 0
-    mean_of_brackets = joint[drawn].sum()  # q p / q, over what can be drawn
-    elbo = (q[drawn] * np.log(joint[drawn] / q[drawn])).sum()
-    rows = (
-        ("E_q[p(x, z) / q(z | x)]", f"{mean_of_brackets:.4f}, {mean_of_brackets / evidence:.0%} of the evidence"),
-        ("p(x)", f"{evidence:.4f}"),
-        ("ELBO and log p(x)", f"{elbo:.3f} and {math.log(evidence):.3f}"),
-    )
-    broken = bool(mean_of_brackets < evidence / 2)
+    pairs = zip(map(sp.Rational, estimates.tolist()), map(sp.Rational, variances.tolist()), strict=True)
+    mean, variance, _ = complete_square(sp.Add(*(exponent(x, m, v) for m, v in pairs)), x)
+    yield {"sources": list(zip(estimates, variances, strict=True))}, (float(mean), float(variance))
+
+
+def _combined(sources: Sources) -> tuple[Tensor, Tensor]:
+    """The right function, from which two of the wrong ones begin."""
+    weights = torch.stack([1 / v for _, v in sources])
+    return (weights * torch.stack([m for m, _ in sources])).sum() / weights.sum(), 1 / weights.sum()
+
+
+def _plain_average(sources: Sources) -> tuple[Tensor, Tensor]:
+    return torch.stack([m for m, _ in sources]).mean(), torch.stack([v for _, v in sources]).mean()
+
+
+def _weighted_by_variance(sources: Sources) -> tuple[Tensor, Tensor]:
+    total = torch.stack([v for _, v in sources]).sum()
+    return torch.stack([m * v for m, v in sources]).sum() / total, _combined(sources)[1]
+
+
+# -- 5.3: two steps back ------------------------------------------------------------------------------------------------
+
+abar_two = unit(r"\bar{\alpha}_{t-2}")
+
+
+def _one_stride() -> sp.Expr:
+    """The variance of x_{t-2}, if x_t and x_0 are known: (2.11) with s = t - 2, by completing the square."""
+    x, start, now = sp.symbols("x x_0 x_t", real=True)
+    jump = alpha * alpha_prev
+    parabola = exponent(now, sp.sqrt(jump) * x, 1 - jump) + exponent(x, sp.sqrt(abar_two) * start, 1 - abar_two)
+    return sp.factor(complete_square(parabola, x)[1])
+
+
+def _variance_back(a: sp.Expr, before: sp.Expr) -> sp.Expr:
+    return (1 - before) * (1 - a) / (1 - a * before)
+
+
+# -- 5.4: one mode or two -----------------------------------------------------------------------------------------------
+
+
+@cache
+def _border() -> sp.Expr:
+    """The beta_t at which the two bells of the coin stand two standard deviations apart: a squared distance of 4."""
+    b = sp.Symbol("b", positive=True)
+    now = abar_prev * (1 - b)
+    (border,) = sp.solve(4 * (abar_prev / (1 - abar_prev) - now / (1 - now)) - 4, b)
+    return border
+
+
+# -- 5.5: wider than beta -----------------------------------------------------------------------------------------------
+
+
+def _spread(answer: Any) -> float:
+    (s,) = numbers([answer], 1)
+    if not 0 <= s <= 100:
+        raise ValueError(f"no standard deviation of data: {s}")
+    return s
+
+
+def _wider_than_beta(s: float) -> tuple[bool, str, Rows]:
+    """The true step's variance by (2.15): that of q_posterior, and the variance of the image given x_t."""
+    schedule, times = Schedule.linear(), (1, 10, 100, 500)
+    denoiser = GaussianDenoiser(schedule, variance=max(s, 1e-6) ** 2)
+    one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
+    ratios = []
+    for t in times:
+        weight, narrow = q_posterior(schedule, one, zero, t)
+        slope = denoiser(one, torch.tensor([t]))  # E[x_0 | x_t] = slope x_t, so Var(x_0 | x_t) = s² (1 - slope √ᾱ_t)
+        left_open = s**2 * (1 - slope * schedule.alpha_bar[t].sqrt())
+        ratios.append(((narrow + weight**2 * left_open) / schedule.beta[t]).item())
+    rows = tuple((f"variance / β_t at t = {t}", f"{ratio:.6f}") for t, ratio in zip(times, ratios, strict=True))
+    broken = min(ratios) > 1 + 1e-9
     if broken:
         words = (
-            "Where q is 0 one cannot multiply by q/q: the mean misses what is never drawn, and the equality in (2.4) is "
-            "lost. The bound still holds, for what is missing makes it smaller."
+            "The chain brings a variance above 1 down towards 1, so v_{t-1} > v_t in (2.16), and the step back has to be "
+            "wider than the step forwards."
         )
-    elif drawn.all():
-        words = (
-            "As long as every state can be drawn, the mean of the brackets is exactly p(x), however unlikely you make "
-            "one: what is drawn seldom counts the more, since q stands below the line."
-        )
+    elif s == 0:
+        words = "A single image: nothing about x_0 is left open, and the variance is β̃_t."
+    elif s == 1:
+        words = "Just at the border: such data look like noise from the start, and the variance is β_t itself."
     else:
-        words = (
-            "Something is missing now, but not half of it yet: what counts is how much of p(x, z) lies in the states that "
-            "you left out. Leave out more."
-        )
+        words = "Narrower than β_t: for s < 1 the chain makes the data wider, v_{t-1} < v_t in (2.16)."
     return broken, words, rows
-
-
-# -- 2.3: a better bound ------------------------------------------------------------------------------------------------
-
-
-def _brackets(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
-    """log p and log q for K draws and two images; the last case is as far down as images of 784 pixels are."""
-    for K, level in ((1, 0), (2, 0), (5, -3), (10, -800)):
-        log_p, log_q = (torch.randn(K, 2, generator=generator, dtype=torch.float64) for _ in range(2))
-        bound = level + torch.exp(log_p - log_q).mean(0).log()
-        yield {"log_p": log_p + level, "log_q": log_q}, bound
-
-
-# -- 2.4: what a code can carry -----------------------------------------------------------------------------------------
-
-
-def _rate_and_information() -> tuple[str, Rows]:
-    """On ten small chains: the prior matching term (the rate), averaged over the images, and the mutual information, in nats."""
-    rate, information = [], []
-    for seed in range(10):
-        q = chain.Distribution.forward(
-            chain.probabilities(4, seed).tolist(), [chain.kernel(4, seed + 10, next_states=3)]
-        )
-        prior = chain.probabilities(3, seed + 20)
-        rate.append(q.mean(chain.log(q("x1 | x0") / prior)))
-        information.append(q.mean(chain.log(q("x0, x1") / (q("x0") * q("x1")))))
-    gap = np.array(rate, dtype=float) - np.array(information, dtype=float)
-    letter = "a" if np.allclose(gap, 0) else "b" if (gap >= 0).all() else "c" if (gap <= 0).all() else "d"
-    return letter, (("rate, first chain", f"{rate[0]:.4f} nats"), ("information", f"{information[0]:.4f} nats"))
-
-
-# -- 2.5: the best variance of q ----------------------------------------------------------------------------------------
-
-w, s = sp.Symbol("w", real=True), sp.Symbol("s", positive=True)
-
-
-def _posterior_variance() -> sp.Expr:
-    x, z = sp.symbols("x z", real=True)
-    return complete_square(exponent(z, 0, 1) + exponent(x, w * z, s**2), z)[1]
 
 
 EXERCISES: dict[str, Exercise] = {
     "02.1": Predict(
         {
-            "a": "That is the die before it is thrown, all faces alike. The throws do not enter at all, and the "
-            "likelihood of what was seen can be raised.",
-            "b": "The shares that were seen: the divergence in (2.2) is then 0, and it cannot be less.",
-            "c": "That is a good answer to another question: the mean of θ_k, if all θ were equally likely before the "
-            "throws. With the data on the left, the divergence in (2.2) is 0 for the shares alone.",
-            "d": "Then every throw of another face had probability 0, and the log-likelihood is -∞. False certainty costs "
-            "more than anything else.",
+            "a": "The picture in section 2.9 has a logarithmic axis: what looks like a long way there is a few steps. By "
+            "(2.9) the ratio compares the noise before the step with the noise after it, and soon one step adds little.",
+            "b": "There the two are all but equal: 1 - ᾱ_{t-1} and 1 - ᾱ_t are both nearly 1 (2.9).",
+            "c": "The ratio (2.9) is about (β_1+...+β_{t-1})/(β_1+...+β_t): 0 at t = 1, just below one half at t = 2. "
+            "Halving all β_t changes next to nothing.",
+            "d": "At t = 1 the step before is x_0 itself, which is known: β̃_1 = 0 (2.8).",
         },
-        _likeliest_die,
+        _narrow_steps,
     ),
-    "02.2": Break("three numbers q(z | x), none of them negative, that sum to 1", _three_probabilities, _unseen_states),
-    "02.3": Build(
-        "a function of log_p and log_q, both of shape (K, images), that returns one number for each image",
-        _brackets,
-        "K = 1 gives the ELBO, and from there it rises towards the evidence.",
+    "02.2": Build(
+        "a function of a list of pairs (estimate, variance) that returns the mean and the variance",
+        _sources,
+        "Precisions add. With two sources it is (2.4) and (2.5), as q_posterior computes them; a third is one more pair.",
         (
             Mistake(
-                lambda log_p, log_q: (log_p - log_q).mean(0),
-                "The mean of the logarithms is the ELBO (2.4), estimated with K draws. It does not get better with K: the "
-                "logarithm has to stand outside the mean.",
+                _plain_average,
+                "All sources alike: but a precise one should count for more. Weigh with the precisions, 1/variance.",
             ),
             Mistake(
-                lambda log_p, log_q: torch.logsumexp(log_p - log_q, 0),
-                "1/K is missing: a sum of K brackets in the place of their mean, too large by log K. That would be no "
-                "bound (A45 drops the same factor).",
+                _weighted_by_variance,
+                "Weighted by the variance, the least precise source counts most. Weigh with 1/variance.",
             ),
             Mistake(
-                lambda log_p, log_q: torch.log(torch.exp(log_p - log_q).mean(0)),
-                "The formula is right, the numbers are not: exp(-800) is 0 in floating point, and its logarithm -∞. "
-                "torch.logsumexp takes the largest exponent out first.",
+                lambda sources: (_combined(sources)[0], 1 / _combined(sources)[1]),
+                "The mean is right. What you return beside it is the sum of the precisions; the variance is one over it.",
             ),
             Mistake(
-                lambda log_p, log_q: torch.logsumexp(log_p, 0) - torch.logsumexp(log_q, 0),
-                "A ratio of means is not the mean of the ratios: divide by q for each draw, then average.",
+                lambda sources: (_combined(sources)[0], _combined(sources)[1].sqrt()),
+                "The mean is right. What you return beside it is a standard deviation, the root of the variance (A34).",
             ),
         ),
     ),
-    "02.4": Predict(
-        {
-            "a": "That would need codes whose distribution, over all images, is exactly the prior. If it is not, "
-            "the rate contains the divergence of the two as well.",
-            "b": "The rate is the information plus D_KL(q(z) ‖ p(z)), and a divergence is at least 0 (1.11).",
-            "c": "Then a code could carry more information than its rate. Put q(z) into the fraction, above and below: "
-            "what is left beside the information is a divergence, and it is not negative.",
-            "d": "They are tied to each other: both are means of a logarithm with q(z|x) above. Write the one below with "
-            "q(z), the other with p(z), and subtract.",
-        },
-        _rate_and_information,
-    ),
-    "02.5": Derive(
-        _posterior_variance,
-        (w, s),
-        "It is the variance of the posterior, for every m and every x: as it has to be, since the bound is closed there "
-        "(2.5).",
+    "02.3": Derive(
+        _one_stride,
+        (alpha, alpha_prev, abar_two),
+        "It is the variance of one stride (2.11) with s = t - 2. Two steps of a bridge are one step of a bridge.",
         (
             Mistake(
-                s**2 / w**2,
-                "That is the variance by the decoder alone, z = (x - noise)/w. The prior adds its own precision: the precisions "
-                "add, 1 + w²/s².",
+                _variance_back(alpha_prev, abar_two) + _variance_back(alpha, alpha_prev * abar_two),
+                "The two variances do not simply add: the second step multiplies x_{t-1}, and with it the noise in it, by "
+                "its weight in (2.5), and this enters squared.",
             ),
             Mistake(
-                s / sp.sqrt(s**2 + w**2),
-                "That is the standard deviation, the root. v is a variance.",
+                _variance_back(alpha_prev, abar_two),
+                "That is the second step alone, for a known x_{t-1}. The first step left x_{t-1} uncertain.",
             ),
             Mistake(
-                w**2 + s**2,
-                "That is the variance of x, the evidence of section 2.3. v is the variance of z, once x is known.",
+                (1 - alpha * alpha_prev) * (1 - alpha_prev * abar_two) / (1 - alpha * alpha_prev * abar_two),
+                "The stride ends at t - 2, so the variance before it is 1 - ᾱ_{t-2}, without the factor α_{t-1}.",
             ),
             Mistake(
-                1 + w**2 / s**2,
-                "That is the precision of the posterior, one over the variance.",
+                sp.sqrt((1 - abar_two) * (1 - alpha * alpha_prev) / (1 - alpha * alpha_prev * abar_two)),
+                "That is its root, a standard deviation. The second slot is a variance (A34).",
             ),
-            Mistake(sp.Integer(1), "That is the prior's: its KL is 0, and it does not depend on x."),
+            Mistake(
+                1 - alpha * alpha_prev,
+                "That is the variance of two steps forwards. Known x_0 makes the way back narrower.",
+            ),
         ),
     ),
+    "02.4": Derive(
+        _border,
+        (abar_prev,),
+        "One over the squared signal-to-noise ratio before the step. Below ᾱ_{t-1} = ½ it is above 1, and no step can make "
+        "two modes there.",
+        (
+            Mistake(
+                (1 - abar_prev) / abar_prev,
+                "Nearly: a square is missing. Two modes appear if SNR(t-1) - SNR(t) > 1; solve that for β_t once more.",
+            ),
+            Mistake(
+                (abar_prev / (1 - abar_prev)) ** 2,
+                "Upside down: the clearer the image before the step, the smaller is the step that splits it.",
+            ),
+            Mistake(
+                sp.Rational(1, 16),
+                "That is the border at ᾱ_{t-1} = 0.8. The question is for every ᾱ_{t-1}.",
+            ),
+            Mistake(
+                4 * (1 - abar_prev) ** 2 / (abar_prev * (4 * abar_prev - 3)),
+                "The two images are 2 apart, not 1: the squared distance in units of the variance is 4 (SNR(t-1) - SNR(t)).",
+            ),
+        ),
+    ),
+    "02.5": Break("one number s from 0 to 100, the standard deviation of the data", _spread, _wider_than_beta),
 }

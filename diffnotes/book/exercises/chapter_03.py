@@ -1,170 +1,254 @@
-"""Exercises of chapter 3: hierarchical VAEs."""
+"""Exercises of chapter 3: the bound."""
 
 import math
 from collections.abc import Iterator
-from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
 import sympy as sp
 import torch
+from torch import Tensor
 
-from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows
+from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
 from diffnotes.book.proof import chain
 from diffnotes.book.proof.chain import Distribution
-from diffnotes.book.proof.symbols import complete_square, exponent, unit
-from diffnotes.process.elbo import elbo_terms
-from diffnotes.process.exact import GaussianDenoiser
+from diffnotes.process.elbo import elbo_terms, importance_distribution
+from diffnotes.process.exact import DatasetDenoiser, GaussianDenoiser
 from diffnotes.process.schedules import Schedule
 
-# -- 3.1: a chain of one step -------------------------------------------------------------------------------------------
+# -- 6.1: an optimal denoiser with labels -------------------------------------------------------------------------------
 
 
-def _one_step() -> tuple[str, Rows]:
-    schedule = Schedule.from_betas([0.5])
-    data = torch.randn(4, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    terms = elbo_terms(GaussianDenoiser(schedule, variance=1.0), schedule, data, variance="beta", levels=None)
-    left = (bool((terms.prior != 0).any()), len(terms.denoising), bool((terms.reconstruction != 0).any()))
-    letter = {(True, 0, True): "a", (True, 1, False): "b", (False, 0, True): "c", (True, 0, False): "d"}[left]
-    rows = (
-        ("prior matching, image by image", f"{terms.prior.numpy().round(3)} nats"),
-        ("denoising terms", f"{len(terms.denoising)}"),
-        ("reconstruction", f"{(-terms.reconstruction).numpy().round(3)} nats"),
+@cache
+def _given_the_class() -> tuple[str, Rows]:
+    """Fifty images, five of each of ten classes: the sum of the L_{t-1} of their optimal denoiser, without and with the class."""
+    generator, schedule = torch.Generator().manual_seed(0), Schedule.cosine(T=60)
+    images = torch.randint(0, 2, (50, 16), generator=generator).double() * 2 - 1
+    classes = torch.arange(10).repeat_interleave(5)
+    denoiser = DatasetDenoiser(schedule, images, classes)
+
+    def nats(which: Tensor, y: Tensor | None = None) -> Tensor:
+        return elbo_terms(denoiser, schedule, images[which], levels=None, y=y, generator=generator).denoising.sum(0)
+
+    twice = torch.arange(50).repeat(2)
+    one_class_each = [twice[classes[twice] == k] for k in range(10)]  # a call with one label is quick
+    without = nats(twice).mean().item()
+    given = torch.cat([nats(which, classes[which]) for which in one_class_each]).mean().item()
+    options = {"a": without / 10, "b": without - math.log(10), "c": 0.0, "d": without}
+    letter = min(options, key=lambda k: abs(options[k] - given))
+    return letter, (
+        ("the sum, without the class", f"{without:.2f} nats; log 50 = {math.log(50):.2f}"),
+        ("given the class", f"{given:.2f} nats; log 5 = {math.log(5):.2f}"),
     )
-    return letter, rows
 
 
-# -- 3.2: the perfect decoder -------------------------------------------------------------------------------------------
+# -- 6.2: term by term, image by image ----------------------------------------------------------------------------------
 
 
 def _chains(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
     for states in (2, 3, 3):
         seed = int(torch.randint(0, 1000, (), generator=generator))
-        q = Distribution.forward(
-            chain.probabilities(states, seed).tolist(), [chain.kernel(states, seed + t) for t in (1, 2, 3)]
-        )
-        yield {"q": q}, q.joint
+        tables = [chain.kernel(states, seed + t) for t in range(8)]
+        q = Distribution.forward(chain.probabilities(states, seed + 8).tolist(), tables[:4])
+        p = Distribution.backward(chain.probabilities(states, seed + 9).tolist(), tables[4:])
+        yield {"q": q, "p": p}, _terms(q, p)
 
 
-# -- 3.3: larger or smaller ---------------------------------------------------------------------------------------------
+def _terms(
+    q: Distribution, p: Distribution, all_states_alike: bool = False, whole_prior_term: bool = True
+) -> np.ndarray:
+    """L_0, ..., L_4 for each image, each from a table of two or three variables, as in section 3.4."""
+    rows = [q("x1 | x0") * -chain.log(p("x0 | x1"))]
+    for t in (2, 3, 4):
+        step, model = q(f"x{t - 1} | x{t}, x0"), p(f"x{t - 1} | x{t}")
+        x_t_weights = 1 / q.joint.shape[t] if all_states_alike else q(f"x{t} | x0")
+        rows.append(x_t_weights * step * (chain.log(step) - chain.log(model)))
+    above = chain.log(q("x4 | x0")) if whole_prior_term else 0
+    rows.append(q("x4 | x0") * (above - chain.log(p("x4"))))
+    return np.array([row.reshape(len(row), -1).sum(axis=1) for row in rows], dtype=float)
 
 
-def table(*peaks: int) -> np.ndarray:
-    """A step from each of three states: to the state peaks[i] with probability 1/2, to each other one with 1/4."""
-    half, quarter = Fraction(1, 2), Fraction(1, 4)
-    return np.array([[half if state == peak else quarter for state in range(3)] for peak in peaks])
+def _without_the_image(q: Distribution, p: Distribution) -> np.ndarray:
+    """The same along the paths, with steps of q that are not conditioned on x_0."""
+    steps = {t: chain.log(q(f"x{t - 1} | x{t}")) - chain.log(p(f"x{t - 1} | x{t}")) for t in (2, 3, 4)}
+    rows = _terms(q, p)
+    for t, log_ratio in steps.items():
+        rows[t - 1] = (q("x1, x2, x3, x4 | x0") * log_ratio).sum(axis=(1, 2, 3, 4))
+    return rows
 
 
-Peaks = tuple[tuple[int, ...], tuple[int, ...]]
+# -- 6.3: the best variance ---------------------------------------------------------------------------------------------
+
+L, d = sp.symbols("L d", positive=True)
 
 
-def _two_tables(answer: Any) -> Peaks:
-    first, second = (tuple(int(peak) for peak in peaks) for peaks in answer)
-    if any(len(peaks) != 3 or not {0, 1, 2} >= {*peaks} for peaks in (first, second)):
-        raise ValueError(f"no states: {answer}")
-    return first, second
+@cache
+def _with_the_best_variance() -> sp.Expr:
+    """The smallest L_{t-1} by (A.13), for d pixels, written with what it is at sigma^2 = beta-tilde: L = Q / (2 beta-tilde)."""
+    v, b, Q = sp.symbols("v b Q", positive=True)
+    term = d * (sp.log(v / b) + b / v - 1) / 2 + Q / (2 * v)
+    (best,) = sp.solve(sp.diff(term, v), v)
+    return sp.expand_log(sp.simplify(term.subs(v, best).subs(Q, 2 * b * L)))
 
 
-def _printed_against_true(upper: Peaks) -> tuple[bool, str, Rows]:
-    """The bound of section 3.6's chain, and what the printed form gives for it, in bits."""
-    q = Distribution.forward(table(1)[0], [table(0, 1, 2), table(2, 0, 2), table(0, 1, 1)])
-    p = Distribution.backward(table(1)[0], [table(0, 2, 2), table(*upper[0]), table(*upper[1])])
-    true = q.mean(chain.log(q("x1, x2, x3 | x0") / p.joint)) / math.log(2)
-    off = 0.0  # of the two consistency terms: drawn as printed, minus drawn along the path
-    for before, now, after in (("x0", "x1", "x2"), ("x1", "x2", "x3")):
-        log_ratio = chain.log(q(f"{now} | {before}") / p(f"{now} | {after}")) / math.log(2)
-        afresh = q(f"{before}, {after}") * q(f"{now} | {before}")
-        off += (afresh * log_ratio).sum() - q.mean(log_ratio)
-    rows = (("the bound", f"{true:.4f} bits"), ("as printed", f"{true + off:.4f} bits"))
-    if off < -1e-9:
-        words = "The printed form cannot be excused as a weaker bound, nor as a stronger one: it lies on either side."
-    elif off > 1e-9:
+# -- 6.4: worse than a uniform model -------------------------------------------------------------------------------------
+
+UNIFORM, TRUE_S = 8.0, 0.2  # bits per pixel; the standard deviation of the data
+
+
+def _standard_deviation(answer: Any) -> float:
+    (s,) = numbers([answer], 1)
+    if not 0.01 <= s <= 10:
+        raise ValueError(f"no standard deviation from 0.01 to 10: {s}")
+    return s
+
+
+def _bits(s: float) -> float:
+    """The bound of the exact denoiser for pixels N(0, s^2), shown grey values of pixels N(0, 0.2^2)."""
+    generator, schedule = torch.Generator().manual_seed(0), Schedule.cosine(T=200)
+    pixels = TRUE_S * torch.randn(16, 64, generator=generator, dtype=torch.float64)
+    grey = ((pixels + 1) * 127.5).round().clamp(0, 255) / 127.5 - 1
+    model = GaussianDenoiser(schedule, variance=s**2)
+    return elbo_terms(model, schedule, grey, variance="beta", generator=generator).bits_per_dim().mean().item()
+
+
+def _certain_and_wrong(s: float) -> tuple[bool, str, Rows]:
+    bits = _bits(s)
+    rows = (
+        (f"the bound for s = {s:g}", f"{bits:.2f} bits per pixel"),
+        (f"for s = {TRUE_S:g}, the data's own", f"{_bits(TRUE_S):.2f} bits per pixel"),
+    )
+    broken = bits > 2 * UNIFORM
+    if broken:
         words = (
-            "The printed form is still the larger one. Let the model expect x_2 where the step of q from x_2 to x_3 speaks "
-            "against it."
+            "Certain and wrong: under N(0, s²) the cost of a pixel x contains x²/2s², and nothing stops that at 8 bits. They "
+            "are the cost under the uniform distribution, and nothing obliges a model to be as good as that."
         )
+    elif bits > UNIFORM and s > TRUE_S:
+        words = (
+            "More than 8 already, for the model spreads its density over values that no pixel can have. But in this direction "
+            "the cost grows as the logarithm only: s ten times too large is log₂ 10 = 3.3 bits."
+        )
+    elif bits > UNIFORM:
+        words = "More than 8 already, and this is the direction in which it grows quickly."
     else:
-        words = "The two agree here: on the average, what this model expects does not go along with x_{t+1}."
-    return off < -1e-9, words, rows
+        words = "The data are not far from this model's distribution, and its cost is less than 8 bits."
+    return broken, words, rows
 
 
-# -- 3.4: what the printed form omits -----------------------------------------------------------------------------------
-
-b_t, b_next = unit(r"\beta_{t}"), unit(r"\beta_{t+1}")
+# -- 6.5: without the root ----------------------------------------------------------------------------------------------
 
 
-def _forgotten() -> sp.Expr:
-    """I(x_t; x_{t+1} | x_{t-1}) of the forward process: half the log of the variance without and with x_{t+1}."""
-    x, centre, after = sp.symbols("x m y", real=True)
-    _, between, _ = complete_square(exponent(x, centre, b_t) + exponent(after, sp.sqrt(1 - b_next) * x, b_next), x)
-    return sp.log(b_t / between) / 2
+@cache
+def _without_the_root() -> tuple[str, Rows]:
+    """The standard deviation of one estimate by each distribution of the times, for Gaussian data and the exact denoiser."""
+    generator, schedule = torch.Generator().manual_seed(0), Schedule.linear(T=100, beta_1=1e-3, beta_T=0.2)
+    pixels = 0.5 * torch.randn(128, 16, generator=generator, dtype=torch.float64)
+    exact = GaussianDenoiser(schedule, variance=0.25)
+    terms = elbo_terms(exact, schedule, pixels, levels=None, generator=generator).denoising
+    mean_square, total = terms.square().mean(1), terms.mean(1).sum()
+
+    def variance(p: Tensor) -> float:
+        return ((mean_square / p[2:]).sum() - total**2).item()
+
+    uniform = variance(importance_distribution(torch.ones_like(mean_square)))
+    best, squares = variance(importance_distribution(mean_square)), variance(importance_distribution(mean_square**2))
+    if math.isclose(squares, uniform, rel_tol=1e-9):
+        letter = "c"
+    else:
+        letter = "a" if squares < best else "b" if squares < uniform else "d"
+    found = {"uniform": uniform, "with the root (3.9)": best, "without the root": squares}
+    return letter, tuple((name, f"{math.sqrt(v):.1f} nats, standard deviation") for name, v in found.items())
 
 
 EXERCISES: dict[str, Exercise] = {
     "03.1": Predict(
         {
-            "a": "The bound of the VAE (2.6). Denoising terms exist only between hidden levels, and here there is one level.",
-            "b": "The sum in (3.7) begins at t = 2: a denoising term compares two distributions of a hidden level, "
-            "and below x_1 there is only the image.",
-            "c": "The prior matching stays: q(x_1|x_0) is not the prior. With the reconstruction alone, the best code "
-            "would be one without any noise (A48).",
-            "d": "The reconstruction stays: it is the only term in which the image is predicted at all (A55).",
+            "a": "A tenth of the images is left, but nats are logarithms. A tenth of log 50 would be 0.39, less than it takes "
+            "to say which of five images it is.",
+            "b": "Without the class it takes log 50 nats to say which image; with it, log 5. In section 3.6's words: given "
+            "the class, H(x_0|x_T) is log 5, and H(x_0|x_1) is 0 as before.",
+            "c": "Five images of each class are left, and pure noise does not say which of them it was. The denoiser is "
+            "optimal, and yet its L_{t-1} are not 0: q is conditioned on the image, p on the class alone.",
+            "d": "p is given the class; q was conditioned on the image all along. So p is nearer to q, and the "
+            "divergences become smaller.",
         },
-        _one_step,
+        _given_the_class,
     ),
     "03.2": Build(
-        "a function of a chain q that returns a table over x0, x1, x2, x3",
+        "a function of two chains q and p that returns an array of five rows, one number for each image in a row",
         _chains,
-        "The forward chain, read from its end. The log-ratio is then -log q(x_0) on every path: its variance, given x_0, "
-        "is 0.",
+        "The columns add up to the bound of each image. Averaged over q(x_0), the rows are the terms of (3.4).",
         (
             Mistake(
-                lambda q: q("x0") * q("x1") * q("x2") * q("x3"),
-                "A product of marginals: its levels are independent of each other (A03).",
+                _without_the_image,
+                "The steps of q should be conditioned on x_0. Otherwise the mean over images gives the terms of (3.6): smaller, "
+                "by what cannot be known, and the columns no longer add up to the bound.",
             ),
             Mistake(
-                lambda q: q("x3") * q("x2 | x3, x0") * q("x1 | x2, x0") * q("x0 | x1"),
-                "The steps down may not look at x_0, which is what they are to produce. q(x_{t-1} | x_t) and "
-                "q(x_{t-1} | x_t, x_0) are different distributions (A22).",
+                lambda q, p: _terms(q, p) * q("x0").ravel().astype(float),
+                "Each column is multiplied by q(x_0), since the path was drawn together with its image. For one image alone "
+                "it is the distribution of the path given x_0 (A06).",
             ),
             Mistake(
-                lambda q: q("x2 | x3") * q("x1 | x2") * q("x0 | x1") / q.joint.shape[-1],
-                "The steps are right, the top is not: it begins with q(x_3), and not with all states alike.",
+                lambda q, p: _terms(q, p, all_states_alike=True),
+                "The divergences depend on which x_t was drawn, and some x_t are likelier than others (A14): the mean is "
+                "taken under q(x_t|x_0), not over all states alike.",
             ),
             Mistake(
-                lambda q: q("x1, x2, x3 | x0"),
-                "That is the encoder, the distribution of the path for a given image. It sums to 1 for each image; the model's "
-                "joint distribution sums to 1 over all of them.",
+                lambda q, p: _terms(q, p, whole_prior_term=False),
+                "In the last row log q(x_4|x_0) is missing, and the divergence has become -E log p(x_4): too large by the "
+                "entropy of (3.5) (A07).",
+            ),
+            Mistake(
+                lambda q, p: _terms(q, p)[::-1],
+                "The right numbers, in the other order: row k is L_k, so L_0 comes first and L_T last.",
             ),
         ),
     ),
-    "03.3": Break(
-        "two tables, each given by three states out of 0, 1, 2, such as ((1, 2, 2), (0, 2, 1))",
-        _two_tables,
-        _printed_against_true,
-    ),
-    "03.4": Derive(
-        _forgotten,
-        (b_t, b_next),
-        "With neighbouring β nearly equal it is almost ½ log 2 = 0.347 nats for each pixel and each step.",
+    "03.3": Derive(
+        _with_the_best_variance,
+        (L, d),
+        "Never more than L, since log(1 + u) ≤ u, and nearly L where L is small against d. The best variance itself, "
+        "β̃_t + Q/d, comes back as (7.10).",
         (
+            Mistake(L, "That is what one has with β̃_t, which is best only if the means agree."),
             Mistake(
-                sp.log(1 + (1 - b_next) * b_t / b_next),
-                "The ½ is missing: a divergence of Gaussians contains half the logarithm of the ratio of the variances (1.13).",
+                d * sp.log(1 + 2 * L / d),
+                "Twice too much: the divergence contains half the logarithm of the ratio of the variances (A.13).",
             ),
             Mistake(
-                sp.log(1 + b_t / b_next) / 2,
-                "x_{t+1} looks at √α_{t+1} x_t, so its precision for x_t is α_{t+1}/β_{t+1}, with α_{t+1} = 1 - β_{t+1}.",
+                d * sp.log(1 + L / d) / 2,
+                "With β̃_t the term is L = Q/(2 β̃_t), so Q/(d β̃_t) is 2L/d.",
             ),
             Mistake(
-                -sp.log(1 + (1 - b_next) * b_t / b_next) / 2,
-                "The sign: an information is a mean divergence and never negative. The variance without x_{t+1}, 1 - α_t, "
-                "stands above.",
+                sp.log(1 + 2 * L) / 2,
+                "That is one pixel that has the whole error. Each of the d pixels has the same variance and, on the "
+                "average, Q/d.",
             ),
             Mistake(
-                sp.log(2) / 2,
-                "That is what it comes close to, if the two β are nearly equal and small. The exact formula contains both.",
+                d * (sp.log(2 * L / d) + d / (2 * L)) / 2,
+                "That is L at σ² = Q/d, the error of the mean alone. The best variance also holds what is left if the mean "
+                "is right: β̃_t + Q/d.",
+            ),
+            Mistake(
+                1 + 2 * L / d,
+                "That is the best variance in units of β̃_t. Put it into L(σ²).",
             ),
         ),
+    ),
+    "03.4": Break(
+        "one number s from 0.01 to 10, the standard deviation of the model", _standard_deviation, _certain_and_wrong
+    ),
+    "03.5": Predict(
+        {
+            "a": "The one with the root is the best of all: by Lagrange's identity every other one has a larger variance (3.9).",
+            "b": "So it would be for every power of E[L_{t-1}²] between ½ and 1. Put p_t = m_t/Σ m_t into Σ m_t/p_t.",
+            "c": "Σ m_t/p_t is (T-1) Σ m_t for p_t = m_t/Σ m_t, and it is the same for p_t = 1/(T-1). Now the small terms are "
+            "looked at too seldom, and count for too much when they come.",
+            "d": "That begins beyond the first power of E[L_{t-1}²]. Put p_t = m_t/Σ m_t into Σ m_t/p_t.",
+        },
+        _without_the_root,
     ),
 }

@@ -1,169 +1,249 @@
-"""Exercises of chapter 4: the forward process."""
+"""Exercises of chapter 4: from a divergence to a regression."""
 
 import math
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sympy as sp
 import torch
 from torch import Tensor
 
-from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
-from diffnotes.book.proof.symbols import abar, abar_prev, alpha, eps_1, eps_2, variance_of, x_0
-from diffnotes.process.forward import q_sample, q_step
+from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows
+from diffnotes.book.proof.symbols import abar, abar_prev
+from diffnotes.process.exact import DatasetDenoiser, MixtureDenoiser
+from diffnotes.process.forward import q_sample
+from diffnotes.process.gaussian import normal_kl, normal_log_density
+from diffnotes.process.parameterize import eps_from_x0, x0_from_eps
 from diffnotes.process.schedules import Schedule
 
-# -- 4.1: half of every beta --------------------------------------------------------------------------------------------
+# -- 7.1: twice the variance --------------------------------------------------------------------------------------------
 
 
-def _half_of_every_beta() -> tuple[str, Rows]:
-    schedule = Schedule.linear()
-    before, after = schedule.alpha_bar[-1].item(), Schedule.from_betas(schedule.beta[1:] / 2).alpha_bar[-1].item()
-    options = {"a": 2 * before, "b": math.sqrt(before), "c": before / 2, "d": before**2}
-    letter = min(options, key=lambda k: abs(math.log(options[k] / after)))
+def _twice_the_variance() -> tuple[str, Rows]:
+    """The divergence of two Gaussians with the same mean, one with twice the variance, at every step; in bits per pixel."""
+    beta_tilde = Schedule.linear().posterior_variance[2:, None]
+    mean = torch.zeros_like(beta_tilde)
+    bits = normal_kl(mean, beta_tilde, mean, 2 * beta_tilde) / math.log(2)
+    options = {"a": 0.0, "b": bits[0].item(), "c": 8.0, "d": 139.0}
+    letter = min(options, key=lambda k: abs(options[k] - bits.sum().item()))
     return letter, (
-        ("ᾱ_T before", f"{before:.4g}"),
-        ("ᾱ_T after", f"{after:.4g}"),
-        ("√ of the first", f"{options['b']:.4g}"),
+        ("one step", f"{bits[0]:.4f} bits per pixel"),
+        (f"all {len(bits)} steps", f"{bits.sum():.1f} bits per pixel"),
     )
 
 
-# -- 4.2: one jump ------------------------------------------------------------------------------------------------------
+# -- 7.2: the factor of v -----------------------------------------------------------------------------------------------
+
+snr_prev, snr = sp.symbols("SNR_{t-1} SNR_{t}", positive=True)
 
 
-def _walk(schedule: Schedule, x_s: Tensor, s: int, t: int, eps: Tensor) -> Tensor:
-    """What single steps lead to: their mean, and eps times the root of the variance that they pile up."""
-    mean, variance = x_s[None], torch.zeros((), dtype=torch.float64)
-    for k in range(s + 1, t + 1):
-        mean = q_step(schedule, mean, k, torch.zeros_like(mean))
-        variance = schedule.alpha[k] * variance + schedule.beta[k]
-    return mean[0] + variance.sqrt() * eps
+@cache
+def _factor_of_v() -> sp.Expr:
+    """The factor of (4.2) with sigma_t^2 = beta-tilde_t, times the image error that an error of 1 in v makes, squared."""
+    step = 1 - abar / abar_prev
+    beta_tilde = (1 - abar_prev) / (1 - abar) * step
+    before_the_image = abar_prev * step**2 / (2 * beta_tilde * (1 - abar) ** 2)
+    factor = before_the_image * (1 - abar)  # x_0 = sqrt(abar) x_t - sqrt(1 - abar) v
+    return sp.simplify(factor.subs({abar: snr / (1 + snr), abar_prev: snr_prev / (1 + snr_prev)}))
 
 
-def _same_noise_at_every_step(schedule: Schedule, x_s: Tensor, s: int, t: int, eps: Tensor) -> Tensor:
-    x = x_s[None]
-    for k in range(s + 1, t + 1):
-        x = q_step(schedule, x, k, eps[None])
-    return x[0]
+# -- 7.3: the image without a factor ------------------------------------------------------------------------------------
 
 
-def _jumps(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
-    schedule = Schedule.linear(T=20, beta_1=0.01, beta_T=0.3)
-    for _ in range(6):
-        s, t = sorted((torch.randperm(20, generator=generator)[:2] + 1).tolist())
-        x_s, eps = (torch.randn(3, generator=generator, dtype=torch.float64) for _ in range(2))
-        yield {"schedule": schedule, "x_s": x_s, "s": s, "t": t, "eps": eps}, _walk(schedule, x_s, s, t, eps)
+def _image_without_a_factor() -> tuple[str, Rows]:
+    """What an error of 0.1 in the noise is in the image, squared, at t = 100 and t = 900."""
+    schedule, t = Schedule.linear(), torch.tensor([100, 900])
+    x_t, noise = torch.randn(2, 2, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    missed = x0_from_eps(schedule, noise + 0.1, x_t, t) - x0_from_eps(schedule, noise, x_t, t)
+    early, late = (missed.square() / 0.1**2).flatten().tolist()
+    options = {"a": 1.0, "b": math.sqrt(late / early), "c": 30_000.0, "d": early / late}
+    letter = min(options, key=lambda k: abs(math.log(options[k] / (late / early))))
+    rows = (
+        ("factor at t = 100", f"{early:.3g}"),
+        ("factor at t = 900", f"{late:.4g}"),
+        ("ratio", f"{late / early:.0f}"),
+    )
+    return letter, rows
 
 
-def _jump(root_of_noise: bool, from_the_start: bool = False) -> Any:
-    def jump(schedule: Schedule, x_s: Tensor, s: int, t: int, eps: Tensor) -> Tensor:
-        ratio = schedule.alpha_bar[t] / (1 if from_the_start else schedule.alpha_bar[s])
-        return ratio.sqrt() * x_s + ((1 - ratio).sqrt() if root_of_noise else 1 - ratio) * eps
-
-    return jump
+# -- 7.4: the image from the density ------------------------------------------------------------------------------------
 
 
-# -- 4.3: a hundred steps -----------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class Density:
+    """q(x_t) for pixels that take a few values, each with its weight: a function of x, as the reader gets it."""
+
+    values: Tensor
+    weights: Tensor
+    bar: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The density at each entry of x, of any shape."""
+        points = torch.as_tensor(x, dtype=torch.float64)
+        centres = [self.bar.sqrt() * value for value in self.values]
+        bells = [normal_log_density(points.reshape(-1, 1), centre, 1 - self.bar).exp() for centre in centres]
+        return (self.weights[:, None] * torch.stack(bells)).sum(0).reshape(points.shape)
+
+    def __str__(self) -> str:
+        return f"the density of a pixel with {len(self.values)} values, noised"
 
 
-def _beta_T(answer: Any) -> float:
-    (beta_T,) = numbers([answer], 1)
-    if not 0 < beta_T < 1:
-        raise ValueError(f"no variance of a step: {beta_T}")
-    return beta_T
+def _densities(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
+    schedule = Schedule.linear()
+    for number_of_values, t in ((2, 250), (2, 320), (3, 280), (3, 400)):
+        values = 2 * torch.rand(number_of_values, generator=generator, dtype=torch.float64) - 1
+        weights = torch.rand(number_of_values, generator=generator, dtype=torch.float64) + 0.2
+        weights, bar = weights / weights.sum(), schedule.alpha_bar[t]
+        x = 1.5 * torch.randn(5, generator=generator, dtype=torch.float64)
+        image = MixtureDenoiser(schedule, values[:, None], weights=weights)(x[:, None], t)[:, 0]
+        yield {"q": Density(values, weights, bar), "x": x, "bar": bar}, image
 
 
-def _bits_at_the_end(beta_T: float) -> float:
-    """How far x_T is from noise, for 784 pixels that are all black or white, in bits."""
-    return Schedule.linear(T=100, beta_T=beta_T).prior_kl(torch.ones(1, 784)).item() / math.log(2)
+Function = Callable[[Tensor], Tensor]
 
 
-def _hundred_steps(beta_T: float) -> tuple[bool, str, Rows]:
-    bits, below = _bits_at_the_end(beta_T), _bits_at_the_end(max(beta_T - 0.01, 1e-6))
-    rows = ((f"β_T = {beta_T:g}", f"{bits:.3g} bits"), (f"β_T = {max(beta_T - 0.01, 0):g}", f"{below:.3g} bits"))
-    if bits > 1:
+def _slope(f: Function, x: Tensor, h: float = 1e-4) -> Tensor:
+    return (f(x + h) - f(x - h)) / (2 * h)
+
+
+def _slope_of_log(q: Function, x: Tensor) -> Tensor:
+    return _slope(lambda point: q(point).log(), x)
+
+
+# -- 7.5: below the irreducible loss --------------------------------------------------------------------------------------
+
+
+def _time(answer: Any) -> int:
+    t = operator.index(answer)
+    if isinstance(answer, bool) or not 1 <= t <= 1000:
+        raise ValueError(f"no time of the chain: {answer}")
+    return t
+
+
+def _below_the_irreducible_loss(t: int) -> tuple[bool, str, Rows]:
+    """A hundred draws of N(0, I) in 16 coordinates: the loss of their optimal denoiser on them, and on a thousand new draws."""
+    generator, schedule = torch.Generator().manual_seed(0), Schedule.linear()
+    own, new = (torch.randn(n, 16, generator=generator, dtype=torch.float64) for n in (100, 1000))
+    denoiser = DatasetDenoiser(schedule, own)
+
+    def loss(x0: Tensor) -> float:
+        noise = torch.randn(x0.shape, generator=generator, dtype=torch.float64)
+        x_t = q_sample(schedule, x0, t, noise)
+        return (noise - eps_from_x0(schedule, denoiser(x_t, t), x_t, t)).square().mean().item()
+
+    on_own, on_new, least = loss(own.repeat(10, 1)), loss(new), schedule.alpha_bar[t].item()
+    rows = (
+        ("the denoiser's loss on its own images", f"{on_own:.2g}"),
+        ("the irreducible loss for N(0, I)", f"{least:.2g}"),
+        ("the denoiser's loss on new images", f"{on_new:.2g}"),
+    )
+    broken = on_own < least / 100
+    if broken:
         words = (
-            "The warning is still there: ten times fewer steps have to do the same work. Compare the sums of the β_t."
+            "No predictor's mean loss over the whole distribution is below it, and there this denoiser is far above: worse "
+            "than 1, the loss of the prediction 0. A training loss below the irreducible loss is the mark of memorisation."
         )
-    elif below < 1:
-        words = "No warning, but there was none at 0.01 less either. The smallest value destroys the image most slowly."
+    elif on_own > 0.8 * least:
+        words = (
+            "Here the noise hides which of the hundred images it was, and the denoiser predicts nearly what the optimal one of "
+            "N(0, I) does: its losses are near the irreducible loss, on its own images and on new ones."
+        )
     else:
-        words = "Here the divergence (4.14) falls below one bit. The sum of the β_t is what counts: β goes as 1/T."
-    return bits <= 1 <= below, words, rows
-
-
-# -- 4.4: the difference of two neighbours ------------------------------------------------------------------------------
-
-
-def _variance_of_a_difference() -> sp.Expr:
-    before = sp.sqrt(abar_prev) * x_0 + sp.sqrt(1 - abar_prev) * eps_1
-    return variance_of(sp.sqrt(alpha) * before + sp.sqrt(1 - alpha) * eps_2 - before, eps_1, eps_2)
+        words = (
+            "Below the irreducible loss, but not a hundred times. With this much noise the hundred images can no longer be "
+            "told apart for certain."
+        )
+    return broken, words, rows
 
 
 EXERCISES: dict[str, Exercise] = {
     "04.1": Predict(
         {
-            "a": "Each factor 1 - β_t of (4.4) comes only a little nearer to 1, but there are a thousand of them. Together "
-            "they do far more than double the product.",
-            "b": "The logarithm of ᾱ_T is about minus the sum of the β_t. Half the sum is the root.",
-            "c": "Smaller steps destroy less. More of the image is left at the end, not less.",
-            "d": "Squared, it would be smaller than before: that is what twice the β_t would do, or walking the chain twice.",
+            "a": "For fixed variances the best mean is the same; but the divergence vanishes only if the variances agree as well "
+            "(A47).",
+            "b": "That is one step: ½ (½ - 1 + log 2) = 0.0966 nats, or 0.14 bits. It is the same at every t, and there are "
+            "999 of them.",
+            "c": "8 bits are what a pixel costs without any model. They do not limit a bound: it adds up its 999 terms, "
+            "whatever comes out.",
+            "d": "0.14 bits a step, 999 times (4.1). That is what a wrong variance costs, with perfect means. With the "
+            "variance β_t the ratio is close to 1 at nearly every t, and the cost is nearly 0.",
         },
-        _half_of_every_beta,
+        _twice_the_variance,
     ),
-    "04.2": Build(
-        "a function of schedule, x_s, s, t and eps that returns x_t, of the shape of x_s",
-        _jumps,
-        "One jump has the mean and the variance of all the single steps between (4.7).",
+    "04.2": Derive(
+        _factor_of_v,
+        (snr_prev, snr),
+        "Where SNR(t) is large it is nearly the factor before the noise, where SNR(t) is small that before the image: v "
+        "itself turns from the one into minus the other.",
         (
             Mistake(
-                _jump(root_of_noise=False),
-                "1 - ᾱ_t/ᾱ_s is a variance. What multiplies the noise is its root (A01).",
+                (snr_prev - snr) / 2,
+                "That is the factor before the error in the image (4.3). An error in v makes one in the image that is "
+                "√(1-ᾱ_t) times as large (4.7), and 1-ᾱ_t = 1/(1 + SNR(t)).",
             ),
             Mistake(
-                _jump(root_of_noise=True, from_the_start=True),
-                "That is the jump from x_0. From x_s only the steps after s count: ᾱ_t/ᾱ_s (4.7).",
+                (snr_prev / snr - 1) / 2,
+                "That is the factor before the error in the noise. From there ‖ε - ε_θ‖² = ᾱ_t ‖v - v_θ‖² (4.7).",
             ),
             Mistake(
-                _same_noise_at_every_step,
-                "One eps in every step: then the noises add and not their variances, and the variance is too large (A10).",
+                (snr_prev - snr) * (1 + snr) / 2,
+                "The exchange rate is upside down: ‖x_0 - x̂_θ‖² is 1-ᾱ_t times ‖v - v_θ‖², so the factor is multiplied by "
+                "1-ᾱ_t, not divided.",
             ),
             Mistake(
-                lambda schedule, x_s, s, t, eps: q_sample(schedule, x_s[None], t - s, eps[None])[0],
-                "ᾱ at t - s is the product of the first t - s factors. The steps from s to t have other, larger β: take "
-                "the ratio ᾱ_t/ᾱ_s (4.7).",
+                (snr_prev - snr) / (2 * sp.sqrt(1 + snr)),
+                "The error in v reaches the image with the factor √(1-ᾱ_t). The loss contains the square of it.",
+            ),
+            Mistake(
+                (snr_prev - snr) / (1 + snr),
+                "The ½ of (4.3) is missing.",
             ),
         ),
     ),
-    "04.3": Break("one number between 0 and 1", _beta_T, _hundred_steps),
-    "04.4": Derive(
-        _variance_of_a_difference,
-        (alpha, abar_prev, abar),
-        "So x_t - x_{t-1} is neither the noise of the step nor ε: to the step's β_t comes the part of x_{t-1} that the "
-        "shrinking takes away (A18).",
+    "04.3": Predict(
+        {
+            "a": "Without a factor for one target is not without a factor for another: the exchange rate (4.5) depends on t.",
+            "b": "That is how much larger the error in the image is. The loss contains its square.",
+            "c": "In noise units this loss has the factor (1-ᾱ_t)/ᾱ_t (4.5), which is 1/SNR(t): the noisier, the heavier.",
+            "d": "The other way round: the less of the image is left, the more an error in the noise is enlarged on the way "
+            "to the image (A20).",
+        },
+        _image_without_a_factor,
+    ),
+    "04.4": Build(
+        "a function of q, x and bar that returns one estimate of the image for each entry of x",
+        _densities,
+        "Tweedie's formula (4.9): no posterior, no x_0, only how the density of the noisy pixels slopes.",
         (
             Mistake(
-                1 - alpha,
-                "That is the new noise alone. x_{t-1} is noisy too, and (√α_t - 1) of it is left in the difference.",
+                lambda q, x, bar: (x + _slope_of_log(q, x)) / bar.sqrt(),
+                "The slope has to be multiplied by the variance of the noise, 1-ᾱ_t (4.9).",
             ),
             Mistake(
-                (1 - abar) + (1 - abar_prev),
-                "Variances add for independent things. x_t contains most of x_{t-1}: write the difference with the two "
-                "independent noises first (4.8).",
+                lambda q, x, bar: x + (1 - bar) * _slope_of_log(q, x),
+                "That is where the arrows of section 4.7 end, √ᾱ_t E[x_0|x_t]. The noisy picture sees the image shrunk by "
+                "√ᾱ_t.",
             ),
             Mistake(
-                (1 - abar) - (1 - abar_prev),
-                "That is the difference of the variances, not the variance of the difference.",
+                lambda q, x, bar: (x + (1 - bar) * _slope(q, x)) / bar.sqrt(),
+                "That is the slope of q. Tweedie's formula has the slope of log q: divide by q (4.9).",
             ),
             Mistake(
-                (sp.sqrt(1 - abar) - sp.sqrt(1 - abar_prev)) ** 2,
-                "That would be so if both had the same ε. The noise of the step is a new one (A10).",
+                lambda q, x, bar: (x - (1 - bar) * _slope_of_log(q, x)) / bar.sqrt(),
+                "The sign: the best estimate lies where the density rises.",
             ),
             Mistake(
-                (1 - sp.sqrt(alpha)) * (1 - abar_prev) + 1 - alpha,
-                "A factor in front of a noise enters the variance squared: (1 - √α_t)².",
+                lambda q, x, bar: -(1 - bar).sqrt() * _slope_of_log(q, x),
+                "That is the best estimate of the noise (4.10). The question is for the image.",
+            ),
+            Mistake(
+                lambda q, x, bar: x / bar.sqrt(),
+                "That undoes the shrinking and leaves the noise in. The slope of log q tells how much noise to expect there.",
             ),
         ),
-        given={abar: alpha * abar_prev},
     ),
+    "04.5": Break("one whole number t from 1 to 1000", _time, _below_the_irreducible_loss),
 }

@@ -1,221 +1,246 @@
-"""Exercises of chapter 5: one step back."""
+"""Exercises of chapter 5: the U-Net."""
 
+import math
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import sympy as sp
 import torch
-from torch import Tensor
+from torch.nn import functional as F
 
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
-from diffnotes.book.proof.symbols import abar_prev, alpha, alpha_prev, complete_square, exponent, unit
-from diffnotes.process.exact import GaussianDenoiser
-from diffnotes.process.forward import q_posterior
-from diffnotes.process.schedules import Schedule
+from diffnotes.book.proof.symbols import abar
+from diffnotes.models.unet import UNet, time_embedding
 
-# -- 5.1: half as wide --------------------------------------------------------------------------------------------------
+# -- 8.1: a larger picture ----------------------------------------------------------------------------------------------
 
 
-def _narrow_steps() -> tuple[str, Rows]:
-    schedule = Schedule.linear()
-    ratio = schedule.posterior_variance[1:] / schedule.beta[1:]
-    found = {t + 1 for t in range(schedule.T) if ratio[t] <= 0.5}
-    options = {"a": set(range(1, 501)), "b": set(range(501, 1001)), "c": {1, 2}, "d": set[int]()}
-    letter = next(k for k, times in options.items() if times == found)
-    return letter, tuple((f"β̃_t / β_t at t = {t}", f"{ratio[t - 1]:.3f}") for t in (1, 2, 3, 10, 500))
+def _small_unet() -> UNet:
+    """With the same weights every time, and the reader's random numbers as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return UNet(channels=32, multipliers=(1, 2), blocks=1, patch=2)
 
 
-# -- 5.2: two sources and more ------------------------------------------------------------------------------------------
+def _cost(side: int) -> tuple[int, int]:
+    """The weights of the network, and its multiplications and additions for one picture."""
+    from torch.utils.flop_counter import FlopCounterMode
 
-Sources = list[tuple[Tensor, Tensor]]
-
-
-def _sources(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
-    """The present and the start, as q_posterior combines them; and four with numbers of their own."""
-    schedule = Schedule.linear(T=20, beta_1=0.01, beta_T=0.3)
-    for t in (2, 10, 20):
-        x0, x_t = torch.randn(2, generator=generator, dtype=torch.float64)
-        alpha_t, beta_t, before = schedule.alpha[t], schedule.beta[t], schedule.alpha_bar[t - 1]
-        present, start = (x_t / alpha_t.sqrt(), beta_t / alpha_t), (before.sqrt() * x0, 1 - before)
-        yield {"sources": [present, start]}, q_posterior(schedule, x0[None], x_t[None], t)
-    x = sp.Symbol("x", real=True)
-    estimates, variances = (
-        torch.randn(4, generator=generator).double(),
-        torch.rand(4, generator=generator).double() + 0.1,
-    )
-    pairs = zip(map(sp.Rational, estimates.tolist()), map(sp.Rational, variances.tolist()), strict=True)
-    mean, variance, _ = complete_square(sp.Add(*(exponent(x, m, v) for m, v in pairs)), x)
-    yield {"sources": list(zip(estimates, variances, strict=True))}, (float(mean), float(variance))
-
-
-def _combined(sources: Sources) -> tuple[Tensor, Tensor]:
-    """The right function, from which two of the wrong ones begin."""
-    weights = torch.stack([1 / v for _, v in sources])
-    return (weights * torch.stack([m for m, _ in sources])).sum() / weights.sum(), 1 / weights.sum()
-
-
-def _plain_average(sources: Sources) -> tuple[Tensor, Tensor]:
-    return torch.stack([m for m, _ in sources]).mean(), torch.stack([v for _, v in sources]).mean()
-
-
-def _weighted_by_variance(sources: Sources) -> tuple[Tensor, Tensor]:
-    total = torch.stack([v for _, v in sources]).sum()
-    return torch.stack([m * v for m, v in sources]).sum() / total, _combined(sources)[1]
-
-
-# -- 5.3: two steps back ------------------------------------------------------------------------------------------------
-
-abar_two = unit(r"\bar{\alpha}_{t-2}")
-
-
-def _one_stride() -> sp.Expr:
-    """The variance of x_{t-2}, if x_t and x_0 are known: (5.11) with s = t - 2, by completing the square."""
-    x, start, now = sp.symbols("x x_0 x_t", real=True)
-    jump = alpha * alpha_prev
-    parabola = exponent(now, sp.sqrt(jump) * x, 1 - jump) + exponent(x, sp.sqrt(abar_two) * start, 1 - abar_two)
-    return sp.factor(complete_square(parabola, x)[1])
-
-
-def _variance_back(a: sp.Expr, before: sp.Expr) -> sp.Expr:
-    return (1 - before) * (1 - a) / (1 - a * before)
-
-
-# -- 5.4: one mode or two -----------------------------------------------------------------------------------------------
+    network = _small_unet()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 1, side, side), torch.tensor([500]))
+    return sum(p.numel() for p in network.parameters()), counter.get_total_flops()
 
 
 @cache
-def _border() -> sp.Expr:
-    """The beta_t at which the two bells of the coin stand two standard deviations apart: a squared distance of 4."""
-    b = sp.Symbol("b", positive=True)
-    now = abar_prev * (1 - b)
-    (border,) = sp.solve(4 * (abar_prev / (1 - abar_prev) - now / (1 - now)) - 4, b)
-    return border
+def _twice_the_side() -> tuple[str, Rows]:
+    (weights, work), (weights_large, work_large) = _cost(28), _cost(56)
+    ratio = work_large / work
+    letter = "a" if weights_large > weights else "b" if ratio == 4 else "c" if 4 < ratio < 8 else "d"
+    rows = [
+        (f"{side} × {side}", f"{w:,} weights, {f / 1e6:.1f} million operations")
+        for side, w, f in ((28, weights, work), (56, weights_large, work_large))
+    ]
+    return letter, (*rows, ("times the work", f"{ratio:.2f}"))
 
 
-# -- 5.5: wider than beta -----------------------------------------------------------------------------------------------
+# -- 8.2: what is lost without the skips --------------------------------------------------------------------------------
+
+j = sp.Symbol("j", integer=True, positive=True)
 
 
-def _spread(answer: Any) -> float:
-    (s,) = numbers([answer], 1)
-    if not 0 <= s <= 100:
-        raise ValueError(f"no standard deviation of data: {s}")
-    return s
+def _error_without_skips() -> sp.Expr:
+    """The noise of a pixel less the mean over its square of n pixels: its own noise, and that of n - 1 others."""
+    n = 4**j
+    return abar * ((1 - 1 / n) ** 2 + (n - 1) * (1 / n) ** 2)
 
 
-def _wider_than_beta(s: float) -> tuple[bool, str, Rows]:
-    """The true step's variance by (5.15): that of q_posterior, and the variance of the image given x_t."""
-    schedule, times = Schedule.linear(), (1, 10, 100, 500)
-    denoiser = GaussianDenoiser(schedule, variance=max(s, 1e-6) ** 2)
-    one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
-    ratios = []
-    for t in times:
-        weight, narrow = q_posterior(schedule, one, zero, t)
-        slope = denoiser(one, torch.tensor([t]))  # E[x_0 | x_t] = slope x_t, so Var(x_0 | x_t) = s² (1 - slope √ᾱ_t)
-        left_open = s**2 * (1 - slope * schedule.alpha_bar[t].sqrt())
-        ratios.append(((narrow + weight**2 * left_open) / schedule.beta[t]).item())
-    rows = tuple((f"variance / β_t at t = {t}", f"{ratio:.6f}") for t, ratio in zip(times, ratios, strict=True))
-    broken = min(ratios) > 1 + 1e-9
+# -- 8.3: a clock with one hand -----------------------------------------------------------------------------------------
+
+ALIKE = 0.02
+
+
+def _two_times(answer: Any) -> tuple[int, int]:
+    first, second = numbers(answer, 2)
+    if any(t != int(t) or not 1 <= t <= 1000 for t in (first, second)) or first == second:
+        raise ValueError(f"no two times: {answer}")
+    return int(first), int(second)
+
+
+def _alike(times: tuple[int, int]) -> tuple[bool, str, Rows]:
+    apart = {d: time_embedding(torch.tensor(times), d).diff(dim=0).norm().item() for d in (2, 64)}
+    turns = abs(times[1] - times[0]) / math.tau
+    over = abs(turns - round(turns))  # from the nearest whole turn
+    rows = (
+        ("turns of the hand between them", f"{turns:.3f}"),
+        ("distance of the two embeddings", f"{apart[2]:.4f}"),
+        ("the same with 32 hands, d = 64", f"{apart[64]:.2f}"),
+    )
+    broken = apart[2] < ALIKE
     if broken:
         words = (
-            "The chain brings a variance above 1 down towards 1, so v_{t-1} > v_t in (5.16), and the step back has to be "
-            "wider than the step forwards."
+            "Nearly a whole number of turns, and the hand is back where it was. What the network should predict at the two "
+            "times differs, its input does not. With slower hands beside this one, the embeddings differ."
         )
-    elif s == 0:
-        words = "A single image: nothing about x_0 is left open, and the variance is β̃_t."
-    elif s == 1:
-        words = "Just at the border: such data look like noise from the start, and the variance is β_t itself."
+    elif over < 0.1:
+        words = (
+            "Nearly a whole number of turns, but the rest is still to be seen: 2π is no whole number. Go on turning, "
+            "until a multiple of it is nearly one."
+        )
+    elif over > 0.4:
+        words = "About half a turn too many: the hand points the other way, and two embeddings can hardly be further apart (5.2)."
     else:
-        words = "Narrower than β_t: for s < 1 the chain makes the data wider, v_{t-1} < v_t in (5.16)."
+        words = "The hand points elsewhere. How many steps does it take to come round, once and several times?"
     return broken, words, rows
+
+
+# -- 8.4: how far it sees -----------------------------------------------------------------------------------------------
+
+Layers = list[tuple[int, int]]
+
+
+def _seen(layers: Layers) -> int:
+    """Measured: the positions of a line that have a gradient, from the first to the last."""
+    line = torch.ones(1, 1, 1000, dtype=torch.float64, requires_grad=True)
+    h: torch.Tensor = line
+    for width, step in layers:
+        h = F.conv1d(h, torch.ones(1, 1, width, dtype=torch.float64), stride=step)
+    (gradient,) = torch.autograd.grad(h[0, 0, h.shape[2] // 2], line)
+    positions = gradient[0, 0].nonzero()
+    return int(positions.max() - positions.min()) + 1
+
+
+def _stacks(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
+    def one_of(low: int, high: int) -> int:
+        return int(torch.randint(low, high + 1, (), generator=generator))
+
+    stacks: list[Layers] = [[(3, 1), (3, 2), (3, 1)]]
+    for depth in (2, 3, 4, 5):
+        steps = [one_of(1, 2) for _ in range(depth)]
+        stacks.append([(one_of(step, 5), step) for step in steps])
+    for layers in stacks:
+        yield {"layers": layers}, _seen(layers)
+
+
+def _without_steps(layers: Layers) -> int:
+    return 1 + sum(width - 1 for width, _ in layers)
+
+
+def _with_its_own_step(layers: Layers) -> int:
+    return 1 + sum((width - 1) * math.prod(step for _, step in layers[: i + 1]) for i, (width, _) in enumerate(layers))
+
+
+def _from_the_front(layers: Layers) -> int:
+    n = 1
+    for width, step in layers:
+        n = width + step * (n - 1)
+    return n
+
+
+# -- 8.5: the first updates ---------------------------------------------------------------------------------------------
+
+
+@cache
+def _first_updates() -> tuple[str, Rows]:
+    """Which weights have a gradient that is not zero in the first three updates by plain gradient descent."""
+    g, network = torch.Generator().manual_seed(0), _small_unet()
+    x_t, eps = (torch.randn(2, 1, 28, 28, generator=g) for _ in range(2))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    moved: list[dict[str, int]] = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        (network(x_t, torch.tensor([300, 700])) - eps).square().mean().backward()
+        counts = {name: int(p.grad.count_nonzero()) for name, p in network.named_parameters() if p.grad is not None}
+        moved.append({name: count for name, count in counts.items() if count})
+        optimizer.step()
+    first = {name.split(".")[0] for name in moved[0]}
+    letter = "b" if first == {"last"} else "c" if not first else "a" if len(moved[0]) == len(counts) else "d"
+    rows = [(f"update {n}", f"{sum(found.values()):,} weights") for n, found in enumerate(moved, 1)]
+    return letter, (*rows, ("of", f"{sum(p.numel() for p in network.parameters()):,}"))
 
 
 EXERCISES: dict[str, Exercise] = {
     "05.1": Predict(
         {
-            "a": "The picture in section 5.9 has a logarithmic axis: what looks like a long way there is a few steps. By "
-            "(5.9) the ratio compares the noise before the step with the noise after it, and soon one step adds little.",
-            "b": "There the two are all but equal: 1 - ᾱ_{t-1} and 1 - ᾱ_t are both nearly 1 (5.9).",
-            "c": "The ratio (5.9) is about (β_1+...+β_{t-1})/(β_1+...+β_t): 0 at t = 1, just below one half at t = 2. "
-            "Halving all β_t changes next to nothing.",
-            "d": "At t = 1 the step before is x_0 itself, which is known: β̃_1 = 0 (5.8).",
+            "a": "No layer has weights of its own for each position: a convolution is the same few numbers everywhere, and so "
+            "are the linear layers of attention. H and W stand in one of the two formulas (5.9) only.",
+            "b": "So it is for every convolution (5.9). But there is a layer here that has something to do for each pair "
+            "of positions.",
+            "c": "Convolutions cost four times as much (5.9). The pairs of positions in attention become sixteen times as "
+            "many (5.10); as they are few at 7 × 7, this shows only a little. Double the side again, and it shows more.",
+            "d": "Sixteen times as many are only the pairs of positions (5.10), and attention stands where the picture is "
+            "smallest. Most of the cost is in the convolutions.",
         },
-        _narrow_steps,
+        _twice_the_side,
     ),
-    "05.2": Build(
-        "a function of a list of pairs (estimate, variance) that returns the mean and the variance",
-        _sources,
-        "Precisions add. With two sources it is (5.4) and (5.5), as q_posterior computes them; a third is one more pair.",
+    "05.2": Derive(
+        _error_without_skips,
+        (abar, j),
+        "One halving loses three quarters of the noise, as in section 5.1, two lose fifteen sixteenths. So where v is nearly "
+        "all noise, a network without skips does hardly better than one that predicts 0.",
         (
             Mistake(
-                _plain_average,
-                "All sources alike: but a precise one should count for more. Weigh with the precisions, 1/variance.",
+                (1 - abar) * (1 - sp.Rational(1, 4) ** j),
+                "That is the factor of the image. In v the noise stands with √ᾱ_t before it (4.7).",
             ),
             Mistake(
-                _weighted_by_variance,
-                "Weighted by the variance, the least precise source counts most. Weigh with 1/variance.",
+                abar * (1 - sp.Rational(1, 2) ** j),
+                "A square of side 2^j has 4^j pixels, and it is over all of them that the mean is taken.",
             ),
             Mistake(
-                lambda sources: (_combined(sources)[0], 1 / _combined(sources)[1]),
-                "The mean is right. What you return beside it is the sum of the precisions; the variance is one over it.",
+                abar * sp.Rational(1, 4) ** j,
+                "That much of the noise gets through. The error is what does not.",
             ),
             Mistake(
-                lambda sources: (_combined(sources)[0], _combined(sources)[1].sqrt()),
-                "The mean is right. What you return beside it is a standard deviation, the root of the variance (A34).",
+                sp.sqrt(abar) * (1 - sp.Rational(1, 4) ** j),
+                "The factor of the noise enters a squared error squared.",
+            ),
+            Mistake(
+                1 - sp.Rational(1, 4) ** j,
+                "That is the error in ε. An error in ε counts √ᾱ_t as much in v, and here it is squared.",
             ),
         ),
     ),
-    "05.3": Derive(
-        _one_stride,
-        (alpha, alpha_prev, abar_two),
-        "It is the variance of one stride (5.11) with s = t - 2. Two steps of a bridge are one step of a bridge.",
+    "05.3": Break("two different whole numbers from 1 to 1000", _two_times, _alike),
+    "05.4": Build(
+        "a function of a list of pairs (width, step) that returns one whole number",
+        _stacks,
+        "It is (5.8), and it agrees with what the gradients of real convolutions give.",
         (
             Mistake(
-                _variance_back(alpha_prev, abar_two) + _variance_back(alpha, alpha_prev * abar_two),
-                "The two variances do not simply add: the second step multiplies x_{t-1}, and with it the noise in it, by "
-                "its weight in (5.5), and this enters squared.",
+                _without_steps,
+                "So it would be if no layer made the picture smaller. After a layer of step 2, one position stands for two: "
+                "each later layer reaches twice as far.",
             ),
             Mistake(
-                _variance_back(alpha_prev, abar_two),
-                "That is the second step alone, for a known x_{t-1}. The first step left x_{t-1} uncertain.",
+                _with_its_own_step,
+                "The step of a layer lengthens the strides of the layers after it, not its own: the product in (5.8) ends "
+                "with the layer before.",
             ),
             Mistake(
-                (1 - alpha * alpha_prev) * (1 - alpha_prev * abar_two) / (1 - alpha * alpha_prev * abar_two),
-                "The stride ends at t - 2, so the variance before it is 1 - ᾱ_{t-2}, without the factor α_{t-1}.",
+                _from_the_front,
+                "You walked from the first layer to the last. One position is what you have at the end, so the recursion in "
+                "(5.8) begins there.",
             ),
             Mistake(
-                sp.sqrt((1 - abar_two) * (1 - alpha * alpha_prev) / (1 - alpha * alpha_prev * abar_two)),
-                "That is its root, a standard deviation. The second slot is a variance (A34).",
-            ),
-            Mistake(
-                1 - alpha * alpha_prev,
-                "That is the variance of two steps forwards. Known x_0 makes the way back narrower.",
+                lambda layers: math.prod(width for width, _ in layers),
+                "Windows that lie side by side would multiply. These overlap: each further one adds only its step.",
             ),
         ),
     ),
-    "05.4": Derive(
-        _border,
-        (abar_prev,),
-        "One over the squared signal-to-noise ratio before the step. Below ᾱ_{t-1} = ½ it is above 1, and no step can make "
-        "two modes there.",
-        (
-            Mistake(
-                (1 - abar_prev) / abar_prev,
-                "Nearly: a square is missing. Two modes appear if SNR(t-1) - SNR(t) > 1; solve that for β_t once more.",
-            ),
-            Mistake(
-                (abar_prev / (1 - abar_prev)) ** 2,
-                "Upside down: the clearer the image before the step, the smaller is the step that splits it.",
-            ),
-            Mistake(
-                sp.Rational(1, 16),
-                "That is the border at ᾱ_{t-1} = 0.8. The question is for every ᾱ_{t-1}.",
-            ),
-            Mistake(
-                4 * (1 - abar_prev) ** 2 / (abar_prev * (4 * abar_prev - 3)),
-                "The two images are 2 apart, not 1: the squared distance in units of the variance is 4 (SNR(t-1) - SNR(t)).",
-            ),
-        ),
+    "05.5": Predict(
+        {
+            "a": "A gradient comes down to a layer through the weights of all layers after it. The last ones are 0, and "
+            "nothing comes through them.",
+            "b": "Something goes into the last convolution, so its weights get a gradient; what it would pass on is "
+            "multiplied by its weights, and these are 0. Once they are not, the gradient reaches all that lies on the "
+            "open road, and after that the inside of the blocks, where the time is.",
+            "c": "That the answer is 0 does not make the gradient 0: the error is there, and something goes into the last "
+            "convolution. It would be stuck if two layers in a row were zero, with no way around them.",
+            "d": "A weight that is 0 can have a gradient: it is what goes in, times what is asked of the output. It is the "
+            "layers before it that get no gradient.",
+        },
+        _first_updates,
     ),
-    "05.5": Break("one number s from 0 to 100, the standard deviation of the data", _spread, _wider_than_beta),
 }

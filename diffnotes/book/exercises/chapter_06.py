@@ -1,254 +1,242 @@
-"""Exercises of chapter 6: the bound."""
+"""Exercises of chapter 6: training."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
 import numpy as np
 import sympy as sp
 import torch
-from torch import Tensor
 
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
-from diffnotes.book.proof import chain
-from diffnotes.book.proof.chain import Distribution
-from diffnotes.process.elbo import elbo_terms, importance_distribution
-from diffnotes.process.exact import DatasetDenoiser, GaussianDenoiser
+from diffnotes.book.proof.symbols import unit
+from diffnotes.models.unet import UNet
+from diffnotes.process.losses import min_snr_weight
 from diffnotes.process.schedules import Schedule
+from diffnotes.training.muon import Muon
 
-# -- 6.1: an optimal denoiser with labels -------------------------------------------------------------------------------
+# -- 9.1: the forgotten 784 ---------------------------------------------------------------------------------------------
+
+
+def _way(make: Callable[[Iterable[torch.Tensor]], torch.optim.Optimizer], factor: float) -> float:
+    """How far one update moves the weights, if the mean loss is multiplied by a factor."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = UNet(channels=16, multipliers=(1, 2), blocks=1, patch=2)
+        with torch.no_grad():
+            for p in network.parameters():
+                p.add_(0.1 * torch.randn(p.shape))
+        x_t, eps = torch.randn(2, 4, 1, 28, 28)
+    before = torch.nn.utils.parameters_to_vector(network.parameters()).detach()
+    optimizer = make(network.parameters())
+    (factor * (network(x_t, torch.tensor([1, 300, 600, 900])) - eps).square().mean()).backward()
+    optimizer.step()
+    return (torch.nn.utils.parameters_to_vector(network.parameters()).detach() - before).norm().item()
 
 
 @cache
-def _given_the_class() -> tuple[str, Rows]:
-    """Fifty images, five of each of ten classes: the sum of the L_{t-1} of their optimal denoiser, without and with the class."""
-    generator, schedule = torch.Generator().manual_seed(0), Schedule.cosine(T=60)
-    images = torch.randint(0, 2, (50, 16), generator=generator).double() * 2 - 1
-    classes = torch.arange(10).repeat_interleave(5)
-    denoiser = DatasetDenoiser(schedule, images, classes)
-
-    def nats(which: Tensor, y: Tensor | None = None) -> Tensor:
-        return elbo_terms(denoiser, schedule, images[which], levels=None, y=y, generator=generator).denoising.sum(0)
-
-    twice = torch.arange(50).repeat(2)
-    one_class_each = [twice[classes[twice] == k] for k in range(10)]  # a call with one label is quick
-    without = nats(twice).mean().item()
-    given = torch.cat([nats(which, classes[which]) for which in one_class_each]).mean().item()
-    options = {"a": without / 10, "b": without - math.log(10), "c": 0.0, "d": without}
-    letter = min(options, key=lambda k: abs(options[k] - given))
+def _without_the_784() -> tuple[str, Rows]:
+    mean, total = (_way(lambda weights: Muon(weights, lr=3e-3), factor) for factor in (1, 784))
+    plain = [_way(lambda weights: torch.optim.SGD(weights, lr=3e-3), factor) for factor in (1, 784)]
+    options = {"a": 784.0, "b": 28.0, "c": 1.0, "d": 1 / 784}
+    letter = min(options, key=lambda k: abs(math.log(options[k] * mean / total)))
     return letter, (
-        ("the sum, without the class", f"{without:.2f} nats; log 50 = {math.log(50):.2f}"),
-        ("given the class", f"{given:.2f} nats; log 5 = {math.log(5):.2f}"),
+        ("length of an update, loss a mean", f"{mean:.3f}"),
+        ("the same, loss a sum", f"{total:.3f}, which is {total / mean:.3f} times as long"),
+        ("by plain gradient descent", f"{plain[1] / plain[0]:.0f} times as long"),
     )
 
 
-# -- 6.2: term by term, image by image ----------------------------------------------------------------------------------
+# -- 9.2: how far the average lags behind -------------------------------------------------------------------------------
 
-
-def _chains(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
-    for states in (2, 3, 3):
-        seed = int(torch.randint(0, 1000, (), generator=generator))
-        tables = [chain.kernel(states, seed + t) for t in range(8)]
-        q = Distribution.forward(chain.probabilities(states, seed + 8).tolist(), tables[:4])
-        p = Distribution.backward(chain.probabilities(states, seed + 9).tolist(), tables[4:])
-        yield {"q": q, "p": p}, _terms(q, p)
-
-
-def _terms(
-    q: Distribution, p: Distribution, all_states_alike: bool = False, whole_prior_term: bool = True
-) -> np.ndarray:
-    """L_0, ..., L_4 for each image, each from a table of two or three variables, as in section 6.4."""
-    rows = [q("x1 | x0") * -chain.log(p("x0 | x1"))]
-    for t in (2, 3, 4):
-        step, model = q(f"x{t - 1} | x{t}, x0"), p(f"x{t - 1} | x{t}")
-        x_t_weights = 1 / q.joint.shape[t] if all_states_alike else q(f"x{t} | x0")
-        rows.append(x_t_weights * step * (chain.log(step) - chain.log(model)))
-    above = chain.log(q("x4 | x0")) if whole_prior_term else 0
-    rows.append(q("x4 | x0") * (above - chain.log(p("x4"))))
-    return np.array([row.reshape(len(row), -1).sum(axis=1) for row in rows], dtype=float)
-
-
-def _without_the_image(q: Distribution, p: Distribution) -> np.ndarray:
-    """The same along the paths, with steps of q that are not conditioned on x_0."""
-    steps = {t: chain.log(q(f"x{t - 1} | x{t}")) - chain.log(p(f"x{t - 1} | x{t}")) for t in (2, 3, 4)}
-    rows = _terms(q, p)
-    for t, log_ratio in steps.items():
-        rows[t - 1] = (q("x1, x2, x3, x4 | x0") * log_ratio).sum(axis=(1, 2, 3, 4))
-    return rows
-
-
-# -- 6.3: the best variance ---------------------------------------------------------------------------------------------
-
-L, d = sp.symbols("L d", positive=True)
+decay = unit("decay")
 
 
 @cache
-def _with_the_best_variance() -> sp.Expr:
-    """The smallest L_{t-1} by (1.13), for d pixels, written with what it is at sigma^2 = beta-tilde: L = Q / (2 beta-tilde)."""
-    v, b, Q = sp.symbols("v b Q", positive=True)
-    term = d * (sp.log(v / b) + b / v - 1) / 2 + Q / (2 * v)
-    (best,) = sp.solve(sp.diff(term, v), v)
-    return sp.expand_log(sp.simplify(term.subs(v, best).subs(Q, 2 * b * L)))
+def _lag() -> sp.Expr:
+    """The weights go one step on, and (6.3) keeps the share `decay` of the distance: the distance that stays the same."""
+    lag = sp.Symbol("lag", positive=True)
+    (steady,) = sp.solve(decay * (lag + 1) - lag, lag)
+    return steady
 
 
-# -- 6.4: worse than a uniform model -------------------------------------------------------------------------------------
-
-UNIFORM, TRUE_S = 8.0, 0.2  # bits per pixel; the standard deviation of the data
+# -- 9.3: the weight for a network that answers with the noise ----------------------------------------------------------
 
 
-def _standard_deviation(answer: Any) -> float:
-    (s,) = numbers([answer], 1)
-    if not 0.01 <= s <= 10:
-        raise ValueError(f"no standard deviation from 0.01 to 10: {s}")
-    return s
+def _levels(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Signal-to-noise ratios of three schedules; the last one ends with nothing but noise."""
+    schedules = (Schedule.linear(), Schedule.cosine(), Schedule.cosine().rescale_zero_terminal_snr())
+    for schedule, gamma in zip(schedules, (5.0, 1.0, 5.0), strict=True):
+        t = torch.cat([torch.randint(1, 1001, (5,), generator=generator), torch.tensor([schedule.T])])
+        yield {"snr": schedule.snr[t], "gamma": gamma}, min_snr_weight(schedule, t, gamma, "eps")
 
 
-def _bits(s: float) -> float:
-    """The bound of the exact denoiser for pixels N(0, s^2), shown grey values of pixels N(0, 0.2^2)."""
-    generator, schedule = torch.Generator().manual_seed(0), Schedule.cosine(T=200)
-    pixels = TRUE_S * torch.randn(16, 64, generator=generator, dtype=torch.float64)
-    grey = ((pixels + 1) * 127.5).round().clamp(0, 255) / 127.5 - 1
-    model = GaussianDenoiser(schedule, variance=s**2)
-    return elbo_terms(model, schedule, grey, variance="beta", generator=generator).bits_per_dim().mean().item()
+# -- 9.4: what the Fréchet distance does not see ------------------------------------------------------------------------
 
 
-def _certain_and_wrong(s: float) -> tuple[bool, str, Rows]:
-    bits = _bits(s)
-    rows = (
-        (f"the bound for s = {s:g}", f"{bits:.2f} bits per pixel"),
-        (f"for s = {TRUE_S:g}, the data's own", f"{_bits(TRUE_S):.2f} bits per pixel"),
+def _ten_clusters(dice: np.random.Generator, digits: int = 10) -> np.ndarray:
+    """A thousand points in clusters on a circle, one for each digit: what features might look like, in two dimensions."""
+    angle = math.tau / 10 * (np.arange(1000) % digits)
+    return 3 * np.stack([np.cos(angle), np.sin(angle)], axis=1) + 0.2 * dice.normal(size=(1000, 2))
+
+
+def _with_the_moments_of(points: np.ndarray, dice: np.random.Generator) -> np.ndarray:
+    """A Gaussian cloud with exactly their mean and covariance."""
+    cloud = dice.normal(size=points.shape)
+    root, own = (np.linalg.cholesky(np.cov(x, rowvar=False)) for x in (points, cloud))
+    return points.mean(0) + (cloud - cloud.mean(0)) @ np.linalg.solve(own.T, root.T)
+
+
+@cache
+def _nearest_set() -> tuple[str, Rows]:
+    from diffnotes.training import metrics
+
+    dice = np.random.default_rng(0)
+    real = _ten_clusters(dice)
+    sets = {
+        "a": _ten_clusters(dice),
+        "b": real + 0.2 * dice.normal(size=real.shape),
+        "c": _ten_clusters(dice, digits=9),
+        "d": _with_the_moments_of(real, dice),
+    }
+    found = {letter: metrics.frechet_distance(points, real) for letter, points in sets.items()}
+    rows = tuple(
+        (f"({letter})", f"distance {found[letter]:.5f}, precision {metrics.in_manifold(points, real).mean():.2f}")
+        for letter, points in sets.items()
     )
-    broken = bits > 2 * UNIFORM
+    return min(found, key=lambda letter: found[letter]), rows
+
+
+# -- 9.5: the recall of five points -------------------------------------------------------------------------------------
+
+
+def _five_points(answer: Any) -> np.ndarray:
+    points = np.array([numbers(point, 2) for point in answer])
+    if points.shape != (5, 2) or np.abs(points).max() > 100:
+        raise ValueError(f"no five points: {answer}")
+    return points
+
+
+def _deceives_the_recall(points: np.ndarray) -> tuple[bool, str, Rows]:
+    from diffnotes.training import metrics
+
+    real = np.random.default_rng(0).normal(size=(200, 2))
+    precision, recall = metrics.in_manifold(points, real, k=3).mean(), metrics.in_manifold(real, points, k=3).mean()
+    apart = np.linalg.norm(points[:, None] - points, axis=2)
+    rows = (
+        ("precision", f"{precision:.2f}"),
+        ("recall", f"{recall:.2f}"),
+        ("radius of the balls around your points", ", ".join(f"{r:.1f}" for r in np.sort(apart, axis=1)[:, 3])),
+    )
+    broken = bool(precision == 0 and recall == 1)
     if broken:
         words = (
-            "Certain and wrong: under N(0, s²) the cost of a pixel x contains x²/2s², and nothing stops that at 8 bits. They "
-            "are the cost under the uniform distribution, and nothing obliges a model to be as good as that."
+            "Not one of your points is near a real one, and together they get the best recall there is: they are so far "
+            "from each other that their balls (6.7) cover everything. A few wild samples are enough to spoil a recall, "
+            "and the precision beside it tells."
         )
-    elif bits > UNIFORM and s > TRUE_S:
+    elif precision > 0:
+        words = "One or more of your points lie on the map of the real ones. That is what a sample should do: move them away."
+    elif recall == 0:
         words = (
-            "More than 8 already, for the model spreads its density over values that no pixel can have. But in this direction "
-            "the cost grows as the logarithm only: s ten times too large is log₂ 10 = 3.3 bits."
+            "Far away, and the balls do not reach back. The radius of a ball is the way to the third nearest of your own "
+            "points: what makes it large?"
         )
-    elif bits > UNIFORM:
-        words = "More than 8 already, and this is the direction in which it grows quickly."
     else:
-        words = "The data are not far from this model's distribution, and its cost is less than 8 bits."
+        words = (
+            "A part of the real points is covered already. Let the balls be larger, or come from more than one side."
+        )
     return broken, words, rows
-
-
-# -- 6.5: without the root ----------------------------------------------------------------------------------------------
-
-
-@cache
-def _without_the_root() -> tuple[str, Rows]:
-    """The standard deviation of one estimate by each distribution of the times, for Gaussian data and the exact denoiser."""
-    generator, schedule = torch.Generator().manual_seed(0), Schedule.linear(T=100, beta_1=1e-3, beta_T=0.2)
-    pixels = 0.5 * torch.randn(128, 16, generator=generator, dtype=torch.float64)
-    exact = GaussianDenoiser(schedule, variance=0.25)
-    terms = elbo_terms(exact, schedule, pixels, levels=None, generator=generator).denoising
-    mean_square, total = terms.square().mean(1), terms.mean(1).sum()
-
-    def variance(p: Tensor) -> float:
-        return ((mean_square / p[2:]).sum() - total**2).item()
-
-    uniform = variance(importance_distribution(torch.ones_like(mean_square)))
-    best, squares = variance(importance_distribution(mean_square)), variance(importance_distribution(mean_square**2))
-    if math.isclose(squares, uniform, rel_tol=1e-9):
-        letter = "c"
-    else:
-        letter = "a" if squares < best else "b" if squares < uniform else "d"
-    found = {"uniform": uniform, "with the root (6.9)": best, "without the root": squares}
-    return letter, tuple((name, f"{math.sqrt(v):.1f} nats, standard deviation") for name, v in found.items())
 
 
 EXERCISES: dict[str, Exercise] = {
     "06.1": Predict(
         {
-            "a": "A tenth of the images is left, but nats are logarithms. A tenth of log 50 would be 0.39, less than it takes "
-            "to say which of five images it is.",
-            "b": "Without the class it takes log 50 nats to say which image; with it, log 5. In section 6.6's words: given "
-            "the class, H(x_0|x_T) is log 5, and H(x_0|x_1) is 0 as before.",
-            "c": "Five images of each class are left, and pure noise does not say which of them it was. The denoiser is "
-            "optimal, and yet its L_{t-1} are not 0: q is conditioned on the image, p on the class alone.",
-            "d": "p is given the class; q was conditioned on the image all along. So p is nearer to q, and the "
-            "divergences become smaller.",
+            "a": "So it is with plain gradient descent, whose step is the learning rate times the gradient. The trainer's "
+            "optimiser does not use the gradient's norm.",
+            "b": "28 is the root of 784, but no root of the norm is taken anywhere: what the optimiser takes from the "
+            "gradient is its directions.",
+            "c": "Muon divides a matrix by its norm before anything else (6.5), and AdamW divides each gradient by its "
+            "own recent size. So the learning rate alone says how long a step is, and the unit of the loss cancels.",
+            "d": "That would be a division by the square of the gradient's size. AdamW divides by the root of a mean "
+            "square, Muon by the norm: the factor cancels, and no more.",
         },
-        _given_the_class,
+        _without_the_784,
     ),
-    "06.2": Build(
-        "a function of two chains q and p that returns an array of five rows, one number for each image in a row",
-        _chains,
-        "The columns add up to the bound of each image. Averaged over q(x_0), the rows are the terms of (6.4).",
+    "06.2": Derive(
+        _lag,
+        (decay,),
+        "It is the mean age of what is in the average: weights that are k updates old have the share (1 - r) rᵏ in it.",
         (
             Mistake(
-                _without_the_image,
-                "The steps of q should be conditioned on x_0. Otherwise the mean over images gives the terms of (6.6): smaller, "
-                "by what cannot be known, and the columns no longer add up to the bound.",
+                1 / (1 - decay),
+                "One too many. So it is if the average is updated before the optimiser's step (P09); after it, the newest "
+                "weights come in at once.",
             ),
             Mistake(
-                lambda q, p: _terms(q, p) * q("x0").ravel().astype(float),
-                "Each column is multiplied by q(x_0), since the path was drawn together with its image. For one image alone "
-                "it is the distribution of the path given x_0 (A06).",
+                sp.log(sp.Rational(1, 2)) / sp.log(decay),
+                "After so many updates one half is forgotten. That is the median of the ages; the lag is their mean.",
             ),
             Mistake(
-                lambda q, p: _terms(q, p, all_states_alike=True),
-                "The divergences depend on which x_t was drawn, and some x_t are likelier than others (A14): the mean is "
-                "taken under q(x_t|x_0), not over all states alike.",
+                (1 - decay) / decay,
+                "Upside down: the nearer r is to 1, the longer the average reaches back.",
             ),
             Mistake(
-                lambda q, p: _terms(q, p, whole_prior_term=False),
-                "In the last row log q(x_4|x_0) is missing, and the divergence has become -E log p(x_4): too large by the "
-                "entropy of (6.5) (A07).",
+                decay,
+                "That is the lag after the first step, if there was none before it. It goes on growing.",
             ),
             Mistake(
-                lambda q, p: _terms(q, p)[::-1],
-                "The right numbers, in the other order: row k is L_k, so L_0 comes first and L_T last.",
+                1 - decay,
+                "That is the share of the newest weights. The question is how old the average is.",
             ),
         ),
     ),
-    "06.3": Derive(
-        _with_the_best_variance,
-        (L, d),
-        "Never more than L, since log(1 + u) ≤ u, and nearly L where L is small against d. The best variance itself, "
-        "β̃_t + Q/d, comes back as (10.10).",
+    "06.3": Build(
+        "a function of snr, a tensor, and gamma, a number, that returns a weight for each entry of snr",
+        _levels,
+        "As long as SNR is at most γ it is 1: there the simple loss in ε is already what (6.4) asks for. Only where the image "
+        "is plain to see, an error about the noise counts less.",
         (
-            Mistake(L, "That is what one has with β̃_t, which is best only if the means agree."),
             Mistake(
-                d * sp.log(1 + 2 * L / d),
-                "Twice too much: the divergence contains half the logarithm of the ratio of the variances (1.13).",
+                lambda snr, gamma: snr.clamp(max=gamma) / (snr + 1),
+                "That is the weight for v (6.4). The same prediction errs by another factor about ε: by (1.9), SNR times as "
+                "much as about the image, squared.",
             ),
             Mistake(
-                d * sp.log(1 + L / d) / 2,
-                "With β̃_t the term is L = Q/(2 β̃_t), so Q/(d β̃_t) is 2L/d.",
+                lambda snr, gamma: snr.clamp(max=gamma),
+                "So much shall an error about the image count. The same prediction errs SNR times as much about ε (squared), so "
+                "there each error counts less.",
             ),
             Mistake(
-                sp.log(1 + 2 * L) / 2,
-                "That is one pixel that has the whole error. Each of the d pixels has the same variance and, on the "
-                "average, Q/d.",
+                lambda snr, gamma: snr.clamp(max=gamma) / snr,
+                "The formula is right. But where SNR is 0 it is 0/0, and one nan in a batch is enough to spoil the loss: "
+                "write it so that nothing is divided by itself.",
             ),
             Mistake(
-                d * (sp.log(2 * L / d) + d / (2 * L)) / 2,
-                "That is L at σ² = Q/d, the error of the mean alone. The best variance also holds what is left if the mean "
-                "is right: β̃_t + Q/d.",
+                lambda snr, gamma: snr.clamp(max=gamma) * snr,
+                "The error about ε is SNR times that about the image (squared): to count the same, it is divided by it.",
             ),
             Mistake(
-                1 + 2 * L / d,
-                "That is the best variance in units of β̃_t. Put it into L(σ²).",
+                lambda snr, gamma: (gamma / snr).clamp(min=1),
+                "max in the place of min: this makes errors count most where nothing is to be seen.",
             ),
         ),
     ),
-    "06.4": Break(
-        "one number s from 0.01 to 10, the standard deviation of the model", _standard_deviation, _certain_and_wrong
-    ),
-    "06.5": Predict(
+    "06.4": Predict(
         {
-            "a": "The one with the root is the best of all: by Lagrange's identity every other one has a larger variance (6.9).",
-            "b": "So it would be for every power of E[L_{t-1}²] between ½ and 1. Put p_t = m_t/Σ m_t into Σ m_t/p_t.",
-            "c": "Σ m_t/p_t is (T-1) Σ m_t for p_t = m_t/Σ m_t, and it is the same for p_t = 1/(T-1). Now the small terms are "
-            "looked at too seldom, and count for too much when they come.",
-            "d": "That begins beyond the first power of E[L_{t-1}²]. Put p_t = m_t/Σ m_t into Σ m_t/p_t.",
+            "a": "As good as samples can be, and yet not at 0: two draws from the same distribution differ a little in mean "
+            "and covariance, and every difference counts (6.6).",
+            "b": "Each lies near a real one, but the noise has made the clusters a little wider, and the covariance with it.",
+            "c": "A digit is missing, so mean and covariance are off: that the distance sees.",
+            "d": "(6.6) contains a mean and a covariance, nothing else, and these are the same. That the real points lie in ten "
+            "small clusters, and hardly one of these in any of them, only the precision shows.",
         },
-        _without_the_root,
+        _nearest_set,
+    ),
+    "06.5": Break(
+        "five points in the plane, a list of five pairs of numbers from -100 to 100",
+        _five_points,
+        _deceives_the_recall,
     ),
 }

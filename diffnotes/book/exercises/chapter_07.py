@@ -1,9 +1,6 @@
-"""Exercises of chapter 7: from a divergence to a regression."""
+"""Exercises of chapter 7: DDPM sampling."""
 
-import math
-import operator
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -11,239 +8,249 @@ import sympy as sp
 import torch
 from torch import Tensor
 
-from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows
-from diffnotes.book.proof.symbols import abar, abar_prev
-from diffnotes.process.exact import DatasetDenoiser, MixtureDenoiser
-from diffnotes.process.forward import q_sample
-from diffnotes.process.gaussian import normal_kl, normal_log_density
-from diffnotes.process.parameterize import eps_from_x0, x0_from_eps
+from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
+from diffnotes.book.proof.symbols import unit
+from diffnotes.process import samplers
+from diffnotes.process.exact import GaussianDenoiser, MixtureDenoiser
+from diffnotes.process.parameterize import x0_from_eps
 from diffnotes.process.schedules import Schedule
 
-# -- 7.1: twice the variance --------------------------------------------------------------------------------------------
-
-
-def _twice_the_variance() -> tuple[str, Rows]:
-    """The divergence of two Gaussians with the same mean, one with twice the variance, at every step; in bits per pixel."""
-    beta_tilde = Schedule.linear().posterior_variance[2:, None]
-    mean = torch.zeros_like(beta_tilde)
-    bits = normal_kl(mean, beta_tilde, mean, 2 * beta_tilde) / math.log(2)
-    options = {"a": 0.0, "b": bits[0].item(), "c": 8.0, "d": 139.0}
-    letter = min(options, key=lambda k: abs(options[k] - bits.sum().item()))
-    return letter, (
-        ("one step", f"{bits[0]:.4f} bits per pixel"),
-        (f"all {len(bits)} steps", f"{bits.sum():.1f} bits per pixel"),
-    )
-
-
-# -- 7.2: the factor of v -----------------------------------------------------------------------------------------------
-
-snr_prev, snr = sp.symbols("SNR_{t-1} SNR_{t}", positive=True)
+# -- 10.1: sixteen samples from one start -------------------------------------------------------------------------------
 
 
 @cache
-def _factor_of_v() -> sp.Expr:
-    """The factor of (7.2) with sigma_t^2 = beta-tilde_t, times the image error that an error of 1 in v makes, squared."""
-    step = 1 - abar / abar_prev
-    beta_tilde = (1 - abar_prev) / (1 - abar) * step
-    before_the_image = abar_prev * step**2 / (2 * beta_tilde * (1 - abar) ** 2)
-    factor = before_the_image * (1 - abar)  # x_0 = sqrt(abar) x_t - sqrt(1 - abar) v
-    return sp.simplify(factor.subs({abar: snr / (1 + snr), abar_prev: snr_prev / (1 + snr_prev)}))
-
-
-# -- 7.3: the image without a factor ------------------------------------------------------------------------------------
-
-
-def _image_without_a_factor() -> tuple[str, Rows]:
-    """What an error of 0.1 in the noise is in the image, squared, at t = 100 and t = 900."""
-    schedule, t = Schedule.linear(), torch.tensor([100, 900])
-    x_t, noise = torch.randn(2, 2, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    missed = x0_from_eps(schedule, noise + 0.1, x_t, t) - x0_from_eps(schedule, noise, x_t, t)
-    early, late = (missed.square() / 0.1**2).flatten().tolist()
-    options = {"a": 1.0, "b": math.sqrt(late / early), "c": 30_000.0, "d": early / late}
-    letter = min(options, key=lambda k: abs(math.log(options[k] / (late / early))))
-    rows = (
-        ("factor at t = 100", f"{early:.3g}"),
-        ("factor at t = 900", f"{late:.4g}"),
-        ("ratio", f"{late / early:.0f}"),
-    )
-    return letter, rows
-
-
-# -- 7.4: the image from the density ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Density:
-    """q(x_t) for pixels that take a few values, each with its weight: a function of x, as the reader gets it."""
-
-    values: Tensor
-    weights: Tensor
-    bar: Tensor
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """The density at each entry of x, of any shape."""
-        points = torch.as_tensor(x, dtype=torch.float64)
-        centres = [self.bar.sqrt() * value for value in self.values]
-        bells = [normal_log_density(points.reshape(-1, 1), centre, 1 - self.bar).exp() for centre in centres]
-        return (self.weights[:, None] * torch.stack(bells)).sum(0).reshape(points.shape)
-
-    def __str__(self) -> str:
-        return f"the density of a pixel with {len(self.values)} values, noised"
-
-
-def _densities(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
+def _sixteen_samples() -> tuple[str, Rows]:
+    """Ten clusters in the place of the ten digits, with their optimal denoiser: which of them are reached?"""
     schedule = Schedule.linear()
-    for number_of_values, t in ((2, 250), (2, 320), (3, 280), (3, 400)):
-        values = 2 * torch.rand(number_of_values, generator=generator, dtype=torch.float64) - 1
-        weights = torch.rand(number_of_values, generator=generator, dtype=torch.float64) + 0.2
-        weights, bar = weights / weights.sum(), schedule.alpha_bar[t]
-        x = 1.5 * torch.randn(5, generator=generator, dtype=torch.float64)
-        image = MixtureDenoiser(schedule, values[:, None], weights=weights)(x[:, None], t)[:, 0]
-        yield {"q": Density(values, weights, bar), "x": x, "bar": bar}, image
+    clusters = MixtureDenoiser(schedule, torch.eye(10, dtype=torch.float64), variance=0.05**2)
+    generator = torch.Generator().manual_seed(0)
+    starts = torch.randn(16, 10, generator=generator, dtype=torch.float64)
+
+    def drawn(x_T: Tensor) -> Tensor:
+        *_, end = samplers.ddpm_sample(clusters, schedule, x_T, steps=50, generator=generator)
+        return end.x_t
+
+    same, others = drawn(starts[:1].expand(16, -1)), drawn(starts)
+    one, many = (len(x.argmax(1).unique()) for x in (same, others))
+    found = {"a": bool((same == same[0]).all()), "c": one == 1, "d": one <= many / 2, "b": True}
+    letter = next(letter for letter, holds in found.items() if holds)
+    return letter, (("clusters reached from one x_T", f"{one} of 10"), ("from sixteen x_T", f"{many} of 10"))
 
 
-Function = Callable[[Tensor], Tensor]
+# -- 10.2: a part of the noise ------------------------------------------------------------------------------------------
+
+c, abar_T = unit("c"), unit(r"\bar{\alpha}_{T}")
 
 
-def _slope(f: Function, x: Tensor, h: float = 1e-4) -> Tensor:
-    return (f(x + h) - f(x - h)) / (2 * h)
+def _part_of_the_noise() -> sp.Expr:
+    """A step makes alpha V + c² (1 - alpha) out of V. One variance stays as it is; the distance from it shrinks by alpha."""
+    alpha, V = unit(r"\alpha_{t}"), sp.Symbol("V", positive=True)
+    after = alpha * V + c**2 * (1 - alpha)
+    (still,) = sp.solve(sp.Eq(after, V), V)
+    shrinks = sp.simplify((after - still) / (V - still))  # alpha; all steps together: abar_T
+    return still + shrinks.subs(alpha, abar_T) * (1 - still)
 
 
-def _slope_of_log(q: Function, x: Tensor) -> Tensor:
-    return _slope(lambda point: q(point).log(), x)
+# -- 10.3: one stride ---------------------------------------------------------------------------------------------------
+
+Stride = Callable[[Schedule, Tensor, Tensor, int, int, Tensor], Tensor]
 
 
-# -- 7.5: below the irreducible loss --------------------------------------------------------------------------------------
+def _strides(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
+    schedule = Schedule.linear(T=20, beta_1=0.01, beta_T=0.3)
+    for t, s in ((20, 14), (13, 12), (9, 3), (4, 0), (1, 0)):
+        eps_hat, x_t, z = (torch.randn(3, generator=generator, dtype=torch.float64) for _ in range(3))
+        x0_hat = x0_from_eps(schedule, eps_hat[None], x_t[None], t)
+        book = samplers.ddpm_step(schedule, x0_hat, x_t[None], t, s, z[None], variance="beta")[0]
+        yield {"schedule": schedule, "eps_hat": eps_hat, "x_t": x_t, "t": t, "s": s, "z": z}, book
 
 
-def _time(answer: Any) -> int:
-    t = operator.index(answer)
-    if isinstance(answer, bool) or not 1 <= t <= 1000:
-        raise ValueError(f"no time of the chain: {answer}")
-    return t
+def _stride(single: bool = False, always: bool = False, root: bool = True, stretched: bool = True) -> Stride:
+    """The right function, and with one of its four settings changed a wrong one."""
+
+    def stride(schedule: Schedule, eps_hat: Tensor, x_t: Tensor, t: int, s: int, z: Tensor) -> Tensor:
+        abar = schedule.alpha_bar[t]
+        a = schedule.alpha[t] if single else abar / schedule.alpha_bar[s]
+        mean = (x_t - (1 - a) / (1 - abar).sqrt() * eps_hat) / (a.sqrt() if stretched else 1)
+        width = (1 - a).sqrt() if root else 1 - a
+        return mean + width * z if s > 0 or always else mean
+
+    return stride
 
 
-def _below_the_irreducible_loss(t: int) -> tuple[bool, str, Rows]:
-    """A hundred draws of N(0, I) in 16 coordinates: the loss of their optimal denoiser on them, and on a thousand new draws."""
-    generator, schedule = torch.Generator().manual_seed(0), Schedule.linear()
-    own, new = (torch.randn(n, 16, generator=generator, dtype=torch.float64) for n in (100, 1000))
-    denoiser = DatasetDenoiser(schedule, own)
+def _all_of_the_noise(schedule: Schedule, eps_hat: Tensor, x_t: Tensor, t: int, s: int, z: Tensor) -> Tensor:
+    beta = 1 - schedule.alpha_bar[t] / schedule.alpha_bar[s]
+    return x_t - eps_hat + (beta.sqrt() * z if s > 0 else 0)
 
-    def loss(x0: Tensor) -> float:
-        noise = torch.randn(x0.shape, generator=generator, dtype=torch.float64)
-        x_t = q_sample(schedule, x0, t, noise)
-        return (noise - eps_from_x0(schedule, denoiser(x_t, t), x_t, t)).square().mean().item()
 
-    on_own, on_new, least = loss(own.repeat(10, 1)), loss(new), schedule.alpha_bar[t].item()
-    rows = (
-        ("the denoiser's loss on its own images", f"{on_own:.2g}"),
-        ("the irreducible loss for N(0, I)", f"{least:.2g}"),
-        ("the denoiser's loss on new images", f"{on_new:.2g}"),
-    )
-    broken = on_own < least / 100
-    if broken:
+# -- 10.4: a table of v -------------------------------------------------------------------------------------------------
+
+small, large, ratio = unit(r"\tilde{\beta}_{t}"), unit(r"\beta_{t}"), unit(r"\rho")
+D = sp.Symbol("D", positive=True)
+
+
+@cache
+def _end_of_v() -> sp.Expr:
+    """Where the slope of the bound in v vanishes, for the variance of (7.9)."""
+    level, v = sp.symbols("l v", real=True)  # the logarithm of the variance, and the network's number
+    bound = ((D + small) / sp.exp(level) - 1 - sp.log(small) + level) / 2
+    (best,) = sp.solve(sp.diff(bound, level), level)
+    (end,) = sp.solve(v * sp.log(large) + (1 - v) * sp.log(small) - best, v)
+    return end
+
+
+# -- 10.5: two variances, and few steps ---------------------------------------------------------------------------------
+
+
+def _steps(answer: Any) -> int:
+    (S,) = numbers([answer], 1)
+    if S != int(S) or not 1 <= S <= 1000:
+        raise ValueError(f"no number of steps: {S}")
+    return int(S)
+
+
+def _variance_of_samples(S: int, kind: str) -> float:
+    """What the steps of ddpm_sample make of variance 1, for data N(0, 1) and the perfect predictor."""
+    schedule = Schedule.linear()
+    tau = schedule.subsequence(S)
+    t, s, one, zero = tau[1:], tau[:-1], torch.ones(S, 1).double(), torch.zeros(S, 1).double()
+    from_x = samplers.ddpm_step(schedule, GaussianDenoiser(schedule)(one, t), one, t, s, zero, kind)
+    from_z = samplers.ddpm_step(schedule, zero, zero, t, s, one, kind)
+    variance = 1.0
+    for kept, fresh in zip(from_x.flatten().tolist()[::-1], from_z.flatten().tolist()[::-1], strict=True):
+        variance = kept**2 * variance + fresh**2
+    return variance
+
+
+def _two_variances(S: int) -> tuple[bool, str, Rows]:
+    wide, narrow = (_variance_of_samples(S, kind) for kind in ("beta", "beta_tilde"))
+    rows = (("variance of the samples with β'", f"{wide:.4f}"), ("with β̃'", f"{narrow:.4f}"))
+    if wide < 0.98:
         words = (
-            "No predictor's mean loss over the whole distribution is below it, and there this denoiser is far above: worse "
-            "than 1, the loss of the prediction 0. A training loss below the irreducible loss is the mark of memorisation."
+            "Here β' has lost too much as well: all in its last step, which adds no noise and leaves ᾱ at the time where "
+            "it starts. With more steps that one is shorter."
         )
-    elif on_own > 0.8 * least:
+    elif narrow > 0.9:
         words = (
-            "Here the noise hides which of the hundred images it was, and the denoiser predicts nearly what the optimal one of "
-            "N(0, I) does: its losses are near the irreducible loss, on its own images and on new ones."
+            "With so many steps the two are nearly alike: β̃'/β' = (1-ᾱ_s)/(1-ᾱ_t) is close to 1, if s is just below t, "
+            "except for the first few times."
         )
     else:
         words = (
-            "Below the irreducible loss, but not a hundred times. With this much noise the hundred images can no longer be "
-            "told apart for certain."
+            "For these data β' is the true variance of the step (7.3), over strides of any length. β̃' is that of a "
+            "single image. It is too narrow at every stride, the more so the longer the stride, and what it leaves out is "
+            "missing in the samples."
         )
-    return broken, words, rows
+    return wide >= 0.98 and narrow <= 0.9, words, rows
 
 
 EXERCISES: dict[str, Exercise] = {
     "07.1": Predict(
         {
-            "a": "For fixed variances the best mean is the same; but the divergence vanishes only if the variances agree as well "
-            "(A47).",
-            "b": "That is one step: ½ (½ - 1 + log 2) = 0.0966 nats, or 0.14 bits. It is the same at every t, and there are "
-            "999 of them.",
-            "c": "8 bits are what a pixel costs without any model. They do not limit a bound: it adds up its 999 terms, "
-            "whatever comes out.",
-            "d": "0.14 bits a step, 999 times (7.1). That is what a wrong variance costs, with perfect means. With the "
-            "variance β_t the ratio is close to 1 at nearly every t, and the cost is nearly 0.",
+            "a": "That would be so if x_T decided everything. But every step draws fresh noise, from another seed in each "
+            "of the sixteen.",
+            "b": "For data N(0, 1) the steps keep ᾱ_T of the variance of the start (7.4), next to nothing, and digits are no "
+            "different: the noise of the steps decides. In the next chapter it is the other way round.",
+            "c": "Then the digit would be settled in x_T, and the steps would add the details. But to the predictor every x_T "
+            "is the same: it predicts an average of all digits (7.5). The digit is decided on the way.",
+            "d": "Then x_T would at least narrow the choice down. But hardly anything of it is left after the first few "
+            "hundred steps, where the digit is still open.",
         },
-        _twice_the_variance,
+        _sixteen_samples,
     ),
     "07.2": Derive(
-        _factor_of_v,
-        (snr_prev, snr),
-        "Where SNR(t) is large it is nearly the factor before the noise, where SNR(t) is small that before the image: v "
-        "itself turns from the one into minus the other.",
+        _part_of_the_noise,
+        (c, abar_T),
+        "Between (7.4), c = 0, and the data distribution, c = 1. A sampler with a part of the noise has about that part, "
+        "squared, of the variance, however perfect its predictor is (A19).",
         (
             Mistake(
-                (snr_prev - snr) / 2,
-                "That is the factor before the error in the image (7.3). An error in v makes one in the image that is "
-                "√(1-ᾱ_t) times as large (7.7), and 1-ᾱ_t = 1/(1 + SNR(t)).",
+                abar_T,
+                "That is what is left of the start (7.4), as if no noise at all were added. The noise of the steps adds to "
+                "it, however good the predictor is (A19).",
             ),
             Mistake(
-                (snr_prev / snr - 1) / 2,
-                "That is the factor before the error in the noise. From there ‖ε - ε_θ‖² = ᾱ_t ‖v - v_θ‖² (7.7).",
+                c**2,
+                "Nearly, if the chain is long: c² is the variance that a step leaves as it is. But the chain starts at 1, "
+                "and ᾱ_T of the distance from c² is left at the end.",
             ),
             Mistake(
-                (snr_prev - snr) * (1 + snr) / 2,
-                "The exchange rate is upside down: ‖x_0 - x̂_θ‖² is 1-ᾱ_t times ‖v - v_θ‖², so the factor is multiplied by "
-                "1-ᾱ_t, not divided.",
+                abar_T + c * (1 - abar_T),
+                "A factor before a noise enters the variance squared: c² β_t, not c β_t.",
             ),
             Mistake(
-                (snr_prev - snr) / (2 * sp.sqrt(1 + snr)),
-                "The error in v reaches the image with the factor √(1-ᾱ_t). The loss contains the square of it.",
+                c**2 * (1 - abar_T),
+                "That is what the noise of the steps piles up. The start is missing: x_T has variance 1, and ᾱ_T of it is "
+                "left.",
             ),
             Mistake(
-                (snr_prev - snr) / (1 + snr),
-                "The ½ of (7.3) is missing.",
+                sp.Integer(1),
+                "That is the variance with all of the noise, c = 1. With less of it every step leaves less.",
             ),
         ),
     ),
-    "07.3": Predict(
-        {
-            "a": "Without a factor for one target is not without a factor for another: the exchange rate (7.5) depends on t.",
-            "b": "That is how much larger the error in the image is. The loss contains its square.",
-            "c": "In noise units this loss has the factor (1-ᾱ_t)/ᾱ_t (7.5), which is 1/SNR(t): the noisier, the heavier.",
-            "d": "The other way round: the less of the image is left, the more an error in the noise is enlarged on the way "
-            "to the image (A20).",
-        },
-        _image_without_a_factor,
-    ),
-    "07.4": Build(
-        "a function of q, x and bar that returns one estimate of the image for each entry of x",
-        _densities,
-        "Tweedie's formula (7.9): no posterior, no x_0, only how the density of the noisy pixels slopes.",
+    "07.3": Build(
+        "a function of schedule, eps_hat, x_t, t, s and z that returns x_s, of the shape of x_t",
+        _strides,
+        "It is ddpm_step with variance='beta', for single steps and for strides (7.6). A loop around it is a sampler.",
         (
             Mistake(
-                lambda q, x, bar: (x + _slope_of_log(q, x)) / bar.sqrt(),
-                "The slope has to be multiplied by the variance of the noise, 1-ᾱ_t (7.9).",
+                _stride(single=True),
+                "α_t and β_t are those of the step from t to t - 1. Over a stride take α' = ᾱ_t/ᾱ_s and β' = 1 - α' (7.6).",
             ),
             Mistake(
-                lambda q, x, bar: x + (1 - bar) * _slope_of_log(q, x),
-                "That is where the arrows of section 7.7 end, √ᾱ_t E[x_0|x_t]. The noisy picture sees the image shrunk by "
-                "√ᾱ_t.",
+                _stride(always=True),
+                "Right but for the step that lands on the image, s = 0: noise that is added there stays on it as grain "
+                "(P04).",
             ),
             Mistake(
-                lambda q, x, bar: (x + (1 - bar) * _slope(q, x)) / bar.sqrt(),
-                "That is the slope of q. Tweedie's formula has the slope of log q: divide by q (7.9).",
+                _stride(root=False),
+                "β' is a variance. What multiplies z is its root (A34).",
             ),
             Mistake(
-                lambda q, x, bar: (x - (1 - bar) * _slope_of_log(q, x)) / bar.sqrt(),
-                "The sign: the best estimate lies where the density rises.",
+                _stride(stretched=False),
+                "The noise is taken away, but what is left is not stretched: divide by √α' (7.1).",
             ),
             Mistake(
-                lambda q, x, bar: -(1 - bar).sqrt() * _slope_of_log(q, x),
-                "That is the best estimate of the noise (7.10). The question is for the image.",
+                _all_of_the_noise,
+                "eps_hat is the noise accumulated since x_0, not that of the last steps: only the part β'/√(1-ᾱ_t) of it is "
+                "taken away (A18).",
             ),
             Mistake(
-                lambda q, x, bar: x / bar.sqrt(),
-                "That undoes the shrinking and leaves the noise in. The slope of log q tells how much noise to expect there.",
+                lambda schedule, eps_hat, x_t, t, s, z: x0_from_eps(schedule, eps_hat[None], x_t[None], t)[0],
+                "That is the prediction of the image, all the way to s = 0 in one step. It is an average, and has too little "
+                "variance (A20).",
             ),
         ),
     ),
-    "07.5": Break("one whole number t from 1 to 1000", _time, _below_the_irreducible_loss),
+    "07.4": Derive(
+        _end_of_v,
+        (small, large, D),
+        "There Σ_θ of (7.9) is the best variance, β̃_t + D. D = 0, where the image is known, gives v = 0; D = β_t - β̃_t, "
+        "which is standard normal noise by (7.3), gives v = 1.",
+        (
+            Mistake(
+                D / (large - small),
+                "That reads the best variance off between the two variances. (7.9) goes between their logarithms.",
+            ),
+            Mistake(
+                sp.log(D / small) / sp.log(large / small),
+                "That makes the variance D. The best one is the posterior's own plus the error of the mean, β̃_t + D.",
+            ),
+            Mistake(
+                sp.log(large / (D + small)) / sp.log(large / small),
+                "The two ends are exchanged: by (7.9), v = 1 stands for β_t, and v = 0 for β̃_t.",
+            ),
+            Mistake(
+                sp.log(D + small),
+                "That is the logarithm of the best variance. v says where it stands between log β̃_t and log β_t (7.9).",
+            ),
+            Mistake(
+                sp.log(1 + D / small) / (2 * sp.log(large / small)),
+                "Twice that: 1/2 turns a variance into a standard deviation; (7.9) speaks of variances on all its sides (A34).",
+            ),
+        ),
+        given={small: ratio * large},
+    ),
+    "07.5": Break("a whole number from 1 to 1000, the number of steps", _steps, _two_variances),
 }

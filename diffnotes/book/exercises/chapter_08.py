@@ -1,246 +1,257 @@
-"""Exercises of chapter 8: the U-Net."""
+"""Exercises of chapter 8: DDIM."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
 import sympy as sp
 import torch
-from torch.nn import functional as F
+from torch import Tensor
 
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
-from diffnotes.book.proof.symbols import abar
-from diffnotes.models.unet import UNet, time_embedding
+from diffnotes.book.proof.symbols import abar, abar_s, eps, eps_1, variance_of
+from diffnotes.process import samplers
+from diffnotes.process.exact import GaussianDenoiser
+from diffnotes.process.parameterize import eps_from_x0, x0_from_eps
+from diffnotes.process.schedules import Schedule
 
-# -- 8.1: a larger picture ----------------------------------------------------------------------------------------------
-
-
-def _small_unet() -> UNet:
-    """With the same weights every time, and the reader's random numbers as they were."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return UNet(channels=32, multipliers=(1, 2), blocks=1, patch=2)
+# -- 11.1: half way between DDIM and DDPM -------------------------------------------------------------------------------
 
 
-def _cost(side: int) -> tuple[int, int]:
-    """The weights of the network, and its multiplications and additions for one picture."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    network = _small_unet()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, 1, side, side), torch.tensor([500]))
-    return sum(p.numel() for p in network.parameters()), counter.get_total_flops()
+def _decided_by_the_start(eta: float) -> float:
+    """The share of the variance of x_0 that comes from x_T, for data N(0, 1), the perfect predictor and a thousand steps."""
+    schedule, times = Schedule.linear(), torch.arange(1, 1001)
+    one, zero = torch.ones(1000, 1, dtype=torch.float64), torch.zeros(1000, 1, dtype=torch.float64)
+    x0_hat = GaussianDenoiser(schedule)(one, times)
+    eps_hat = eps_from_x0(schedule, x0_hat, one, times)
+    kept = samplers.ddim_step(schedule, x0_hat, eps_hat, times, times - 1, zero, eta).flatten() ** 2
+    fresh = samplers.ddim_step(schedule, zero, zero, times, times - 1, one, eta).flatten() ** 2
+    after = kept.cumprod(0) / kept  # what the steps below t leave of what is added at t
+    return (kept.prod() / (kept.prod() + (fresh * after).sum())).item()
 
 
 @cache
-def _twice_the_side() -> tuple[str, Rows]:
-    (weights, work), (weights_large, work_large) = _cost(28), _cost(56)
-    ratio = work_large / work
-    letter = "a" if weights_large > weights else "b" if ratio == 4 else "c" if 4 < ratio < 8 else "d"
-    rows = [
-        (f"{side} × {side}", f"{w:,} weights, {f / 1e6:.1f} million operations")
-        for side, w, f in ((28, weights, work), (56, weights_large, work_large))
-    ]
-    return letter, (*rows, ("times the work", f"{ratio:.2f}"))
+def _half_way() -> tuple[str, Rows]:
+    share = {eta: _decided_by_the_start(eta) for eta in (0.0, 0.5, 1.0)}
+    options = {"a": 0.99, "b": 0.75, "c": 0.5, "d": 0.08}
+    letter = min(options, key=lambda letter: abs(options[letter] - share[0.5]))
+    return letter, tuple((f"decided by x_T at η = {eta:g}", f"{100 * value:.3g} %") for eta, value in share.items())
 
 
-# -- 8.2: what is lost without the skips --------------------------------------------------------------------------------
-
-j = sp.Symbol("j", integer=True, positive=True)
+# -- 11.2: all of it fresh ----------------------------------------------------------------------------------------------
 
 
-def _error_without_skips() -> sp.Expr:
-    """The noise of a pixel less the mean over its square of n pixels: its own noise, and that of n - 1 others."""
-    n = 4**j
-    return abar * ((1 - 1 / n) ** 2 + (n - 1) * (1 / n) ** 2)
+@cache
+def _stays_as_it_is() -> sp.Expr:
+    """The variance that a short step of (8.4) with the largest sigma leaves unchanged, if a prediction stands for x_0."""
+    V = sp.Symbol("V", positive=True)
+    x_t = sp.sqrt(V) * eps
+    x_0_hat = sp.sqrt(abar) * x_t  # the perfect one for data N(0, 1)
+    step = sp.sqrt(abar_s) * x_0_hat + sp.sqrt(1 - abar_s) * eps_1
+    (still,) = sp.solve(variance_of(step, eps, eps_1).subs(abar_s, abar) - V, V)
+    return still
 
 
-# -- 8.3: a clock with one hand -----------------------------------------------------------------------------------------
+# -- 11.3: the step -----------------------------------------------------------------------------------------------------
 
-ALIKE = 0.02
-
-
-def _two_times(answer: Any) -> tuple[int, int]:
-    first, second = numbers(answer, 2)
-    if any(t != int(t) or not 1 <= t <= 1000 for t in (first, second)) or first == second:
-        raise ValueError(f"no two times: {answer}")
-    return int(first), int(second)
+Step = Callable[[Schedule, Tensor, Tensor, int, int, float, Tensor], Tensor]
 
 
-def _alike(times: tuple[int, int]) -> tuple[bool, str, Rows]:
-    apart = {d: time_embedding(torch.tensor(times), d).diff(dim=0).norm().item() for d in (2, 64)}
-    turns = abs(times[1] - times[0]) / math.tau
-    over = abs(turns - round(turns))  # from the nearest whole turn
+def _steps(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
+    schedule = Schedule.linear(T=20, beta_1=0.01, beta_T=0.3)
+    for t, s, eta in ((20, 15, 0.0), (18, 6, 0.5), (12, 11, 1.0), (7, 3, 1.05), (5, 0, 0.5), (2, 1, 0.3)):
+        eps_hat, x_t, z = (torch.randn(4, generator=generator, dtype=torch.float64) for _ in range(3))
+        x0_hat = x0_from_eps(schedule, eps_hat[None], x_t[None], t).clamp(-1, 1)
+        anew = eps_from_x0(schedule, x0_hat, x_t[None], t)
+        book = samplers.ddim_step(schedule, x0_hat, anew, t, s, z[None], eta)[0]
+        given = {"schedule": schedule, "eps_hat": eps_hat, "x_t": x_t, "t": t, "s": s, "eta": eta, "z": z}
+        yield given, book
+
+
+def _step(
+    *,
+    stale: bool = False,
+    full: bool = False,
+    squared: bool = False,
+    misread: bool = False,
+    first: bool = False,
+    sign: int = 1,
+) -> Step:
+    """The right function, and with one of its settings changed a wrong one."""
+
+    def step(schedule: Schedule, eps_hat: Tensor, x_t: Tensor, t: int, s: int, eta: float, z: Tensor) -> Tensor:
+        s = max(s, 1) if first else s
+        abar_t, abar_s = schedule.alpha_bar[t], schedule.alpha_bar[s]
+        x0_hat = ((x_t - (1 - abar_t).sqrt() * eps_hat) / abar_t.sqrt()).clamp(-1, 1)
+        if not stale:
+            eps_hat = (x_t - abar_t.sqrt() * x0_hat) / (1 - abar_t).sqrt()
+        a_t, a_s = (schedule.alpha[t], schedule.alpha[s]) if misread else (abar_t, abar_s)
+        variance = eta**2 * (1 - a_s) / (1 - a_t) * (1 - a_t / a_s)
+        sigma = variance if squared else variance.clamp(min=0).sqrt()
+        room = 1 - abar_s - (0 if full else sigma**2)
+        return abar_s.sqrt() * x0_hat + sign * room.clamp(min=0).sqrt() * eps_hat + sigma * z
+
+    return step
+
+
+# -- 11.4: a little more than DDPM --------------------------------------------------------------------------------------
+
+
+def _times(answer: Any) -> tuple[int, int]:
+    t, s = numbers(answer, 2)
+    if t != int(t) or s != int(s) or not 0 <= s < t <= 1000:
+        raise ValueError(f"no step down: from {t} to {s}")
+    return int(t), int(s)
+
+
+def _a_little_more(times: tuple[int, int]) -> tuple[bool, str, Rows]:
+    t, s = times
+    schedule = Schedule.linear()
+    abar_t, abar_s = schedule.alpha_bar[t].item(), schedule.alpha_bar[s].item()
+    sigma = samplers.ddim_sigma(schedule, t, s, 1.0).item()
+    try:
+        samplers.ddim_sigma(schedule, t, s, 1.01)
+        refused = False
+    except ValueError:
+        refused = True
     rows = (
-        ("turns of the hand between them", f"{turns:.3f}"),
-        ("distance of the two embeddings", f"{apart[2]:.4f}"),
-        ("the same with 32 hands, d = 64", f"{apart[64]:.2f}"),
+        ("the noise that x_s has to hold, 1 - ᾱ_s", f"{1 - abar_s:.6g}"),
+        ("σ² at η = 1", f"{sigma**2:.6g}"),
+        ("σ² at η = 1.01", f"{(1.01 * sigma) ** 2:.6g}"),
     )
-    broken = apart[2] < ALIKE
-    if broken:
+    if refused:
         words = (
-            "Nearly a whole number of turns, and the hand is back where it was. What the network should predict at the two "
-            "times differs, its input does not. With slower hands beside this one, the embeddings differ."
+            "Over this stride x_t says next to nothing about the noise in x_s, and DDPM renews all but a little of it. One per "
+            "cent more would be more than x_s may hold (A33)."
         )
-    elif over < 0.1:
-        words = (
-            "Nearly a whole number of turns, but the rest is still to be seen: 2π is no whole number. Go on turning, "
-            "until a multiple of it is nearly one."
-        )
-    elif over > 0.4:
-        words = "About half a turn too many: the hand points the other way, and two embeddings can hardly be further apart (8.2)."
+    elif s == 0:
+        words = "The step to s = 0 lands on the image: σ = 0 for every η, and nothing is refused."
+    elif (1 - abar_t) / (1 - abar_t / abar_s) < 2:
+        words = "Not refused, but there is not much room left. Which strides leave even less to the old noise?"
     else:
-        words = "The hand points elsewhere. How many steps does it take to come round, once and several times?"
-    return broken, words, rows
+        words = "Not refused: over so short a stride DDPM renews a small part of the noise only, and there is room for more."
+    return refused, words, rows
 
 
-# -- 8.4: how far it sees -----------------------------------------------------------------------------------------------
+# -- 11.5: the best twenty steps ----------------------------------------------------------------------------------------
 
-Layers = list[tuple[int, int]]
-
-
-def _seen(layers: Layers) -> int:
-    """Measured: the positions of a line that have a gradient, from the first to the last."""
-    line = torch.ones(1, 1, 1000, dtype=torch.float64, requires_grad=True)
-    h: torch.Tensor = line
-    for width, step in layers:
-        h = F.conv1d(h, torch.ones(1, 1, width, dtype=torch.float64), stride=step)
-    (gradient,) = torch.autograd.grad(h[0, 0, h.shape[2] // 2], line)
-    positions = gradient[0, 0].nonzero()
-    return int(positions.max() - positions.min()) + 1
-
-
-def _stacks(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
-    def one_of(low: int, high: int) -> int:
-        return int(torch.randint(low, high + 1, (), generator=generator))
-
-    stacks: list[Layers] = [[(3, 1), (3, 2), (3, 1)]]
-    for depth in (2, 3, 4, 5):
-        steps = [one_of(1, 2) for _ in range(depth)]
-        stacks.append([(one_of(step, 5), step) for step in steps])
-    for layers in stacks:
-        yield {"layers": layers}, _seen(layers)
-
-
-def _without_steps(layers: Layers) -> int:
-    return 1 + sum(width - 1 for width, _ in layers)
-
-
-def _with_its_own_step(layers: Layers) -> int:
-    return 1 + sum((width - 1) * math.prod(step for _, step in layers[: i + 1]) for i, (width, _) in enumerate(layers))
-
-
-def _from_the_front(layers: Layers) -> int:
-    n = 1
-    for width, step in layers:
-        n = width + step * (n - 1)
-    return n
-
-
-# -- 8.5: the first updates ---------------------------------------------------------------------------------------------
+S = sp.Symbol("S", integer=True, positive=True)
 
 
 @cache
-def _first_updates() -> tuple[str, Rows]:
-    """Which weights have a gradient that is not zero in the first three updates by plain gradient descent."""
-    g, network = torch.Generator().manual_seed(0), _small_unet()
-    x_t, eps = (torch.randn(2, 1, 28, 28, generator=g) for _ in range(2))
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    moved: list[dict[str, int]] = []
-    for _ in range(3):
-        optimizer.zero_grad()
-        (network(x_t, torch.tensor([300, 700])) - eps).square().mean().backward()
-        counts = {name: int(p.grad.count_nonzero()) for name, p in network.named_parameters() if p.grad is not None}
-        moved.append({name: count for name, count in counts.items() if count})
-        optimizer.step()
-    first = {name.split(".")[0] for name in moved[0]}
-    letter = "b" if first == {"last"} else "c" if not first else "a" if len(moved[0]) == len(counts) else "d"
-    rows = [(f"update {n}", f"{sum(found.values()):,} weights") for n, found in enumerate(moved, 1)]
-    return letter, (*rows, ("of", f"{sum(p.numel() for p in network.parameters()):,}"))
+def _left_of_the_variance() -> sp.Expr:
+    """One step of (8.7) without noise, for data N(0, 1), in angles; then S of them, all alike."""
+    now, there = sp.symbols(r"\varphi_{t} \varphi_{s}", positive=True)
+    step = sp.cos(there) * sp.cos(now) + sp.sin(there) * sp.sin(now)  # image cos(now) x_t, noise sin(now) x_t
+    return sp.simplify(step).subs(now, there + sp.pi / (2 * S)) ** (2 * S)
 
 
 EXERCISES: dict[str, Exercise] = {
     "08.1": Predict(
         {
-            "a": "No layer has weights of its own for each position: a convolution is the same few numbers everywhere, and so "
-            "are the linear layers of attention. H and W stand in one of the two formulas (8.9) only.",
-            "b": "So it is for every convolution (8.9). But there is a layer here that has something to do for each pair "
-            "of positions.",
-            "c": "Convolutions cost four times as much (8.9). The pairs of positions in attention become sixteen times as "
-            "many (8.10); as they are few at 7 × 7, this shows only a little. Double the side again, and it shows more.",
-            "d": "Sixteen times as many are only the pairs of positions (8.10), and attention stands where the picture is "
-            "smallest. Most of the cost is in the convolutions.",
+            "a": "Every step adds little. But there are a thousand of them, and what they add is not taken back: at η = 1, "
+            "with only four times as much in each, nothing at all is left of the start.",
+            "b": "σ² is a quarter of DDPM's in every step. But what is renewed in one step is missing in all that follow: "
+            "the shares that are kept multiply.",
+            "c": "η = ½ is half of DDPM's σ. Neither the variances nor the shares that are kept go like that: those of a "
+            "thousand steps multiply.",
+            "d": "What is kept multiplies from step to step. DDPM keeps ᾱ_T of the variance, and η about ᾱ_T to the power "
+            "η²: the logarithm goes with σ². By η = ½ nearly all is decided on the way.",
         },
-        _twice_the_side,
+        _half_way,
     ),
     "08.2": Derive(
-        _error_without_skips,
-        (abar, j),
-        "One halving loses three quarters of the noise, as in section 8.1, two lose fifteen sixteenths. So where v is nearly "
-        "all noise, a network without skips does hardly better than one that predicts 0.",
+        _stays_as_it_is,
+        (abar,),
+        "Not 1, which x_t should have, but ½ near the image, and shorter steps do not help. A mean stands where a draw of "
+        "x_0 belongs.",
         (
             Mistake(
-                (1 - abar) * (1 - sp.Rational(1, 4) ** j),
-                "That is the factor of the image. In v the noise stands with √ᾱ_t before it (7.7).",
+                sp.Integer(1),
+                "That is what the lemma (8.5) promises, for the true x_0. Here the prediction stands in its place, and it has "
+                "less variance: ᾱ_t V.",
             ),
             Mistake(
-                abar * (1 - sp.Rational(1, 2) ** j),
-                "A square of side 2^j has 4^j pixels, and it is over all of them that the mean is taken.",
+                abar**2 + 1 - abar,
+                "That is what one step makes of variance 1. It is not 1, so the next step makes something else of it: ask "
+                "for the V that stays.",
             ),
             Mistake(
-                abar * sp.Rational(1, 4) ** j,
-                "That much of the noise gets through. The error is what does not.",
+                1 - abar,
+                "That is the fresh noise alone. The prediction √ᾱ_t x_t comes with a factor √ᾱ_s, and brings its variance along.",
             ),
             Mistake(
-                sp.sqrt(abar) * (1 - sp.Rational(1, 4) ** j),
-                "The factor of the noise enters a squared error squared.",
+                1 / (1 - abar**2),
+                "The geometric series of the prediction's factor is right. What is added at every step is 1 - ᾱ_t, not 1.",
             ),
             Mistake(
-                1 - sp.Rational(1, 4) ** j,
-                "That is the error in ε. An error in ε counts √ᾱ_t as much in v, and here it is squared.",
+                sp.Rational(1, 2),
+                "That is where it ends, at ᾱ_t = 1. The question is for every t.",
             ),
         ),
     ),
-    "08.3": Break("two different whole numbers from 1 to 1000", _two_times, _alike),
-    "08.4": Build(
-        "a function of a list of pairs (width, step) that returns one whole number",
-        _stacks,
-        "It is (8.8), and it agrees with what the gradients of real convolutions give.",
+    "08.3": Build(
+        "a function of schedule, eps_hat, x_t, t, s, eta and z that returns x_s, of the shape of x_t",
+        _steps,
+        "From η = 0, DDIM, over η = 1, DDPM, to beyond it: the whole family in one step (8.7).",
         (
             Mistake(
-                _without_steps,
-                "So it would be if no layer made the picture smaller. After a layer of step 2, one position stands for two: "
-                "each later layer reaches twice as far.",
+                _step(stale=True),
+                "The image is cut, the noise is not computed anew: together they do not make up x_t any more (P06).",
             ),
             Mistake(
-                _with_its_own_step,
-                "The step of a layer lengthens the strides of the layers after it, not its own: the product in (8.8) ends "
-                "with the layer before.",
+                _step(full=True),
+                "The old noise is kept at its full weight √(1-ᾱ_s), and new noise comes on top. What is brought in fresh has "
+                "to be left out of the old: √(1-ᾱ_s-σ²) (8.4).",
             ),
             Mistake(
-                _from_the_front,
-                "You walked from the first layer to the last. One position is what you have at the end, so the recursion in "
-                "(8.8) begins there.",
+                _step(squared=True),
+                "At η = 1 it is σ² that equals β̃, not σ: a root is missing (A34).",
             ),
             Mistake(
-                lambda layers: math.prod(width for width, _ in layers),
-                "Windows that lie side by side would multiply. These overlap: each further one adds only its step.",
+                _step(misread=True),
+                "The formula for σ with the α of single steps. The paper that it comes from writes α for what is called ᾱ "
+                "here (A57).",
+            ),
+            Mistake(
+                _step(first=True),
+                "Right but for the last step: at s = 0 the table has ᾱ_0 = 1, and nothing but the image is left. A step "
+                "that ends at ᾱ_1 leaves grain (A37).",
+            ),
+            Mistake(
+                _step(sign=-1),
+                "That is the negative root of (8.2). It has the right distribution at every single time, but the whole step "
+                "rests on the prediction (A35).",
             ),
         ),
     ),
-    "08.5": Predict(
-        {
-            "a": "A gradient comes down to a layer through the weights of all layers after it. The last ones are 0, and "
-            "nothing comes through them.",
-            "b": "Something goes into the last convolution, so its weights get a gradient; what it would pass on is "
-            "multiplied by its weights, and these are 0. Once they are not, the gradient reaches all that lies on the "
-            "open road, and after that the inside of the blocks, where the time is.",
-            "c": "That the answer is 0 does not make the gradient 0: the error is there, and something goes into the last "
-            "convolution. It would be stuck if two layers in a row were zero, with no way around them.",
-            "d": "A weight that is 0 can have a gradient: it is what goes in, times what is asked of the output. It is the "
-            "layers before it that get no gradient.",
-        },
-        _first_updates,
+    "08.4": Break("two times t and s, whole numbers with 0 <= s < t <= 1000", _times, _a_little_more),
+    "08.5": Derive(
+        _left_of_the_variance,
+        (S,),
+        "About exp(-π²/(4S)): 0.88 with twenty steps, 0.9975 with a thousand. Equal angles are what the cosine schedule "
+        "(1.16) has, but for its small s.",
+        (
+            Mistake(
+                sp.cos(sp.pi / (2 * S)) ** S,
+                "That is what is left of x_T itself. The variance is multiplied by the square.",
+            ),
+            Mistake(
+                sp.cos(sp.pi / S) ** (2 * S),
+                "The angles add up to φ_T, a right angle: each of them is π/(2S).",
+            ),
+            Mistake(
+                sp.exp(-(sp.pi**2) / (4 * S)),
+                "That is its approximation for many steps. Exactly, each step multiplies by a cosine.",
+            ),
+            Mistake(
+                1 - sp.pi**2 / (4 * S),
+                "That is the first term of it, for many steps. Exactly, each step multiplies by a cosine.",
+            ),
+            Mistake(
+                sp.cos(sp.pi / 2) ** 2,
+                "That is one step over the whole way: nothing is left. S steps of a small angle each lose far less.",
+            ),
+        ),
     ),
 }

@@ -1,256 +1,192 @@
-"""Exercises of chapter 10: DDPM sampling."""
+"""Exercises of chapter 10: latent variables."""
 
-from collections.abc import Callable, Iterator
-from functools import cache
+import math
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import sympy as sp
 import torch
-from torch import Tensor
 
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
-from diffnotes.book.proof.symbols import unit
-from diffnotes.process import samplers
-from diffnotes.process.exact import GaussianDenoiser, MixtureDenoiser
-from diffnotes.process.parameterize import x0_from_eps
-from diffnotes.process.schedules import Schedule
+from diffnotes.book.proof import chain
+from diffnotes.book.proof.symbols import complete_square, exponent
 
-# -- 10.1: sixteen samples from one start -------------------------------------------------------------------------------
+# -- 2.1: a die ---------------------------------------------------------------------------------------------------------
 
 
-@cache
-def _sixteen_samples() -> tuple[str, Rows]:
-    """Ten clusters in the place of the ten digits, with their optimal denoiser: which of them are reached?"""
-    schedule = Schedule.linear()
-    clusters = MixtureDenoiser(schedule, torch.eye(10, dtype=torch.float64), variance=0.05**2)
-    generator = torch.Generator().manual_seed(0)
-    starts = torch.randn(16, 10, generator=generator, dtype=torch.float64)
-
-    def drawn(x_T: Tensor) -> Tensor:
-        *_, end = samplers.ddpm_sample(clusters, schedule, x_T, steps=50, generator=generator)
-        return end.x_t
-
-    same, others = drawn(starts[:1].expand(16, -1)), drawn(starts)
-    one, many = (len(x.argmax(1).unique()) for x in (same, others))
-    found = {"a": bool((same == same[0]).all()), "c": one == 1, "d": one <= many / 2, "b": True}
-    letter = next(letter for letter, holds in found.items() if holds)
-    return letter, (("clusters reached from one x_T", f"{one} of 10"), ("from sixteen x_T", f"{many} of 10"))
+def _likeliest_die() -> tuple[str, Rows]:
+    counts = torch.randint(1, 20, (6,), generator=torch.Generator().manual_seed(0)).double()
+    rules = {
+        "a": torch.full((6,), 1 / 6).double(),
+        "b": counts / counts.sum(),
+        "c": (counts + 1) / (counts.sum() + 6),
+        "d": torch.nn.functional.one_hot(counts.argmax(), 6).double(),
+    }
+    found = {letter: torch.special.xlogy(counts, theta).sum().item() for letter, theta in rules.items()}
+    rows = [("counts n_k", ", ".join(f"{n:.0f}" for n in counts))]
+    rows += [(f"log-likelihood of ({letter})", f"{value:.3f}") for letter, value in found.items()]
+    return max(found, key=lambda letter: found[letter]), tuple(rows)
 
 
-# -- 10.2: a part of the noise ------------------------------------------------------------------------------------------
-
-c, abar_T = unit("c"), unit(r"\bar{\alpha}_{T}")
+# -- 2.2: a q that never draws some states ------------------------------------------------------------------------------
 
 
-def _part_of_the_noise() -> sp.Expr:
-    """A step makes alpha V + c² (1 - alpha) out of V. One variance stays as it is; the distance from it shrinks by alpha."""
-    alpha, V = unit(r"\alpha_{t}"), sp.Symbol("V", positive=True)
-    after = alpha * V + c**2 * (1 - alpha)
-    (still,) = sp.solve(sp.Eq(after, V), V)
-    shrinks = sp.simplify((after - still) / (V - still))  # alpha; all steps together: abar_T
-    return still + shrinks.subs(alpha, abar_T) * (1 - still)
+def _three_probabilities(answer: Any) -> np.ndarray:
+    q = np.array(numbers(answer, 3))
+    if q.min() < 0 or abs(q.sum() - 1) > 1e-6:
+        raise ValueError(f"these are no probabilities: {q}")
+    return q
 
 
-# -- 10.3: one stride ---------------------------------------------------------------------------------------------------
-
-Stride = Callable[[Schedule, Tensor, Tensor, int, int, Tensor], Tensor]
-
-
-def _strides(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
-    schedule = Schedule.linear(T=20, beta_1=0.01, beta_T=0.3)
-    for t, s in ((20, 14), (13, 12), (9, 3), (4, 0), (1, 0)):
-        eps_hat, x_t, z = (torch.randn(3, generator=generator, dtype=torch.float64) for _ in range(3))
-        x0_hat = x0_from_eps(schedule, eps_hat[None], x_t[None], t)
-        book = samplers.ddpm_step(schedule, x0_hat, x_t[None], t, s, z[None], variance="beta")[0]
-        yield {"schedule": schedule, "eps_hat": eps_hat, "x_t": x_t, "t": t, "s": s, "z": z}, book
-
-
-def _stride(single: bool = False, always: bool = False, root: bool = True, stretched: bool = True) -> Stride:
-    """The right function, and with one of its four settings changed a wrong one."""
-
-    def stride(schedule: Schedule, eps_hat: Tensor, x_t: Tensor, t: int, s: int, z: Tensor) -> Tensor:
-        abar = schedule.alpha_bar[t]
-        a = schedule.alpha[t] if single else abar / schedule.alpha_bar[s]
-        mean = (x_t - (1 - a) / (1 - abar).sqrt() * eps_hat) / (a.sqrt() if stretched else 1)
-        width = (1 - a).sqrt() if root else 1 - a
-        return mean + width * z if s > 0 or always else mean
-
-    return stride
-
-
-def _all_of_the_noise(schedule: Schedule, eps_hat: Tensor, x_t: Tensor, t: int, s: int, z: Tensor) -> Tensor:
-    beta = 1 - schedule.alpha_bar[t] / schedule.alpha_bar[s]
-    return x_t - eps_hat + (beta.sqrt() * z if s > 0 else 0)
-
-
-# -- 10.4: a table of v -------------------------------------------------------------------------------------------------
-
-small, large, ratio = unit(r"\tilde{\beta}_{t}"), unit(r"\beta_{t}"), unit(r"\rho")
-D = sp.Symbol("D", positive=True)
-
-
-@cache
-def _end_of_v() -> sp.Expr:
-    """Where the slope of the bound in v vanishes, for the variance of (10.9)."""
-    level, v = sp.symbols("l v", real=True)  # the logarithm of the variance, and the network's number
-    bound = ((D + small) / sp.exp(level) - 1 - sp.log(small) + level) / 2
-    (best,) = sp.solve(sp.diff(bound, level), level)
-    (end,) = sp.solve(v * sp.log(large) + (1 - v) * sp.log(small) - best, v)
-    return end
-
-
-# -- 10.5: two variances, and few steps ---------------------------------------------------------------------------------
-
-
-def _steps(answer: Any) -> int:
-    (S,) = numbers([answer], 1)
-    if S != int(S) or not 1 <= S <= 1000:
-        raise ValueError(f"no number of steps: {S}")
-    return int(S)
-
-
-def _variance_of_samples(S: int, kind: str) -> float:
-    """What the steps of ddpm_sample make of variance 1, for data N(0, 1) and the perfect predictor."""
-    schedule = Schedule.linear()
-    tau = schedule.subsequence(S)
-    t, s, one, zero = tau[1:], tau[:-1], torch.ones(S, 1).double(), torch.zeros(S, 1).double()
-    from_x = samplers.ddpm_step(schedule, GaussianDenoiser(schedule)(one, t), one, t, s, zero, kind)
-    from_z = samplers.ddpm_step(schedule, zero, zero, t, s, one, kind)
-    variance = 1.0
-    for kept, fresh in zip(from_x.flatten().tolist()[::-1], from_z.flatten().tolist()[::-1], strict=True):
-        variance = kept**2 * variance + fresh**2
-    return variance
-
-
-def _two_variances(S: int) -> tuple[bool, str, Rows]:
-    wide, narrow = (_variance_of_samples(S, kind) for kind in ("beta", "beta_tilde"))
-    rows = (("variance of the samples with β'", f"{wide:.4f}"), ("with β̃'", f"{narrow:.4f}"))
-    if wide < 0.98:
+def _unseen_states(q: np.ndarray) -> tuple[bool, str, Rows]:
+    """The small chain of section 10.4, its first image."""
+    p = chain.Distribution.backward(
+        prior=chain.probabilities(3, seed=5).tolist(), kernels=[chain.kernel(3, seed=8, next_states=4)]
+    )
+    joint = p("x0, x1")[0].astype(float)
+    evidence, drawn = joint.sum(), q > 0
+    mean_of_brackets = joint[drawn].sum()  # q p / q, over what can be drawn
+    elbo = (q[drawn] * np.log(joint[drawn] / q[drawn])).sum()
+    rows = (
+        ("E_q[p(x, z) / q(z | x)]", f"{mean_of_brackets:.4f}, {mean_of_brackets / evidence:.0%} of the evidence"),
+        ("p(x)", f"{evidence:.4f}"),
+        ("ELBO and log p(x)", f"{elbo:.3f} and {math.log(evidence):.3f}"),
+    )
+    broken = bool(mean_of_brackets < evidence / 2)
+    if broken:
         words = (
-            "Here β' has lost too much as well: all in its last step, which adds no noise and leaves ᾱ at the time where "
-            "it starts. With more steps that one is shorter."
+            "Where q is 0 one cannot multiply by q/q: the mean misses what is never drawn, and the equality in (10.4) is "
+            "lost. The bound still holds, for what is missing makes it smaller."
         )
-    elif narrow > 0.9:
+    elif drawn.all():
         words = (
-            "With so many steps the two are nearly alike: β̃'/β' = (1-ᾱ_s)/(1-ᾱ_t) is close to 1, if s is just below t, "
-            "except for the first few times."
+            "As long as every state can be drawn, the mean of the brackets is exactly p(x), however unlikely you make "
+            "one: what is drawn seldom counts the more, since q stands below the line."
         )
     else:
         words = (
-            "For these data β' is the true variance of the step (10.3), over strides of any length. β̃' is that of a "
-            "single image. It is too narrow at every stride, the more so the longer the stride, and what it leaves out is "
-            "missing in the samples."
+            "Something is missing now, but not half of it yet: what counts is how much of p(x, z) lies in the states that "
+            "you left out. Leave out more."
         )
-    return wide >= 0.98 and narrow <= 0.9, words, rows
+    return broken, words, rows
+
+
+# -- 2.3: a better bound ------------------------------------------------------------------------------------------------
+
+
+def _brackets(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
+    """log p and log q for K draws and two images; the last case is as far down as images of 784 pixels are."""
+    for K, level in ((1, 0), (2, 0), (5, -3), (10, -800)):
+        log_p, log_q = (torch.randn(K, 2, generator=generator, dtype=torch.float64) for _ in range(2))
+        bound = level + torch.exp(log_p - log_q).mean(0).log()
+        yield {"log_p": log_p + level, "log_q": log_q}, bound
+
+
+# -- 2.4: what a code can carry -----------------------------------------------------------------------------------------
+
+
+def _rate_and_information() -> tuple[str, Rows]:
+    """On ten small chains: the prior matching term (the rate), averaged over the images, and the mutual information, in nats."""
+    rate, information = [], []
+    for seed in range(10):
+        q = chain.Distribution.forward(
+            chain.probabilities(4, seed).tolist(), [chain.kernel(4, seed + 10, next_states=3)]
+        )
+        prior = chain.probabilities(3, seed + 20)
+        rate.append(q.mean(chain.log(q("x1 | x0") / prior)))
+        information.append(q.mean(chain.log(q("x0, x1") / (q("x0") * q("x1")))))
+    gap = np.array(rate, dtype=float) - np.array(information, dtype=float)
+    letter = "a" if np.allclose(gap, 0) else "b" if (gap >= 0).all() else "c" if (gap <= 0).all() else "d"
+    return letter, (("rate, first chain", f"{rate[0]:.4f} nats"), ("information", f"{information[0]:.4f} nats"))
+
+
+# -- 2.5: the best variance of q ----------------------------------------------------------------------------------------
+
+w, s = sp.Symbol("w", real=True), sp.Symbol("s", positive=True)
+
+
+def _posterior_variance() -> sp.Expr:
+    x, z = sp.symbols("x z", real=True)
+    return complete_square(exponent(z, 0, 1) + exponent(x, w * z, s**2), z)[1]
 
 
 EXERCISES: dict[str, Exercise] = {
     "10.1": Predict(
         {
-            "a": "That would be so if x_T decided everything. But every step draws fresh noise, from another seed in each "
-            "of the sixteen.",
-            "b": "For data N(0, 1) the steps keep ᾱ_T of the variance of the start (10.4), next to nothing, and digits are no "
-            "different: the noise of the steps decides. In the next chapter it is the other way round.",
-            "c": "Then the digit would be settled in x_T, and the steps would add the details. But to the predictor every x_T "
-            "is the same: it predicts an average of all digits (10.5). The digit is decided on the way.",
-            "d": "Then x_T would at least narrow the choice down. But hardly anything of it is left after the first few "
-            "hundred steps, where the digit is still open.",
+            "a": "That is the die before it is thrown, all faces alike. The throws do not enter at all, and the "
+            "likelihood of what was seen can be raised.",
+            "b": "The shares that were seen: the divergence in (10.2) is then 0, and it cannot be less.",
+            "c": "That is a good answer to another question: the mean of θ_k, if all θ were equally likely before the "
+            "throws. With the data on the left, the divergence in (10.2) is 0 for the shares alone.",
+            "d": "Then every throw of another face had probability 0, and the log-likelihood is -∞. False certainty costs "
+            "more than anything else.",
         },
-        _sixteen_samples,
+        _likeliest_die,
     ),
-    "10.2": Derive(
-        _part_of_the_noise,
-        (c, abar_T),
-        "Between (10.4), c = 0, and the data distribution, c = 1. A sampler with a part of the noise has about that part, "
-        "squared, of the variance, however perfect its predictor is (A19).",
-        (
-            Mistake(
-                abar_T,
-                "That is what is left of the start (10.4), as if no noise at all were added. The noise of the steps adds to "
-                "it, however good the predictor is (A19).",
-            ),
-            Mistake(
-                c**2,
-                "Nearly, if the chain is long: c² is the variance that a step leaves as it is. But the chain starts at 1, "
-                "and ᾱ_T of the distance from c² is left at the end.",
-            ),
-            Mistake(
-                abar_T + c * (1 - abar_T),
-                "A factor before a noise enters the variance squared: c² β_t, not c β_t.",
-            ),
-            Mistake(
-                c**2 * (1 - abar_T),
-                "That is what the noise of the steps piles up. The start is missing: x_T has variance 1, and ᾱ_T of it is "
-                "left.",
-            ),
-            Mistake(
-                sp.Integer(1),
-                "That is the variance with all of the noise, c = 1. With less of it every step leaves less.",
-            ),
-        ),
-    ),
+    "10.2": Break("three numbers q(z | x), none of them negative, that sum to 1", _three_probabilities, _unseen_states),
     "10.3": Build(
-        "a function of schedule, eps_hat, x_t, t, s and z that returns x_s, of the shape of x_t",
-        _strides,
-        "It is ddpm_step with variance='beta', for single steps and for strides (10.6). A loop around it is a sampler.",
+        "a function of log_p and log_q, both of shape (K, images), that returns one number for each image",
+        _brackets,
+        "K = 1 gives the ELBO, and from there it rises towards the evidence.",
         (
             Mistake(
-                _stride(single=True),
-                "α_t and β_t are those of the step from t to t - 1. Over a stride take α' = ᾱ_t/ᾱ_s and β' = 1 - α' (10.6).",
+                lambda log_p, log_q: (log_p - log_q).mean(0),
+                "The mean of the logarithms is the ELBO (10.4), estimated with K draws. It does not get better with K: the "
+                "logarithm has to stand outside the mean.",
             ),
             Mistake(
-                _stride(always=True),
-                "Right but for the step that lands on the image, s = 0: noise that is added there stays on it as grain "
-                "(P04).",
+                lambda log_p, log_q: torch.logsumexp(log_p - log_q, 0),
+                "1/K is missing: a sum of K brackets in the place of their mean, too large by log K. That would be no "
+                "bound (A45 drops the same factor).",
             ),
             Mistake(
-                _stride(root=False),
-                "β' is a variance. What multiplies z is its root (A34).",
+                lambda log_p, log_q: torch.log(torch.exp(log_p - log_q).mean(0)),
+                "The formula is right, the numbers are not: exp(-800) is 0 in floating point, and its logarithm -∞. "
+                "torch.logsumexp takes the largest exponent out first.",
             ),
             Mistake(
-                _stride(stretched=False),
-                "The noise is taken away, but what is left is not stretched: divide by √α' (10.1).",
-            ),
-            Mistake(
-                _all_of_the_noise,
-                "eps_hat is the noise accumulated since x_0, not that of the last steps: only the part β'/√(1-ᾱ_t) of it is "
-                "taken away (A18).",
-            ),
-            Mistake(
-                lambda schedule, eps_hat, x_t, t, s, z: x0_from_eps(schedule, eps_hat[None], x_t[None], t)[0],
-                "That is the prediction of the image, all the way to s = 0 in one step. It is an average, and has too little "
-                "variance (A20).",
+                lambda log_p, log_q: torch.logsumexp(log_p, 0) - torch.logsumexp(log_q, 0),
+                "A ratio of means is not the mean of the ratios: divide by q for each draw, then average.",
             ),
         ),
     ),
-    "10.4": Derive(
-        _end_of_v,
-        (small, large, D),
-        "There Σ_θ of (10.9) is the best variance, β̃_t + D. D = 0, where the image is known, gives v = 0; D = β_t - β̃_t, "
-        "which is standard normal noise by (10.3), gives v = 1.",
+    "10.4": Predict(
+        {
+            "a": "That would need codes whose distribution, over all images, is exactly the prior. If it is not, "
+            "the rate contains the divergence of the two as well.",
+            "b": "The rate is the information plus D_KL(q(z) ‖ p(z)), and a divergence is at least 0 (A.11).",
+            "c": "Then a code could carry more information than its rate. Put q(z) into the fraction, above and below: "
+            "what is left beside the information is a divergence, and it is not negative.",
+            "d": "They are tied to each other: both are means of a logarithm with q(z|x) above. Write the one below with "
+            "q(z), the other with p(z), and subtract.",
+        },
+        _rate_and_information,
+    ),
+    "10.5": Derive(
+        _posterior_variance,
+        (w, s),
+        "It is the variance of the posterior, for every m and every x: as it has to be, since the bound is closed there "
+        "(10.5).",
         (
             Mistake(
-                D / (large - small),
-                "That reads the best variance off between the two variances. (10.9) goes between their logarithms.",
+                s**2 / w**2,
+                "That is the variance by the decoder alone, z = (x - noise)/w. The prior adds its own precision: the precisions "
+                "add, 1 + w²/s².",
             ),
             Mistake(
-                sp.log(D / small) / sp.log(large / small),
-                "That makes the variance D. The best one is the posterior's own plus the error of the mean, β̃_t + D.",
+                s / sp.sqrt(s**2 + w**2),
+                "That is the standard deviation, the root. v is a variance.",
             ),
             Mistake(
-                sp.log(large / (D + small)) / sp.log(large / small),
-                "The two ends are exchanged: by (10.9), v = 1 stands for β_t, and v = 0 for β̃_t.",
+                w**2 + s**2,
+                "That is the variance of x, the evidence of section 10.3. v is the variance of z, once x is known.",
             ),
             Mistake(
-                sp.log(D + small),
-                "That is the logarithm of the best variance. v says where it stands between log β̃_t and log β_t (10.9).",
+                1 + w**2 / s**2,
+                "That is the precision of the posterior, one over the variance.",
             ),
-            Mistake(
-                sp.log(1 + D / small) / (2 * sp.log(large / small)),
-                "Twice that: 1/2 turns a variance into a standard deviation; (10.9) speaks of variances on all its sides (A34).",
-            ),
+            Mistake(sp.Integer(1), "That is the prior's: its KL is 0, and it does not depend on x."),
         ),
-        given={small: ratio * large},
     ),
-    "10.5": Break("a whole number from 1 to 1000, the number of steps", _steps, _two_variances),
 }

@@ -230,7 +230,7 @@ def _untried(words: str) -> Verdict:
 
 
 def _unsuited(expected: str, answer: Any, rows: Rows = ()) -> Verdict:
-    """What the reader wrote stands in the rows: in the words, (5.4) is a link."""
+    """What the reader wrote stands in the rows: in the words, (2.4) is a link."""
     rows = rows or (("you gave", _kind(answer)),)
     return Verdict("wrong", "This cannot be checked as it stands.", f"The answer should be {expected}.", rows)
 

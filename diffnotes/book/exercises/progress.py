@@ -7,7 +7,7 @@ from pathlib import Path
 
 import platformdirs
 
-FILE_NAME = "exercises.json"
+FILE_NAME = "exercises-2nd-edition.json"  # the first edition counted its chapters otherwise
 
 
 def file() -> Path:

@@ -1,4 +1,4 @@
-"""The gap of the bound (chapter 6) for Gaussian data, where every reverse step is known: the model's steps against them."""
+"""The gap of the bound (chapter 3) for Gaussian data, where every reverse step is known: the model's steps against them."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ from diffnotes.book.live.widgets import Explorer, LivePlot
 from diffnotes.process.elbo import model_variance
 from diffnotes.process.schedules import Schedule
 
-SCALE = math.log2(127.5)  # from a density on [-1, 1] to 256 grey values, bits (book, eq. 6.8)
+SCALE = math.log2(127.5)  # from a density on [-1, 1] to 256 grey values, bits (book, eq. 3.8)
 
 
 def bound() -> None:
@@ -74,9 +74,9 @@ def build_bound() -> Explorer:
 
 
 def gaussian_steps(schedule: Schedule, s: float, variance: str) -> tuple[Tensor, Tensor, Tensor]:
-    """For data N(0, s^2), one pixel, t = 1..T: the variance beta_t v_{t-1} / v_t of the true step back (book, eq. 5.16),
+    """For data N(0, s^2), one pixel, t = 1..T: the variance beta_t v_{t-1} / v_t of the true step back (book, eq. 2.16),
     v_t = alpha_bar_t s^2 + 1 - alpha_bar_t; the model's sigma_t^2; and the mean divergence of the two in nats. The optimal
-    denoiser gives both the same mean, so only their ratio rho counts: 1/2 (rho - 1 - log rho) (book, eq. 1.16)."""
+    denoiser gives both the same mean, so only their ratio rho counts: 1/2 (rho - 1 - log rho) (book, eq. A.16)."""
     v = schedule.alpha_bar * s**2 + 1 - schedule.alpha_bar
     step_back = schedule.beta[1:] * v[:-1] / v[1:]
     sigma2 = model_variance(schedule, variance)[1:]

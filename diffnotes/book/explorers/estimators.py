@@ -1,4 +1,4 @@
-"""Several ways to estimate one number, and how far their estimates scatter (chapter 3: the bound, by log-ratios or by KLs)."""
+"""Several ways to estimate one number, and how far their estimates scatter (chapter 11: the bound, by log-ratios or by KLs)."""
 
 import math
 from collections.abc import Mapping

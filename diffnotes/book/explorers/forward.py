@@ -1,4 +1,4 @@
-"""The whole forward chain as a film: digits walked from x_0 to x_T, and what is left of them (chapter 4)."""
+"""The whole forward chain as a film: digits walked from x_0 to x_T, and what is left of them (chapter 1)."""
 
 import ipywidgets as widgets
 import numpy as np
@@ -20,7 +20,7 @@ PATH, STRANGERS = "one path", "strangers"
 def chain(schedule: Schedule, x0: Tensor, t: int | None = None, seed: int = 0) -> None:
     """Explore the forward chain as a film: images at time t, what is left of them, and the squares of the two weights over
     all t. A slider for t, and a menu for how the frames are made: "one path" walks from x_0 to x_T, step by step (book, eq.
-    4.1); "strangers" jumps from x_0 to every frame, with noise of its own (book, eq. 4.6).
+    4.1); "strangers" jumps from x_0 to every frame, with noise of its own (book, eq. 1.6).
 
     x0: 1 to 8 images (B, C, H, W), grey or in colour, values in [-1, 1]. t: where the slider begins, 0..T; at 0.3 T unless
     given."""
@@ -75,7 +75,7 @@ def build_chain(schedule: Schedule, x0: Tensor, t: int | None = None, seed: int 
 
 
 def walk(schedule: Schedule, x0: Tensor, noises: Tensor) -> Tensor:
-    """One path x_0, ..., x_T by single steps (book, eq. 4.1), with noises[t] as the noise of step t: (T + 1, *x0.shape)."""
+    """One path x_0, ..., x_T by single steps (book, eq. 1.1), with noises[t] as the noise of step t: (T + 1, *x0.shape)."""
     path = [x0]
     for t in range(1, schedule.T + 1):
         path.append(q_step(schedule, path[-1], t, noises[t]))
@@ -83,7 +83,7 @@ def walk(schedule: Schedule, x0: Tensor, noises: Tensor) -> Tensor:
 
 
 def correlation(schedule: Schedule, x0: Tensor, before: Tensor, x_t: Tensor, t: int) -> float:
-    """The correlation, over all pixels, of the accumulated noises in x_{t-1} and x_t (t >= 2), read off by (book, eq. 4.9)."""
+    """The correlation, over all pixels, of the accumulated noises in x_{t-1} and x_t (t >= 2), read off by (book, eq. 1.9)."""
     noises = eps_from_x0(schedule, x0, before, t - 1), eps_from_x0(schedule, x0, x_t, t)
     return torch.corrcoef(torch.stack([noise.flatten() for noise in noises]))[0, 1].item()
 

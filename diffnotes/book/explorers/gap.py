@@ -1,4 +1,4 @@
-"""An approximate posterior q (chapter 2): its reconstruction term, its KL to the prior, and the gap of its ELBO."""
+"""An approximate posterior q (chapter 10): its reconstruction term, its KL to the prior, and the gap of its ELBO."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ LOWEST = -7.5  # of the accounts, in nats
 
 def gap(x: float = 1.5, m: float = 0.4, sigma: float = 0.3) -> None:
     """An approximate posterior q = N(m, sigma^2) of the hidden z behind x, in the linear-Gaussian model with w = 0.8 and
-    s = 0.6: the ELBO, its two parts (book, eq. 2.6) and its gap to log p(x) (book, eq. 2.5). Sliders for x and m in 0..2,
+    s = 0.6: the ELBO, its two parts (book, eq. 10.6) and its gap to log p(x) (book, eq. 10.5). Sliders for x and m in 0..2,
     sigma in 0.25..1."""
     build_gap(x, m, sigma).show()
 
@@ -38,9 +38,7 @@ def build_gap(x: float = 1.5, m: float = 0.4, sigma: float = 0.3) -> Explorer:
     looks = ((-0.5, "-"), (0.65, "--"))
     lines = [sums.plot([left, 3.65], [0, 0], color=plots.BLACK, ls=style, lw=1.6)[0] for left, style in looks]
     names = [sums.text(3.6, 0, name, va="center", ha="right") for name in ("log p(x)", "ELBO")]
-    sums.set(
-        xlim=(-0.5, 3.65), ylim=(LOWEST, 0.5), ylabel="nats", title="reconstruction - KL + gap = log p(x)"
-    )
+    sums.set(xlim=(-0.5, 3.65), ylim=(LOWEST, 0.5), ylabel="nats", title="reconstruction - KL + gap = log p(x)")
     sums.set_xticks(range(3), ["reconstruction", "KL", "gap"])
     plot = LivePlot(figure, [prior, posterior, approximate, *boxes, *lines, *names])
     z = torch.linspace(*Z, 641, dtype=torch.float64)
@@ -77,7 +75,7 @@ def build_gap(x: float = 1.5, m: float = 0.4, sigma: float = 0.3) -> Explorer:
 @dataclass(frozen=True)
 class Account:
     """The bound of log p(x) for a Gaussian q, in nats: `log_p`, the `reconstruction` term and `kl`, which is the
-    prior matching term (book, eq. 2.6), and the gap (book, eq. 2.5) in two parts: `by_mean` for the wrong mean of q alone,
+    prior matching term (book, eq. 10.6), and the gap (book, eq. 10.5) in two parts: `by_mean` for the wrong mean of q alone,
     `by_sigma` for its wrong standard deviation alone."""
 
     log_p: float
@@ -111,7 +109,7 @@ def account(x: float, m: float, sigma: float) -> Account:
 
 
 def posterior_of(x: float) -> tuple[float, float]:
-    """Mean and standard deviation of p(z | x): prior times likelihood (book, eq. 1.7 with a = W)."""
+    """Mean and standard deviation of p(z | x): prior times likelihood (book, eq. A.7 with a = W)."""
     V = 1 / (1 + W**2 / S**2)
     return V * W * x / S**2, V**0.5
 

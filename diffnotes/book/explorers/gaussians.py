@@ -1,5 +1,5 @@
 """Gaussians with sliders: a sum of two noises, two bells and their KL divergence, and a prior that meets an observation
-(chapter 1)."""
+(appendix A)."""
 
 import math
 from typing import Any
@@ -21,7 +21,7 @@ DRAWS, DOTS = 20_000, 500  # of the two noises: so many are added up, so many ar
 
 
 def total(a: float = 0.8, b: float = 0.5, rho: float = 0.0) -> None:
-    """The sum a x + b y of two standard noises of correlation rho: independent for 0 (book, eq. 1.5), one noise used twice
+    """The sum a x + b y of two standard noises of correlation rho: independent for 0 (book, eq. A.5), one noise used twice
     for 1. Sliders for a and b in 0.5..1.2 and rho in 0..1."""
     build_total(a, b, rho).show()
 
@@ -52,10 +52,10 @@ def build_total(a: float = 0.8, b: float = 0.5, rho: float = 0.0) -> Explorer:
 
     def update(a: float, b: float, rho: float) -> str:
         rest = math.sqrt(1 - rho**2)
-        y = rho * e_1 + rest * e_2  # of variance 1 by (1.5), and of correlation rho with x = e_1
+        y = rho * e_1 + rest * e_2  # of variance 1 by (A.5), and of correlation rho with x = e_1
         sums = a * e_1 + b * y
         cloud.set_data(e_1[:DOTS], y[:DOTS])
-        corner, end = (a, 0), (a + b * rho, b * rest)  # a x + b y = (a + b rho) e_1 + b rest e_2: (1.5) once more
+        corner, end = (a, 0), (a + b * rho, b * rest)  # a x + b y = (a + b rho) e_1 + b rest e_2: (A.5) once more
         for line, start, stop in ((of_sum, (0, 0), end), (of_x, (0, 0), corner), (of_y, corner, end)):
             line.set_data([start[0], stop[0]], [start[1], stop[1]])
         density = np.histogram(sums, edges)[0] / (DRAWS * (edges[1] - edges[0]))
@@ -88,7 +88,7 @@ def _total_reading(a: float, b: float, rho: float, end: tuple[float, float], dra
 
 
 def kl() -> None:
-    """Two Gaussians q and p: their densities, the integrand q log(q / p), and both KL divergences (book, eq. 1.13)."""
+    """Two Gaussians q and p: their densities, the integrand q log(q / p), and both KL divergences (book, eq. A.13)."""
     build_kl().show()
 
 
@@ -152,13 +152,13 @@ def _kl_reading(mu_1: float, sigma_1: float, mu_2: float, sigma_2: float) -> str
 
 
 def divergence(mu_1: float, sigma_1: float, mu_2: float, sigma_2: float) -> float:
-    """D_KL(N(mu_1, sigma_1^2) || N(mu_2, sigma_2^2)) in nats (book, eq. 1.13)."""
+    """D_KL(N(mu_1, sigma_1^2) || N(mu_2, sigma_2^2)) in nats (book, eq. A.13)."""
     numbers = (torch.tensor([[v]], dtype=torch.float64) for v in (mu_1, sigma_1**2, mu_2, sigma_2**2))
     return normal_kl(*numbers).item()
 
 
 def product() -> None:
-    """Prior times likelihood: what is known of x, an observation y of it, and the posterior (book, eq. 1.7 with a = 1)."""
+    """Prior times likelihood: what is known of x, an observation y of it, and the posterior (book, eq. A.7 with a = 1)."""
     build_product().show()
 
 

@@ -1,4 +1,4 @@
-"""The plane of a two-dimensional autoencoder with sliders, and its two terms while it trains (chapter 2)."""
+"""The plane of a two-dimensional autoencoder with sliders, and its two terms while it trains (chapter 10)."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""The reverse step with sliders (chapter 5): given x_0, a product of two Gaussians; without it, a mixture."""
+"""The reverse step with sliders (chapter 2): given x_0, a product of two Gaussians; without it, a mixture."""
 
 import math
 from dataclasses import dataclass
@@ -183,7 +183,7 @@ class CoinStep:
 
 
 def coin_step(abar_prev: float, beta: float, x_t: float) -> CoinStep:
-    """The true step back for data that are -1 or +1 with equal chance, from the parts of (book, eq. 5.12)."""
+    """The true step back for data that are -1 or +1 with equal chance, from the parts of (book, eq. 2.12)."""
     schedule = Schedule.from_betas([1 - abar_prev, beta])  # a chain of two steps; this is its second
     coin = MixtureDenoiser(schedule, torch.tensor([[-1.0], [1.0]], dtype=torch.float64))
     here = torch.tensor([[x_t]], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The noise schedule with sliders: its curves, and one image at a time t (chapter 4)."""
+"""The noise schedule with sliders: its curves, and one image at a time t (chapter 1)."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""The U-Net as a map: click on a block, and see its shapes, its cost, and its feature maps for a digit at time t (chapter 8)."""
+"""The U-Net as a map: click on a block, and see its shapes, its cost, and its feature maps for a digit at time t (chapter 5)."""
 
 import math
 from dataclasses import dataclass

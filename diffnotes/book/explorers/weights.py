@@ -1,4 +1,4 @@
-"""The weight of the squared error at time t in the bound and in the simple loss, for each prediction target (chapter 7)."""
+"""The weight of the squared error at time t in the bound and in the simple loss, for each prediction target (chapter 4)."""
 
 import ipywidgets as widgets
 import torch
@@ -74,7 +74,7 @@ def build_weights(t: int = 349) -> Explorer:
 
 def one_error(schedule: Schedule, target: str, t: Int[Tensor, "times"]) -> dict[str, Float[Tensor, "times"]]:
     """How large an error of 1 in a prediction of this target is when converted to each target, at the times t: absolute
-    values, float64 (book, eq. 7.5 and 7.7). x_t is known, so errors convert as predictions do, with 0 for x_t."""
+    values, float64 (book, eq. 4.5 and 4.7). x_t is known, so errors convert as predictions do, with 0 for x_t."""
     one = torch.ones(len(t), 1, dtype=torch.float64)
     x0, eps = x0_and_eps(schedule, target, one, torch.zeros_like(one), t)
     errors = {"eps": eps, "x0": x0, "v": v_from_x0_eps(schedule, x0, eps, t)}
@@ -85,7 +85,7 @@ def factors(
     schedule: Schedule, target: str, variance: str, t: Int[Tensor, "times"]
 ) -> tuple[Float[Tensor, "times"], Float[Tensor, "times"]]:
     """The weights that the bound, with sigma_t^2 = `variance` (see model_variance), and L_simple give to the squared error of
-    a prediction of this target: w_t and 1 for the error in the noise (book, eq. 7.12 and 7.11), converted by one_error."""
+    a prediction of this target: w_t and 1 for the error in the noise (book, eq. 4.12 and 4.11), converted by one_error."""
     in_noise = one_error(schedule, target, t)["eps"] ** 2
     w = bound_weight(schedule, t) * schedule.beta[t] / model_variance(schedule, variance)[t]
     return w * in_noise, in_noise

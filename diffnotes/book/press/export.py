@@ -1,6 +1,6 @@
 """A chapter as one HTML file with everything in it, to be read offline, sent and printed:
 
-    python -m diffnotes.book.press.export notebooks/04_forward_process.ipynb --out chapter.html
+    python -m diffnotes.book.press.export notebooks/01_forward_process.ipynb --out chapter.html
 
 It takes the stored outputs, or with --execute those of a fresh run in the notebook's own folder. Where a picture stands
 behind a widget, the picture is taken. MathJax goes into the file if the extra `docs` is installed; without it formulas are

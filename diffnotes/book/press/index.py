@@ -1,6 +1,6 @@
-"""Chapter 91, the index of equations, made from a scan of all the notebooks: python -m diffnotes.book.press.index
+"""Chapter 92, the index of equations, made from a scan of all the notebooks: python -m diffnotes.book.press.index
 
-It writes the text cells of notebooks/91_equation_index.ipynb; a test holds that they are current. `search` is the field
+It writes the text cells of notebooks/92_equation_index.ipynb; a test holds that they are current. `search` is the field
 in that notebook with which a reader finds an equation.
 """
 
@@ -13,9 +13,9 @@ import nbformat
 
 from diffnotes.book.live.widgets import FOR_THE_KEYBOARD, show_widget
 from diffnotes.book.press.scan import FOLDER, Equation, equations, read
-from diffnotes.book.proof.chapters import CHAPTERS, address
+from diffnotes.book.proof.chapters import CHAPTERS, address, label, number_of
 
-PATH = FOLDER / f"{CHAPTERS[91]}.ipynb"
+PATH = FOLDER / f"{CHAPTERS[92]}.ipynb"
 HOW = {  # what a check's line begins with, and how the index says it
     "proved by sympy": "proved",
     "exact on a chain": "exact on a chain",
@@ -35,10 +35,10 @@ KINDS = {
     "definition": "definition",
 }
 OPENING = """\
-# 91 · Index of equations
+# 92 · Index of equations
 
 Every numbered equation of the book on one page: what it says, how it is checked, which function of the package
-computes it, and which slips of the [clinic](90_errata_clinic.ipynb) are held against it. The number leads to the
+computes it, and which slips of the [clinic](91_errata_clinic.ipynb) are held against it. The number leads to the
 place where it is derived. The page is made by a program that reads the notebooks, so it says what is there and not
 what we meant to put there.
 
@@ -62,7 +62,7 @@ A map. If you met a formula elsewhere and wonder whether it is right, find its n
 and compare; the line under the equation tells how far you may trust it. If you change the package, the functions named
 here tell which equations you have to keep true.
 
-**Next:** back to the [start](00_start_here.ipynb), or into the [clinic](90_errata_clinic.ipynb), where the wrong
+**Next:** back to the [start](00_start_here.ipynb), or into the [clinic](91_errata_clinic.ipynb), where the wrong
 forms are."""
 
 
@@ -79,16 +79,16 @@ def kind(equation: Equation) -> str:
 
 def table(chapter: int, found: list[Equation]) -> str:
     """The text cell of one chapter."""
-    title = re.sub(r"^# \d+ · ", "", read(FOLDER / f"{CHAPTERS[chapter]}.ipynb").cells[0].source.splitlines()[0])
-    lines = [f"## {chapter} · {title}", "", "| | |", "|---|---|"]
+    title = re.sub(r"^# \w+ · ", "", read(FOLDER / f"{CHAPTERS[chapter]}.ipynb").cells[0].source.splitlines()[0])
+    lines = [f"## {label(chapter)} · {title}", "", "| | |", "|---|---|"]
     for e in found:
         formula = re.sub(r"\\\|", r"\\Vert ", e.latex.rstrip(". ,")).replace("|", r"\vert ")
         section = re.sub(r"^[\d.]+ ", "", e.section)
         code = ", ".join(f"`{c.removeprefix('process.')}`" for c in e.code)
-        slips = ", ".join(f"[{s}]({CHAPTERS[90]}.ipynb#{s})" for s in e.slips)
+        slips = ", ".join(f"[{s}]({CHAPTERS[91]}.ipynb#{s})" for s in e.slips)
         about = [f"*{section}*", kind(e), f"checked: {', '.join(how(e))}", code, slips and f"slips: {slips}"]
         lines.append(
-            f"| [({e.tag})]({address(e.tag, 91)}) | $\\displaystyle {formula}$<br>{' · '.join(filter(None, about))} |"
+            f"| [({e.tag})]({address(e.tag, 92)}) | $\\displaystyle {formula}$<br>{' · '.join(filter(None, about))} |"
         )
     return "\n".join(lines)
 
@@ -104,8 +104,8 @@ def cells() -> list[str]:
         f"{ways['code']} are compared with the package's code, "
         f"{ways['numbers']} with a second computation, {ways['random draws']} with random draws; many in more than one way."
     )
-    chapters = sorted({int(e.tag.split(".")[0]) for e in found})
-    tables = [table(c, [e for e in found if int(e.tag.split(".")[0]) == c]) for c in chapters]
+    chapters = sorted({number_of(e.tag) for e in found})
+    tables = [table(c, [e for e in found if number_of(e.tag) == c]) for c in chapters]
     return [OPENING.format(summary=summary), SEARCHING, *tables, CLOSING]
 
 
@@ -155,7 +155,7 @@ def matches(found: list[Equation], wanted: str, most: int = 12) -> str:
     if not fitting:
         return f"No equation has <b>{html.escape(wanted)}</b>."
     lines = [
-        f'<div><a href="{address(e.tag, 91)}">({e.tag})</a> {html.escape(e.section)} · {", ".join(how(e))}'
+        f'<div><a href="{address(e.tag, 92)}">({e.tag})</a> {html.escape(e.section)} · {", ".join(how(e))}'
         f"{' · <code>' + '</code>, <code>'.join(map(html.escape, e.code)) + '</code>' if e.code else ''}</div>"
         for e in fitting[:most]
     ]

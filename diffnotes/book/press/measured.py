@@ -14,8 +14,8 @@ from diffnotes.book.live import plots
 from diffnotes.book.press.scan import FOLDER
 
 TITLES = {
-    "ours": "diffnotes, chapter 9",
-    "ours_guided": "diffnotes, chapter 9, guided",
+    "ours": "diffnotes, chapter 6",
+    "ours_guided": "diffnotes, chapter 6, guided",
     "course": "diffusers, course",
     "ours_like_course": "diffnotes, laid out like the course",
     "large": "diffusers, 96 channels",
@@ -63,8 +63,8 @@ def provenance(section: str) -> str:
 
 
 def ablation_table(data: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the table of chapter 9's run and its changes: measured("ablation"), written out."""
-    head = ["chapter 9's run", "parameters", "updates", "images a second", "Fréchet ↓", "recognised ↑"]
+    """Head and rows of the table of chapter 6's run and its changes: measured("ablation"), written out."""
+    head = ["chapter 6's run", "parameters", "updates", "images a second", "Fréchet ↓", "recognised ↑"]
     rows = []
     for name, words in CHOICES.items():
         if name in data["rows"]:

@@ -1,6 +1,6 @@
 """Reads the notebooks of the book: which equations there are, which check stands under each, which slips are refuted.
 
-The index of equations (chapter 91) is made from what is found here, and the tests hold the book to it.
+The index of equations (chapter 92) is made from what is found here, and the tests hold the book to it.
 """
 
 import ast
@@ -26,7 +26,7 @@ CLAIM = {  # every kind of check, and the argument that states what the book cla
     "monte_carlo": "expected",
     "discrete": "rhs",
 }
-LINE = re.compile(r">\((\d+\.\d+)\)</a> · (.*?)</div>", re.DOTALL)  # what check.py shows when a check holds
+LINE = re.compile(r">\(((?:\d+|A)\.\d+)\)</a> · (.*?)</div>", re.DOTALL)  # what check.py shows when a check holds
 
 
 @dataclass
@@ -129,7 +129,7 @@ def equations() -> list[Equation]:
                     latex = " ".join(re.sub(r"\\tag\{[^}]*\}", "", formula).split())
                     found[tag] = Equation(tag, path.name, section, latex)
     for path in notebooks():
-        if path.stem.startswith("9"):
+        if path.stem.endswith("errata_clinic"):
             continue  # the clinic checks them again
         for _, tag, kind in checked_tags(path):
             if tag in found:
@@ -172,8 +172,8 @@ def citations() -> list[tuple[str, str]]:
         module = ".".join(source.relative_to(PACKAGE).with_suffix("").parts)
         tree = ast.parse(source.read_text(encoding="utf-8"))
         for name, doc in [(module, ast.get_docstring(tree) or ""), *_docstrings(tree, module)]:
-            for phrase in re.findall(r"\bbook,\s+eqs?\.\s+([\d.,\s]*(?:and\s+)?[\d.]*\d)", doc):
-                cited += [(name, tag) for tag in re.findall(r"\d+\.\d+", phrase)]
+            for phrase in re.findall(r"\bbook,\s+eqs?\.\s+([A\d.,\s]*(?:and\s+)?[A\d.]*\d)", doc):
+                cited += [(name, tag) for tag in re.findall(r"(?:\d+|A)\.\d+", phrase)]
     return cited
 
 

@@ -1,16 +1,16 @@
 """Checks: every numbered equation of the book is verified in the cell under it, or the cell fails.
 
-    check.identity("4.3", lhs, rhs)                    proved by sympy: the two sides are equal for all values allowed
-    check.inequality("4.12", smaller, larger)          proved by sympy, or shown on all the numbers given
-    check.definition("4.4", code=..., formula=...)     the package computes what the equation says
-    check.numeric("4.14", code=..., formula=...)       two computations agree to rounding
-    check.monte_carlo("4.1", samples, expected)        a mean of random draws agrees within 5 standard errors
-    check.discrete("4.2", lhs, rhs)                    exact on a small chain with finitely many states
+    check.identity("1.3", lhs, rhs)                    proved by sympy: the two sides are equal for all values allowed
+    check.inequality("1.12", smaller, larger)          proved by sympy, or shown on all the numbers given
+    check.definition("1.4", code=..., formula=...)     the package computes what the equation says
+    check.numeric("1.14", code=..., formula=...)       two computations agree to rounding
+    check.monte_carlo("1.1", samples, expected)        a mean of random draws agrees within 5 standard errors
+    check.discrete("1.2", lhs, rhs)                    exact on a small chain with finitely many states
 
 A check that holds prints one quiet line; one that does not raises CheckFailed with both sides and their difference.
 
     with check.refuses("A22"):                         a slip of the errata clinic: the check inside has to fail
-        check.discrete("5.1", lhs, wrong)
+        check.discrete("2.1", lhs, wrong)
 """
 
 import cmath
@@ -292,7 +292,7 @@ def _name(of: Callable[..., Any]) -> str:
 
 
 def _tag(tag: str) -> str:
-    if not re.fullmatch(r"\d+\.\d+", tag):
+    if not re.fullmatch(r"(\d+|A)\.\d+", tag):
         raise ValueError(f'tag must be chapter.number, such as "4.3", got {tag!r}')
     return tag
 

@@ -119,7 +119,7 @@ def exponent(x: Expr, mean: Expr, variance: Expr) -> Expr:
 def complete_square(parabola: Expr, x: Symbol) -> tuple[Expr, Expr, Expr]:
     """(mean, variance, rest) with parabola = (x - mean)^2 / variance + rest, where rest is free of x.
 
-    The parabola A x^2 - 2 B x + C has variance 1 / A, mean B / A and rest C - B^2 / A (book, eq. 1.6)."""
+    The parabola A x^2 - 2 B x + C has variance 1 / A, mean B / A and rest C - B^2 / A (book, eq. A.6)."""
     coefficients = sp.Poly(sp.expand(parabola), x).all_coeffs()
     if len(coefficients) != 3:
         raise ValueError(f"parabola must be of degree 2 in {plain(x)}, got degree {len(coefficients) - 1}")
