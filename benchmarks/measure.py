@@ -17,7 +17,7 @@ import torch
 
 from benchmarks import networks
 
-CLIP = True  # in sampling, the guessed image is cut to [-1, 1], where pixels lie: so do the peers' own samplers
+CLIP = True  # in sampling, the predicted image is cut to [-1, 1], where pixels lie: so do the peers' own samplers
 PACKAGES = ("torch", "diffusers", "denoising-diffusion-pytorch", "diffnotes")
 
 

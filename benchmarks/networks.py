@@ -26,21 +26,21 @@ class Peer(nn.Module):
     def __init__(self, network: nn.Module, target: str, num_classes: int | None = None) -> None:
         super().__init__()
         self.network, self.target, self.num_classes, self.settings = network, target, num_classes, {}
-        # the course tells the label as four more channels, each of one value; the last label is our "no label"
+        # the course gives the label as four more channels, each of one value; the last label is our "no label"
         self.label = None if num_classes is None else nn.Embedding(num_classes + 1, 4)
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """The prediction for x_t (B, 1, H, W) at times t (B,), of x_t's shape. y: labels (B,), if it was made for them."""
-        told = x_t
+        given = x_t
         if self.label is not None:
             said = torch.full_like(t, self.label.num_embeddings - 1) if y is None else y
-            told = torch.cat([x_t, self.label(said)[:, :, None, None].expand(-1, -1, *x_t.shape[-2:])], dim=1)
-        answer = self.network(told, t - 1)
+            given = torch.cat([x_t, self.label(said)[:, :, None, None].expand(-1, -1, *x_t.shape[-2:])], dim=1)
+        answer = self.network(given, t - 1)
         return getattr(answer, "sample", answer)  # diffusers wraps the tensor
 
 
 def ours(target: str = "v", num_classes: int | None = 10) -> UNet:
-    """The network of chapter 6, which knows labels."""
+    """The network of chapter 6, which takes labels."""
     return UNet(**{**OURS, "target": target, "num_classes": num_classes})
 
 

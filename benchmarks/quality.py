@@ -1,7 +1,7 @@
 """How good are the samples after so many seconds of training? Every network from scratch, on the same images, judged alike.
 
-Peers are trained with the recipe of their own documentation, ours with ours. A network that is told the labels in its
-recipe, as ours is and the course's, is asked for 0 to 9 in turn. Three runs more take the comparison apart: a peer's
+Peers are trained with the recipe of their own documentation, ours with ours. A network that is trained with labels in its
+recipe, as ours is and the course's, is conditioned on 0 to 9 in turn. Three runs more take the comparison apart: a peer's
 network in our recipe, our network without labels, and our network with the derivation's loss and schedule.
 """
 

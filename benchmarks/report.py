@@ -161,8 +161,8 @@ def _quality(data: dict[str, Any]) -> str:
 
 A reader of chapter 6 has three minutes. So every network starts from random weights, on the same MNIST, and gets the same
 seconds of training; time for anything else does not count. Then each draws {data["samples"]} digits from the same noise
-in {data["steps"]} DDIM steps with η = {data["eta"]:g}, through the same sampler, which cuts each guess of the image to the
-range of pixels, as the peers' own samplers do (0 to 9 in turn, where the network was told the labels in its training), and
+in {data["steps"]} DDIM steps with η = {data["eta"]:g}, through the same sampler, which cuts each prediction of the image to the
+range of pixels, as the peers' own samplers do (0 to 9 in turn, where the network was trained with labels), and
 a classifier that none of them has seen looks at them. Its features of the samples are compared with those of
 {data["real"]:,} test images: the Fréchet distance (0 is best), the share of samples that it recognises with more than 95 %
 certainty, the share of samples that lie among real images (precision), and the share of
@@ -237,7 +237,7 @@ def _steps(data: dict[str, Any]) -> str:
 schedule), draws {data["samples"]} digits without labels, always from the same initial noise. What changes is the sampler:
 DDIM without fresh noise (η = 0), with half of DDPM's (η = 0.5), with all of it (η = 1; that *is* DDPM with the variance
 β-tilde), and DDPM with its other variance, β; the times that are visited, evenly spaced ("uniform") or dense near the image
-("quadratic"); and how many they are. The guessed image is {"" if data["clip"] else "not "}cut to [-1, 1] at every step, for
+("quadratic"); and how many they are. The predicted image is {"" if data["clip"] else "not "}cut to [-1, 1] at every step, for
 all of them. The measures are those above, against {data["real"]:,} test images, and the last row is what as many real
 images get. The Fréchet distance (0 is best) against the number of steps:
 
@@ -255,8 +255,8 @@ uniform and dashed for quadratic spacing; a dotted line for real images.](benchm
 and most of all with the larger variance β, some of it stays. The quadratic spacing multiplies the Fréchet distance by
 something between {min(factors):.2f} and {max(factors):.2f} (below 1 it is the better one).
 
-**What it does not mean.** The errors are those of drawing {data["samples"]} samples: what lies within two of them of each
-other is not told apart. It is one network. One that was trained for longer, or with another target or schedule (the
+**What it does not mean.** The errors are those of drawing {data["samples"]} samples: differences within two of them
+are not significant. It is one network. One that was trained for longer, or with another target or schedule (the
 quadratic spacing comes from work with the linear schedule), may have another order.
 """
 
@@ -280,7 +280,7 @@ def _ablation(data: dict[str, Any]) -> str:
 
 The run of chapter 6 makes many choices. Here each of some is taken back, one at a time: the same images, {data["seconds"]:g}
 seconds of training from random weights in {threads}, then {data["samples"]} digits, 0 to 9 in turn, in {data["steps"]}
-DDIM steps with η = {data["eta"]:g}. So a change that makes an update dearer pays for it in updates. The run as it is stands
+DDIM steps with η = {data["eta"]:g}. So a change that makes an update slower leaves fewer of them. The run as it is stands
 there three times: first of all, with another seed, and once more at the very end. How far these lie apart is what this
 machine and chance do on their own.
 
@@ -295,8 +295,8 @@ whichever is larger). By that rule {f"these are worse: {_order(worse)}" if worse
 
 **What it does not mean.** Every row is one run. {data["seconds"]:g} seconds favour what is quick: more channels, whole
 pixels and large batches have their best time after the end of this table. The learning rate was chosen for the run as it
-is, and for AdamW from a few; the other rows keep it. And the network that was not told the labels has the harder question:
-it must choose what to draw.
+is, and for AdamW from a few; the other rows keep it. And the unconditional network has the harder task:
+no label settles what it draws.
 """
 
 
@@ -394,7 +394,7 @@ straight line.](benchmarks/cost.png)
 **What it means.** The slope is that of a straight line through the points in log-log axes: with slope 1, twice as much
 costs twice as much. Convolutions promise 1 for the batch, 2 for channels, 2 for the side of the image (it has side²
 pixels) and 1 for the steps. A slope below the promise says that small sizes leave the machine idle; attention, which
-compares every place with every other, pushes the side's beyond 2.
+compares every position with every other, pushes the side's beyond 2.
 """
 
 

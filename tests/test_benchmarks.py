@@ -185,7 +185,7 @@ def test_a_peer_counts_its_times_from_0_and_is_unwrapped():
     assert peer.target == "eps"
 
 
-def test_the_course_tells_the_label_as_four_more_channels():
+def test_the_course_gives_the_label_as_four_more_channels():
     class Network(nn.Module):
         def forward(self, x: Tensor, t: Tensor) -> Tensor:
             return x
@@ -335,7 +335,7 @@ def test_the_samplers_are_those_that_they_are_called(small_network: nn.Module):
     assert torch.allclose(drawn["η = 1: DDPM, variance β-tilde"], ddpm, atol=1e-4)
     others = [x for name, x in drawn.items() if not name.startswith("η = 1")]
     assert all(not torch.allclose(x, ddpm, atol=1e-2) for x in others)
-    assert all(x.abs().max() <= 1 + 1e-5 for x in drawn.values())  # the last step gives the guess, and that is cut
+    assert all(x.abs().max() <= 1 + 1e-5 for x in drawn.values())  # the last step gives the prediction, and that is cut
 
 
 def test_no_two_images_share_their_noise(small_network: nn.Module, monkeypatch: pytest.MonkeyPatch):
@@ -366,7 +366,7 @@ def test_ablation():
     base, raw, without = (data["rows"][name] for name in ("base", "raw_weights", "no_labels"))
     assert base["updates"] == raw["updates"] >= 1 and without["parameters"] == base["parameters"] - 11 * 4 * 32
     assert base["images_per_second"] == pytest.approx(base["updates"] * TrainConfig().batch_size / base["seconds"])
-    assert "not told the labels" in report._ablation(data) and "24 channels" not in report._ablation(data)
+    assert "unconditional, without labels" in report._ablation(data) and "24 channels" not in report._ablation(data)
 
 
 def test_the_sigmoid_schedule():

@@ -1,6 +1,6 @@
 """From noise to images: DDPM (ancestral sampling) and DDIM, one step each, and the loops around them.
 
-A loop is a generator. It yields a Frame for every time it visits, from t = T down to t = 0, and whoever calls decides
+A loop is a generator. It yields a Frame for every time it visits, from t = T down to t = 0, and the caller decides
 about progress bars, pictures and stopping. (Where the cores share out a batch, they are one step ahead of the caller.) The
 times are a sub-sequence 0 = tau_0 < ... < tau_S = T of the schedule's:
 

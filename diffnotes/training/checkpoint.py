@@ -27,8 +27,8 @@ def write(folder: str | Path, tensors: dict[str, Tensor], metadata: dict[str, An
     """Write tensors and metadata (anything JSON can hold) to folder/checkpoint.safetensors, or to the file itself if a
     .safetensors file is named; returns the path. RunInUse while the folder has an owner other than `by` (run_folder.py).
 
-    They go to a temporary file first, which is flushed to the disk and then renamed: whoever looks, even after a power
-    cut, finds either the old checkpoint or the new one."""
+    They go to a temporary file first, which is flushed to the disk and then renamed: one finds, even after a power
+    cut, either the old checkpoint or the new one."""
     from safetensors.torch import save
 
     path = _path(folder)
@@ -81,13 +81,13 @@ def read(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors on the CPU, each in memory of its own: a safetensors file has no place for weights that are shared."""
     separate: dict[str, Tensor] = {}
-    memory: set[int] = set()
+    taken: set[int] = set()
     for name, tensor in tensors.items():
         tensor = tensor.detach().cpu().contiguous()
         storage = tensor.untyped_storage()
-        if storage.data_ptr() in memory or storage.nbytes() != tensor.nbytes:
+        if storage.data_ptr() in taken or storage.nbytes() != tensor.nbytes:
             tensor = tensor.clone()
-        memory.add(tensor.untyped_storage().data_ptr())
+        taken.add(tensor.untyped_storage().data_ptr())
         separate[name] = tensor
     return separate
 

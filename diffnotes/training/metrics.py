@@ -191,7 +191,7 @@ def draw_samples(
     seed: int = 0,
 ) -> Pictures:
     """Samples to measure: (number, C, H, W), of the shape that the model was trained on, from DDIM, a hundred at a time;
-    eta = 0 without fresh noise, eta = 1 with that of DDPM. With labels, all of them in turn, for a model that knows them, by
+    eta = 0 without fresh noise, eta = 1 with that of DDPM. With labels, all of them in turn, for a model that takes them, by
     classifier-free guidance with the scale `guidance` (1: none). With clip, each prediction of the image is cut to [-1, 1]
     (book, eq. 7.7). Image i depends on the seed and on i only."""
     if guidance != 1 and not labels:

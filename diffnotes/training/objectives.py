@@ -2,7 +2,7 @@
 
 An objective is a frozen dataclass, called as objective(model, batch, draw). `batch` is what the data give for the items of
 this update (of images: x and y), `draw` is the update's randomness, and the answer has a cost for each item. The trainer
-minimises the mean of the costs; it knows of no model and of no loss by name.
+minimises the mean of the costs, and refers to no model and to no loss by name.
 """
 
 import dataclasses
@@ -133,11 +133,11 @@ class Denoising:
         return min_snr_weight(self.schedule, t, self.min_snr, target)
 
     def check(self, model: nn.Module, data: Any) -> None:
-        """ValueError if the model does not say its target, if the images are not in [-1, 1], if the labels do not fit the
+        """ValueError if the model has no known target, if the images are not in [-1, 1], if the labels do not fit the
         model's classes, if an eps-prediction meets zero terminal SNR, or if the answer has not the images' shape."""
         target = getattr(model, "target", None)
         if target not in TARGETS:
-            raise ValueError(f'model must say what it predicts, model.target = "eps", "x0" or "v", got {target!r}')
+            raise ValueError(f'model must name what it predicts, model.target = "eps", "x0" or "v", got {target!r}')
         if not hasattr(data, "x") or not hasattr(data, "y"):
             raise ValueError(f"data must be Images, with .x and .y, got {type(data).__name__}")
         data.check_range()

@@ -1,4 +1,4 @@
-"""What a checkpoint's header says, made into networks, objectives and data again; and what a network says of its images."""
+"""What a checkpoint's header says, made into networks, objectives and data again; and what a network carries of its images."""
 
 import contextlib
 import importlib
@@ -112,11 +112,11 @@ def _schedule(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> Schedule 
     return Schedule(name, tensors["schedule.beta"], tensors["schedule.alpha_bar"])
 
 
-# -- what a network says of its images --------------------------------------------------------------------------------------
+# -- what is written on a network of its images ------------------------------------------------------------------------------
 
 
 def mark(model: Any, images: dict[str, Any], label_dropout: float | None) -> None:
-    """Write on the network what its samplers will want to know: what images it was trained on, their shape, the names of
+    """Write on the network what its samplers need: what images it was trained on, their shape, the names of
     their labels, and how often a label was hidden from it."""
     older = images["name"] in ("mnist", "digits")  # a checkpoint that does not say is of these
     shape = images.get("item_shape") or ((1, 28, 28) if older else None)

@@ -19,8 +19,8 @@ def numbers(reading: str) -> list[float]:
 
 
 @pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
-def test_price_of_a_step_is_the_divergence_of_the_true_step_back(variance):
-    """Bayes' rule on numbers: the law of x_{t-1} given x_t, for data N(0, s^2), against the model's step."""
+def test_cost_of_a_step_is_the_divergence_of_the_true_step_back(variance):
+    """Bayes' rule on numbers: the distribution of x_{t-1} given x_t, for data N(0, s^2), against the model's step."""
     schedule, s, t, x_t = Schedule.linear(10, 0.02, 0.9), 0.6, 4, 0.8
     alpha, before = schedule.alpha[t].item(), schedule.alpha_bar[t - 1].item()
     prior_sd = math.sqrt(before * s**2 + 1 - before)

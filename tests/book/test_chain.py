@@ -11,18 +11,18 @@ HALF, THIRD = Fraction(1, 2), Fraction(1, 3)
 
 @pytest.fixture
 def q() -> Distribution:
-    return Distribution.forward(chain.law(3, seed=1), [chain.kernel(3, seed=2), chain.kernel(3, seed=3)])
+    return Distribution.forward(chain.probabilities(3, seed=1), [chain.kernel(3, seed=2), chain.kernel(3, seed=3)])
 
 
 def test_forward_multiplies_the_start_with_the_kernels():
-    law = Distribution.forward([HALF, HALF], [np.array([[THIRD, 1 - THIRD], [1, 0]], dtype=object)])
-    assert law.names == ("x0", "x1")
-    assert law.joint.tolist() == [[Fraction(1, 6), Fraction(1, 3)], [HALF, 0]]
+    q = Distribution.forward([HALF, HALF], [np.array([[THIRD, 1 - THIRD], [1, 0]], dtype=object)])
+    assert q.names == ("x0", "x1")
+    assert q.joint.tolist() == [[Fraction(1, 6), Fraction(1, 3)], [HALF, 0]]
 
 
 def test_backward_begins_at_the_end():
     kernels = [chain.kernel(2, seed=4), chain.kernel(2, seed=5)]
-    prior = chain.law(2, seed=6)
+    prior = chain.probabilities(2, seed=6)
     p = Distribution.backward(prior, kernels)
     assert p.names == ("x0", "x1", "x2")
     assert p.joint[1, 0, 1] == prior[1] * kernels[1][1, 0] * kernels[0][0, 1]
@@ -53,8 +53,8 @@ def test_mean_is_the_sum_over_all_states(q):
 
 
 def test_tables_can_have_different_numbers_of_states():
-    law = Distribution.forward(chain.law(2, seed=1), [chain.kernel(2, seed=2, next_states=3)])
-    assert law("x1").shape == (1, 3) and law("x1").sum() == 1
+    q = Distribution.forward(chain.probabilities(2, seed=1), [chain.kernel(2, seed=2, next_states=3)])
+    assert q("x1").shape == (1, 3) and q("x1").sum() == 1
 
 
 def test_log_is_in_float64():
@@ -62,13 +62,13 @@ def test_log_is_in_float64():
 
 
 @pytest.mark.parametrize("which", ["", "x1 | x1", "| x0"])
-def test_what_is_no_law_is_refused(q, which):
+def test_what_is_no_conditional_is_refused(q, which):
     with pytest.raises(ValueError, match="each of them once"):
         q(which)
 
 
 def test_unknown_variables_are_named(q):
-    with pytest.raises(ValueError, match="this law has the variables x0, x1, x2, got x7"):
+    with pytest.raises(ValueError, match="this distribution has the variables x0, x1, x2, got x7"):
         q("x1 | x7")
 
 

@@ -124,7 +124,7 @@ def test_one_option_is_right_and_each_other_is_told_why_not(tag: str):
 
 
 @pytest.mark.parametrize(("tag", "value", "words"), [(tag, *wrong) for tag, found in BREAKS.items() for wrong in found])
-def test_a_value_that_does_not_break_it_is_told_why(tag: str, value: object, words: str):
+def test_a_value_that_does_not_break_it_gets_the_reason(tag: str, value: object, words: str):
     verdict = exercises.judge(tag, value)
     assert verdict.state == "wrong" and words in verdict.words and verdict.rows
 
@@ -198,8 +198,8 @@ def test_no_answer_is_so_strange_that_it_raises(tag: str, shown):
         ("A.2", alpha * sp.Symbol(r"\bar{\alpha}_{t}"), "even if its name is the same", "ᾱ_t"),
         ("A.4", (0, 3, 0, 1), "the widths from 0.4 to 2", "(0, 3, 0, 1)"),
         ("A.5", 1, "a function of y, a tensor", "the number 1"),
-        ("A.5", lambda y: y[:2], "a guess for each entry", "an array of shape (2,)"),
-        ("02.2", lambda witnesses: 1.0, "returns the mean and the variance", "the number 1"),
+        ("A.5", lambda y: y[:2], "an estimate for each entry", "an array of shape (2,)"),
+        ("02.2", lambda sources: 1.0, "returns the mean and the variance", "the number 1"),
     ],
 )
 def test_an_answer_of_the_wrong_kind_is_told_what_was_expected(tag: str, answer: object, expected: str, given: str):

@@ -251,7 +251,7 @@ def test_frames_of_one_path_share_their_noise_and_strangers_do_not(walked, t):
 
 
 @pytest.mark.parametrize("made", ["one path", "strangers"])
-def test_both_films_have_the_law_of_a_single_frame(made):
+def test_both_films_have_the_distribution_of_a_single_frame(made):
     """Without an image, x_t is noise of variance 1 - abar_t; 4 standard errors."""
     explorer = build_chain(SCHEDULE, torch.zeros_like(DIGITS), t=4)
     explorer.controls["film"].value = made

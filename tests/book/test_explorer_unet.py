@@ -91,16 +91,16 @@ def test_the_skips_join_the_stops_that_the_network_joins():
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_classes": 10}, {"multipliers": (1, 2, 2), "patch": 1, "blocks": 2}])
-def test_the_bill_has_every_weight_and_all_computation_once(settings):
+def test_the_costs_have_every_weight_and_all_computation_once(settings):
     model = network(**settings)
-    bill = costs(model, blocks(model), IMAGE)
+    cost = costs(model, blocks(model), IMAGE)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(IMAGE, torch.tensor([5]))
-    assert sum(weights for weights, _ in bill) == sum(p.numel() for p in model.parameters())
-    assert sum(flops for _, flops in bill) == counter.get_total_flops()
+    assert sum(weights for weights, _ in cost) == sum(p.numel() for p in model.parameters())
+    assert sum(flops for _, flops in cost) == counter.get_total_flops()
 
 
-def test_the_bill_of_a_convolution_by_hand():
+def test_the_cost_of_a_convolution_by_hand():
     found = blocks(MODEL)
     weights, flops = costs(MODEL, found, IMAGE)[NAMES.index("halve 1")]
     assert (weights, flops) == (9 * 8 * 8 + 8, 2 * 9 * 8 * 8 * 2 * 2)  # 8 channels, to 2 by 2 places
@@ -144,7 +144,9 @@ def test_its_reading_tells_what_the_time_does_to_a_residual_block(explorer):
         assert (low, high) == pytest.approx((factors(t).min().item(), factors(t).max().item()), abs=6e-3)
 
 
-@pytest.mark.parametrize(("name", "words"), [("halve 1", "not told the time"), ("time", "makes of t = 30 what every")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("halve 1", "does not use the time"), ("time", "embeds t = 30; every residual block")]
+)
 def test_its_reading_tells_the_other_blocks_apart(explorer, name, words):
     assert words in choose(explorer, name)
 
@@ -229,7 +231,7 @@ def test_it_refuses_what_it_cannot_show(wrong, message):
 
 
 def test_a_click_on_a_box_chooses_its_block(the_explorer: live.Explorer):
-    """Near the lower left corner of each place that takes clicks, the picture has the colour of the block's kind."""
+    """Near the lower left corner of each area that takes clicks, the picture has the colour of the block's kind."""
     picture = the_explorer.plot.picture()
     assert len(the_explorer.boxes) == len(NAMES) == len(the_explorer.controls["block"].options)
     for block, (left, top, right, bottom) in zip(blocks(MODEL), the_explorer.boxes, strict=True):

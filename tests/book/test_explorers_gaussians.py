@@ -65,8 +65,8 @@ def put(explorer: Explorer, **values: float) -> None:
 
 def torch_kl(mu_1: float, sigma_1: float, mu_2: float, sigma_2: float) -> float:
     """The same divergence by torch's own distributions."""
-    laws = (torch.distributions.Normal(*torch.tensor(pair).double()) for pair in ((mu_1, sigma_1), (mu_2, sigma_2)))
-    return torch.distributions.kl_divergence(*laws).item()
+    pairs = (torch.distributions.Normal(*torch.tensor(pair).double()) for pair in ((mu_1, sigma_1), (mu_2, sigma_2)))
+    return torch.distributions.kl_divergence(*pairs).item()
 
 
 # -- the sum of two noises ------------------------------------------------------------------------------------------------
@@ -149,13 +149,13 @@ def test_the_sum_refuses_values_that_no_slider_has(wrong, message):
 # -- two Gaussians and their divergence ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("law", [(0.0, 1.0, 1.0, 1.0), (-0.5, 0.7, 1.2, 1.8), (2.0, 2.0, -2.0, 0.6)])
-def test_the_reading_gives_both_divergences(kl, law):
-    put(kl, **dict(zip(("mu_1", "sigma_1", "mu_2", "sigma_2"), law, strict=True)))
+@pytest.mark.parametrize("values", [(0.0, 1.0, 1.0, 1.0), (-0.5, 0.7, 1.2, 1.8), (2.0, 2.0, -2.0, 0.6)])
+def test_the_reading_gives_both_divergences(kl, values):
+    put(kl, **dict(zip(("mu_1", "sigma_1", "mu_2", "sigma_2"), values, strict=True)))
     forward, backward, up, down = numbers(kl.reading.value)[:2] + numbers(kl.reading.value.split("<br>")[1])
-    assert forward == pytest.approx(torch_kl(*law), abs=5e-4)
-    assert backward == pytest.approx(torch_kl(*law[2:], *law[:2]), abs=5e-4)
-    assert up - down == pytest.approx(torch_kl(*law), abs=2e-3)  # the area above zero, less the area below
+    assert forward == pytest.approx(torch_kl(*values), abs=5e-4)
+    assert backward == pytest.approx(torch_kl(*values[2:], *values[:2]), abs=5e-4)
+    assert up - down == pytest.approx(torch_kl(*values), abs=2e-3)  # the area above zero, less the area below
 
 
 def test_the_curves_are_the_two_densities_and_the_integrand(kl):
@@ -181,10 +181,10 @@ def test_the_areas_lie_between_the_integrand_and_zero(kl):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"mu_2": 0.0}, "the two laws are the same"),
-        ({"mu_2": 0.5}, "equal widths: half the squared distance of the means over σ²"),
+        ({"mu_2": 0.0}, "the two distributions are the same"),
+        ({"mu_2": 0.5}, "equal standard deviations: half the squared distance of the means over σ²"),
         ({"mu_2": 0.0, "sigma_2": 2.0}, "equal means: what counts is ρ = σ_1²/σ_2² = 0.25"),
-        ({"sigma_2": 2.0}, "the order of the two laws matters"),
+        ({"sigma_2": 2.0}, "the order of the two distributions matters"),
     ],
 )
 def test_the_reading_names_the_case(kl, values, words):
@@ -226,7 +226,7 @@ def test_the_reading_gives_the_posterior(product):
     assert "the observation has a share of 75% in the mean, the prior 25%" in product.reading.value
 
 
-def test_where_the_observation_lies_does_not_change_the_width(product):
+def test_where_the_observation_lies_does_not_change_the_variance(product):
     heights = []
     for y in (-3.0, 0.0, 3.0):
         put(product, y=y)
@@ -267,7 +267,7 @@ def test_reset_goes_back_to_the_first_picture(explorer):
     ("show", "words", "size"),
     [
         (gaussians.total, ("a narrow one of variance 0.89, for two noises", "(a + b)² = 1.69"), (640, 500)),
-        (gaussians.kl, ("Above, two bells of width 1", "D_KL(q ‖ p) = 0.500 nats"), (600, 470)),
+        (gaussians.kl, ("Above, two bells of standard deviation 1", "D_KL(q ‖ p) = 0.500 nats"), (600, 470)),
         (gaussians.product, ("Three bells: the prior around -1", "Posterior mean 1.00"), (600, 360)),
     ],
 )

@@ -79,7 +79,7 @@ def test_guidance_is_for_the_models_labels_and_shape():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"classes": ()}, "model must know labels to be guided, got num_classes = None"),
+        ({"classes": ()}, "model must take labels to be guided, got num_classes = None"),
         (
             {"label_dropout": 0.0},
             "model must have been trained with label_dropout > 0 to be guided, got label_dropout = 0",

@@ -61,11 +61,11 @@ def test_its_reading_gives_the_posterior(t, x_t, x_0):
     assert numbers_after("β̃_t =", reading) == pytest.approx(variance.item(), rel=5e-3)
 
 
-def test_its_reading_gives_the_two_witnesses_and_their_shares(explorer):
+def test_its_reading_gives_the_two_estimates_and_their_shares(explorer):
     reading = explorer.reading.value
     before, alpha, beta = COARSE.alpha_bar[9].item(), COARSE.alpha[10].item(), COARSE.beta[10].item()
-    assert numbers_after("x_0 says", reading) == pytest.approx(0.8 * math.sqrt(before), abs=6e-4)
-    assert numbers_after("x_t says", reading) == pytest.approx(-0.4 / math.sqrt(alpha), abs=6e-4)
+    assert numbers_after("x_0 gives", reading) == pytest.approx(0.8 * math.sqrt(before), abs=6e-4)
+    assert numbers_after("x_t gives", reading) == pytest.approx(-0.4 / math.sqrt(alpha), abs=6e-4)
     precisions = alpha / beta, 1 / (1 - before)
     assert numbers_after("Of the precision 1/β̃_t", reading) == pytest.approx(
         100 * precisions[0] / sum(precisions), abs=0.06
@@ -107,16 +107,16 @@ def test_the_bells_are_where_the_formulas_put_them(explorer):
     assert tops[both] == pytest.approx(mean.item(), abs=1e-9)
     assert tops[likelihood] < tops[both] < tops[prior]
     x, y = both.get_xdata(), both.get_ydata()
-    one_width_away = np.interp(mean.item() + math.sqrt(variance.item()), x, y)
-    assert one_width_away == pytest.approx(math.exp(-0.5), abs=1e-3) and y.max() == 1
+    one_deviation_away = np.interp(mean.item() + math.sqrt(variance.item()), x, y)
+    assert one_deviation_away == pytest.approx(math.exp(-0.5), abs=1e-3) and y.max() == 1
 
 
 def test_the_magnified_bell_is_centred_and_measured_in_steps(explorer):
     both = explorer.plot.artists[5]
     x, y = both.get_xdata(), both.get_ydata()
     assert x[np.argmax(y)] == pytest.approx(0, abs=1e-9)
-    width = math.sqrt((COARSE.posterior_variance[10] / COARSE.beta[10]).item())
-    assert np.interp(width, x, y) == pytest.approx(math.exp(-0.5), abs=1e-3)
+    sigma = math.sqrt((COARSE.posterior_variance[10] / COARSE.beta[10]).item())
+    assert np.interp(sigma, x, y) == pytest.approx(math.exp(-0.5), abs=1e-3)
 
 
 @pytest.mark.parametrize("schedule", [COARSE, Schedule.linear(T=1000), Schedule.from_betas([0.3])])

@@ -163,8 +163,8 @@ def zero_terminal_snr(runs, monkeypatch):
 
 
 ODD = {
-    "no labels": (lambda runs: save_a_run(runs, network(None)), "it knows no labels"),
-    "two labels": (two_labels, "it knows 2 labels, not the 10 digits"),
+    "no labels": (lambda runs: save_a_run(runs, network(None)), "it takes no labels"),
+    "two labels": (two_labels, "it takes 2 labels, not the 10 digits"),
     "few times": (
         lambda runs: save_a_run(runs, objective=Schedule.cosine(T=10)),
         "it has T = 10 steps, and the chapters look at times up to 1000",

@@ -70,7 +70,7 @@ CASES = [
     Case(90, "explorers.total()", "a"),
 ]
 TIMES = {"curves": 20, "images": 12, "a network draws": 4}
-SLOWEST = {"curves": 3, "images": 6, "a network draws": 100}  # medians, in floors: the way to the kernel and back
+SLOWEST = {"curves": 3, "images": 6, "a network draws": 100}  # medians, in baselines: the way to the kernel and back
 
 # From the key to the frame in which the answer stands on the screen: a new picture decoded, or a new text
 LISTEN = """([handle, answer]) => {
@@ -137,13 +137,13 @@ def table(notebook: Notebook, request: pytest.FixtureRequest) -> Iterator[dict[s
     """What was measured, with the way to the kernel and back first. It is printed, and kept in .artifacts/latency.json."""
     cell = notebook.cell("echo")
     cell.scroll_into_view_if_needed()
-    floor = latencies(cell.locator(".noUi-handle"), cell.locator(".widget-html-content"), "ArrowRight", 20)
-    rows = {"floor": floor}
+    baseline = latencies(cell.locator(".noUi-handle"), cell.locator(".widget-html-content"), "ArrowRight", 20)
+    rows = {"baseline": baseline}
     yield rows
     ARTIFACTS.mkdir(exist_ok=True)
     (ARTIFACTS / "latency.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print("\nslider key to new pixels, milliseconds (floor: to the kernel and back, with a line of text)")
+        print("\nslider key to new pixels, milliseconds (baseline: to the kernel and back, with a line of text)")
         for name, values in rows.items():
             low, median, high = statistics.quantiles(values, n=4)
             print(f"  {median:4.0f}  half of {len(values)} from {low:.0f} to {high:.0f}  {name}")
@@ -163,7 +163,7 @@ def test_a_key_moves_picture_and_reading_quickly_and_reset_brings_them_back(
     assert (shown.reading.inner_text(), shown.slider.get_attribute("aria-valuetext")) == before
     values = latencies(shown.slider, shown.image, case.key, TIMES[case.drawn])
     table[f"{case.chapter:2} {case.code.split('(')[0].split('.')[1]}, {case.slider} ({case.drawn})"] = values
-    assert statistics.median(values) < SLOWEST[case.drawn] * statistics.median(table["floor"])
+    assert statistics.median(values) < SLOWEST[case.drawn] * statistics.median(table["baseline"])
 
 
 def test_a_click_on_the_map_chooses_the_block(notebook: Notebook) -> None:

@@ -22,7 +22,7 @@ def test_a_notebook_as_its_reader_meets_it(name: str, open_notebook: Callable[[s
     assert notebook.trouble() == []
     notebook.run_all()
     trouble = notebook.trouble()
-    if os.environ.get("CI") != "true":  # for whoever wants to look: .artifacts/<notebook>-01.png and so on
+    if os.environ.get("CI") != "true":  # to be looked at: .artifacts/<notebook>-01.png and so on
         notebook.screenshots(name.removesuffix(".ipynb"))
     assert trouble == []
     for slider in notebook.panel.get_by_role("slider").all():

@@ -1,7 +1,7 @@
 """Builds the HTML edition for the tests, with an address of the repository, so that it has all its buttons.
 
 It takes a minute of both cores. So where DIFFNOTES_EDITION names a folder, as in `make test`, it is built there once, and
-found there by whoever asks later: tests in two processes, and those in the browser.
+found there later: tests in two processes, and those in the browser.
 """
 
 import os

@@ -143,19 +143,19 @@ def test_self_attention_does_not_know_where_a_position_is(generator):
 def test_self_attention_looks_at_every_position(generator):
     attention = stirred(SelfAttention(16))
     h = images(generator, 1, 4, 16).requires_grad_()
-    # one place of the output, less the place itself and the norm, still depends on all places
+    # one place of the output, less the position itself and the norm, still depends on all positions
     (gradient,) = torch.autograd.grad(attention(h)[0, 3, 0, 0], h)
     assert (gradient[0].abs().sum(0) > 0).all()
 
 
-def test_downsample_convolves_at_every_second_place(generator):
+def test_downsample_convolves_at_every_second_position(generator):
     halve, h = stirred(Downsample(4)), images(generator, 2, 6, 4)
     w = weights(halve)
     expected = conv(h.double().numpy(), w["weight"], w["bias"])[:, :, ::2, ::2]
     np.testing.assert_allclose(halve(h).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_upsample_repeats_every_place_and_convolves(generator):
+def test_upsample_repeats_every_position_and_convolves(generator):
     double, h = stirred(Upsample(4)), images(generator, 2, 3, 4)
     w = weights(double)
     repeated = h.double().numpy().repeat(2, axis=2).repeat(2, axis=3)

@@ -52,7 +52,7 @@ class Estimate:
 
 
 class Oracle:
-    """A network that knows the images, and sees which is which by the label."""
+    """A denoiser that returns the image itself, which the label names."""
 
     target = "x0"
 
@@ -241,7 +241,7 @@ def test_the_optimal_denoiser_of_n_images_has_a_bound_of_log_n():
     assert math.log(10) - 5 * error < mean < 1.1 * math.log(10) + 5 * error
 
 
-def test_a_network_that_knows_the_image_pays_for_the_variance_and_the_decoder_only():
+def test_a_denoiser_that_returns_the_image_costs_the_variance_and_the_decoder_only():
     x0 = grey_images(4)
     exact = elbo_terms(Oracle(x0), SHORT, x0, y=torch.arange(4))
     assert exact.denoising.abs().max() < 1e-12
@@ -491,7 +491,7 @@ def variance_of_one_draw(terms: np.ndarray, p: np.ndarray) -> float:
     return ((terms**2).mean(1) / p).sum() - terms.mean(1).sum() ** 2
 
 
-def test_importance_law_is_its_formula():
+def test_importance_distribution_is_its_formula():
     distribution = importance_distribution(torch.tensor([4.0, 9.0, 25.0], dtype=torch.float64))
     assert distribution.tolist() == pytest.approx([0, 0, 0.2, 0.3, 0.5])
     mixed = importance_distribution(torch.tensor([4.0, 9.0, 25.0], dtype=torch.float64), uniform=0.3)
@@ -499,7 +499,7 @@ def test_importance_law_is_its_formula():
     assert importance_distribution(torch.tensor([0.0, 1.0]), uniform=1.0).tolist() == pytest.approx([0, 0, 0.5, 0.5])
 
 
-def test_importance_law_has_the_smallest_variance(generator):
+def test_importance_distribution_has_the_smallest_variance(generator):
     terms = torch.rand(6, 40, generator=generator, dtype=torch.float64).pow(3).numpy() * np.arange(1, 7)[:, None] ** 2
     best = importance_distribution(torch.from_numpy(terms).square().mean(1))[2:].numpy()
     least = variance_of_one_draw(terms, best)

@@ -172,13 +172,13 @@ def test_held_out_images_are_kept_apart_by_lot():
         held_out(images, 10)
 
 
-def test_the_classifier_wants_its_images_in_one_shape():
+def test_the_classifier_takes_images_of_one_shape():
     with pytest.raises(ValueError, match=r"^x must have shape \(B, 1, 28, 28\), got \(2, 1, 14, 14\)$"):
         Classifier()(torch.zeros(2, 1, 14, 14))
 
 
-class Listening:
-    """A network that says the label, or -1 where there is none, as the image that it sees in the noise."""
+class Labelled:
+    """A network whose predicted image is the label, or -1 where there is none."""
 
     target = "x0"
 
@@ -187,7 +187,7 @@ class Listening:
 
 
 def test_draw_is_ddim_from_noise_that_depends_on_seed_and_number_only():
-    schedule, network = Schedule.cosine(T=20), Listening()
+    schedule, network = Schedule.cosine(T=20), Labelled()
     drawn = draw_samples(network, schedule, 203, steps=4, seed=7)
     assert drawn.shape == (203, 1, 28, 28)
     *_, last = ddim_sample(network, schedule, initial_noise(7, 203), steps=4)
@@ -197,20 +197,20 @@ def test_draw_is_ddim_from_noise_that_depends_on_seed_and_number_only():
 
 
 def test_draw_with_labels_asks_for_0_to_9_in_turn():
-    drawn = draw_samples(Listening(), Schedule.cosine(T=20), 123, steps=20, labels=True)
+    drawn = draw_samples(Labelled(), Schedule.cosine(T=20), 123, steps=20, labels=True)
     assert drawn.mean(dim=(1, 2, 3)).round().tolist() == [i % 10 for i in range(123)]
-    assert draw_samples(Listening(), Schedule.cosine(T=20), 3, steps=20).mean() < -0.8
+    assert draw_samples(Labelled(), Schedule.cosine(T=20), 3, steps=20).mean() < -0.8
 
 
-def test_draw_with_guidance_says_the_label_louder():
-    drawn = draw_samples(Listening(), Schedule.cosine(T=20), 10, steps=20, labels=True, guidance=2.0)
+def test_draw_with_guidance_goes_beyond_the_label():
+    drawn = draw_samples(Labelled(), Schedule.cosine(T=20), 10, steps=20, labels=True, guidance=2.0)
     assert drawn.mean(dim=(1, 2, 3)).round().tolist() == [-1 + 2 * (y + 1) for y in range(10)]
     with pytest.raises(ValueError, match=r"guidance must be 1 without labels, which it leans towards, got 1\.5"):
-        draw_samples(Listening(), Schedule.cosine(T=20), 10, guidance=1.5)
+        draw_samples(Labelled(), Schedule.cosine(T=20), 10, guidance=1.5)
 
 
-def test_draw_with_clip_keeps_every_guess_inside_the_box():
+def test_draw_with_clip_keeps_every_prediction_inside_the_box():
     schedule = Schedule.cosine(T=20)
-    loud = {"steps": 20, "labels": True}
-    assert draw_samples(Listening(), schedule, 10, **loud).abs().amax() > 2
-    assert draw_samples(Listening(), schedule, 10, **loud, clip=True).abs().amax() <= 1
+    settings = {"steps": 20, "labels": True}
+    assert draw_samples(Labelled(), schedule, 10, **settings).abs().amax() > 2
+    assert draw_samples(Labelled(), schedule, 10, **settings, clip=True).abs().amax() <= 1

@@ -107,7 +107,7 @@ class Named(torch.nn.Module):
         return self.names
 
 
-def test_a_model_may_say_by_name_what_is_for_muon(generator):
+def test_a_model_may_name_what_is_for_muon(generator):
     model = Named("block.weight")
     optimizer = Muon(muon_groups(model), lr=0.01)
     for weight in model.parameters():
@@ -124,7 +124,7 @@ def test_a_name_that_is_none_of_the_models_weights_is_refused():
         muon_groups(Named("blok"))
 
 
-def test_where_the_model_says_nothing_the_shape_decides(generator):
+def test_where_nothing_is_named_the_shape_decides(generator):
     model = torch.nn.Sequential(torch.nn.Linear(20, 20), torch.nn.Linear(20, 3))
     optimizer = Muon(muon_groups(model), lr=0.01)
     for weight in model.parameters():

@@ -334,7 +334,7 @@ def test_what_cannot_be_trained_or_kept_is_refused(few, odd, as_installed):
     elif odd == "no module":
         message, model = r"^model must be a torch\.nn\.Module, got function$", lambda x_t, t, y=None: x_t
     elif odd == "no target":
-        message = r'^model must say what it predicts, model\.target = "eps", "x0" or "v", got None$'
+        message = r'^model must name what it predicts, model\.target = "eps", "x0" or "v", got None$'
         model.target = None
     else:
         message = r"^the run could not be saved: the settings of model, objective and data must be what JSON can hold"
@@ -387,7 +387,7 @@ def test_a_wrong_setting_of_the_loss_is_refused(settings, message, as_installed)
         Denoising(**{"schedule": Schedule.cosine(20), **settings})
 
 
-# -- what a network says of its images ----------------------------------------------------------------------------------------
+# -- what is written on a network of its images --------------------------------------------------------------------------------
 
 
 def test_shape_and_classes_travel_with_the_network(tmp_path):
@@ -543,6 +543,6 @@ def test_an_objective_handed_over_must_be_that_of_the_run(few, tmp_path):
     Trainer.load(tmp_path, few(8), objective=Denoising(Schedule.cosine(20)))
 
 
-def test_the_packages_network_says_what_images_it_was_trained_on():
+def test_the_packages_network_records_what_images_it_was_trained_on():
     model, _ = load_pretrained("mnist")
     assert model.item_shape == (1, 28, 28) and model.classes == tuple("0123456789") and model.trained_on == "mnist"

@@ -114,7 +114,7 @@ def test_sixteen_bits_become_eight(tmp_path):
 @pytest.mark.parametrize(
     "mode, words", [("I", "its numbers have 32 bits"), ("F", "its numbers are floating-point ones")]
 )
-def test_pixels_whose_white_is_not_known_are_not_guessed(tmp_path, mode, words):
+def test_pixels_whose_white_is_not_known_are_refused(tmp_path, mode, words):
     array = np.array([[0, 100_000]], np.int32 if mode == "I" else np.float32)
     save(tmp_path / "a.tiff", Image.fromarray(array))
     with pytest.raises(ValueError, match=rf"a.tiff: {words}.*, and what is white is not said"):

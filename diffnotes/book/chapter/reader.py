@@ -26,7 +26,7 @@ def reader_model(labels: bool = False) -> tuple[UNet, Schedule]:
     """The network to sample from, in eval mode, and its schedule; says which one it is.
 
     With a run from the chapter on training there are two, and a switch that shows both: the reader's own is taken until it
-    is set otherwise. A run that cannot be used here, with `labels` also one whose network knows no digits by their labels,
+    is set otherwise. A run that cannot be used here, with `labels` also one whose network takes no labels of the digits,
     is named with the reason."""
     folder = runs_folder() / RUN
     package = load_pretrained("mnist")
@@ -74,9 +74,9 @@ def why_not(model: UNet, schedule: Schedule | None, labels: bool) -> str:
     if target == "eps" and schedule.alpha_bar[-1] == 0:
         return "it predicts eps, and with alpha_bar_T = 0 (zero terminal SNR) no image can be had from eps at t = T"
     if labels and K is None:
-        return "it knows no labels"
+        return "it takes no labels"
     if labels and K != DIGITS:
-        return f"it knows {K} labels, not the {DIGITS} digits"
+        return f"it takes {K} labels, not the {DIGITS} digits"
     if K is not None and getattr(model, "label_dropout", None) == 0:
         return "it was trained with label_dropout = 0 and cannot draw without a label"
     if not all(value.isfinite().all() for value in model.state_dict().values()):

@@ -26,42 +26,42 @@ def _narrow_steps() -> tuple[str, Rows]:
     return letter, tuple((f"β̃_t / β_t at t = {t}", f"{ratio[t - 1]:.3f}") for t in (1, 2, 3, 10, 500))
 
 
-# -- 5.2: two witnesses and more ----------------------------------------------------------------------------------------
+# -- 5.2: two sources and more ------------------------------------------------------------------------------------------
 
-Witnesses = list[tuple[Tensor, Tensor]]
+Sources = list[tuple[Tensor, Tensor]]
 
 
-def _witnesses(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
-    """The present and the start, as q_posterior hears them; and four with numbers of their own."""
+def _sources(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
+    """The present and the start, as q_posterior combines them; and four with numbers of their own."""
     schedule = Schedule.linear(T=20, beta_1=0.01, beta_T=0.3)
     for t in (2, 10, 20):
         x0, x_t = torch.randn(2, generator=generator, dtype=torch.float64)
         alpha_t, beta_t, before = schedule.alpha[t], schedule.beta[t], schedule.alpha_bar[t - 1]
         present, start = (x_t / alpha_t.sqrt(), beta_t / alpha_t), (before.sqrt() * x0, 1 - before)
-        yield {"witnesses": [present, start]}, q_posterior(schedule, x0[None], x_t[None], t)
+        yield {"sources": [present, start]}, q_posterior(schedule, x0[None], x_t[None], t)
     x = sp.Symbol("x", real=True)
     estimates, variances = (
         torch.randn(4, generator=generator).double(),
         torch.rand(4, generator=generator).double() + 0.1,
     )
-    heard = zip(map(sp.Rational, estimates.tolist()), map(sp.Rational, variances.tolist()), strict=True)
-    mean, variance, _ = complete_square(sp.Add(*(exponent(x, m, v) for m, v in heard)), x)
-    yield {"witnesses": list(zip(estimates, variances, strict=True))}, (float(mean), float(variance))
+    pairs = zip(map(sp.Rational, estimates.tolist()), map(sp.Rational, variances.tolist()), strict=True)
+    mean, variance, _ = complete_square(sp.Add(*(exponent(x, m, v) for m, v in pairs)), x)
+    yield {"sources": list(zip(estimates, variances, strict=True))}, (float(mean), float(variance))
 
 
-def _meet(witnesses: Witnesses) -> tuple[Tensor, Tensor]:
+def _combined(sources: Sources) -> tuple[Tensor, Tensor]:
     """The right function, from which two of the wrong ones begin."""
-    weights = torch.stack([1 / v for _, v in witnesses])
-    return (weights * torch.stack([m for m, _ in witnesses])).sum() / weights.sum(), 1 / weights.sum()
+    weights = torch.stack([1 / v for _, v in sources])
+    return (weights * torch.stack([m for m, _ in sources])).sum() / weights.sum(), 1 / weights.sum()
 
 
-def _plain_average(witnesses: Witnesses) -> tuple[Tensor, Tensor]:
-    return torch.stack([m for m, _ in witnesses]).mean(), torch.stack([v for _, v in witnesses]).mean()
+def _plain_average(sources: Sources) -> tuple[Tensor, Tensor]:
+    return torch.stack([m for m, _ in sources]).mean(), torch.stack([v for _, v in sources]).mean()
 
 
-def _weighted_by_variance(witnesses: Witnesses) -> tuple[Tensor, Tensor]:
-    total = torch.stack([v for _, v in witnesses]).sum()
-    return torch.stack([m * v for m, v in witnesses]).sum() / total, _meet(witnesses)[1]
+def _weighted_by_variance(sources: Sources) -> tuple[Tensor, Tensor]:
+    total = torch.stack([v for _, v in sources]).sum()
+    return torch.stack([m * v for m, v in sources]).sum() / total, _combined(sources)[1]
 
 
 # -- 5.3: two steps back ------------------------------------------------------------------------------------------------
@@ -81,12 +81,12 @@ def _variance_back(a: sp.Expr, before: sp.Expr) -> sp.Expr:
     return (1 - before) * (1 - a) / (1 - a * before)
 
 
-# -- 5.4: one hump or two -----------------------------------------------------------------------------------------------
+# -- 5.4: one mode or two -----------------------------------------------------------------------------------------------
 
 
 @cache
 def _border() -> sp.Expr:
-    """The beta_t at which the two bells of the coin stand two widths apart: a squared distance of 4."""
+    """The beta_t at which the two bells of the coin stand two standard deviations apart: a squared distance of 4."""
     b = sp.Symbol("b", positive=True)
     now = abar_prev * (1 - b)
     (border,) = sp.solve(4 * (abar_prev / (1 - abar_prev) - now / (1 - now)) - 4, b)
@@ -104,18 +104,18 @@ def _spread(answer: Any) -> float:
 
 
 def _wider_than_beta(s: float) -> tuple[bool, str, Rows]:
-    """The true step's variance by (2.15): that of q_posterior, and what the guess of the image leaves open."""
+    """The true step's variance by (2.15): that of q_posterior, and the variance of the image given x_t."""
     schedule, times = Schedule.linear(), (1, 10, 100, 500)
-    guess = GaussianDenoiser(schedule, variance=max(s, 1e-6) ** 2)
+    denoiser = GaussianDenoiser(schedule, variance=max(s, 1e-6) ** 2)
     one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
-    widths = []
+    ratios = []
     for t in times:
         weight, narrow = q_posterior(schedule, one, zero, t)
-        slope = guess(one, torch.tensor([t]))  # E[x_0 | x_t] = slope x_t, so Var(x_0 | x_t) = s² (1 - slope √ᾱ_t)
+        slope = denoiser(one, torch.tensor([t]))  # E[x_0 | x_t] = slope x_t, so Var(x_0 | x_t) = s² (1 - slope √ᾱ_t)
         left_open = s**2 * (1 - slope * schedule.alpha_bar[t].sqrt())
-        widths.append(((narrow + weight**2 * left_open) / schedule.beta[t]).item())
-    rows = tuple((f"variance / β_t at t = {t}", f"{width:.6f}") for t, width in zip(times, widths, strict=True))
-    broken = min(widths) > 1 + 1e-9
+        ratios.append(((narrow + weight**2 * left_open) / schedule.beta[t]).item())
+    rows = tuple((f"variance / β_t at t = {t}", f"{ratio:.6f}") for t, ratio in zip(times, ratios, strict=True))
+    broken = min(ratios) > 1 + 1e-9
     if broken:
         words = (
             "The chain brings a variance above 1 down towards 1, so v_{t-1} > v_t in (2.16), and the step back has to be "
@@ -144,24 +144,24 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "02.2": Build(
         "a function of a list of pairs (estimate, variance) that returns the mean and the variance",
-        _witnesses,
-        "Precisions add. With two witnesses it is (2.4) and (2.5), as q_posterior computes them; a third is one more pair.",
+        _sources,
+        "Precisions add. With two sources it is (2.4) and (2.5), as q_posterior computes them; a third is one more pair.",
         (
             Mistake(
                 _plain_average,
-                "All witnesses alike: but one who is sure should count for more. Weigh with the precisions, 1/variance.",
+                "All sources alike: but a precise one should count for more. Weigh with the precisions, 1/variance.",
             ),
             Mistake(
                 _weighted_by_variance,
-                "Weighted by the variance, the least reliable witness counts most. Weigh with 1/variance.",
+                "Weighted by the variance, the least precise source counts most. Weigh with 1/variance.",
             ),
             Mistake(
-                lambda witnesses: (_meet(witnesses)[0], 1 / _meet(witnesses)[1]),
+                lambda sources: (_combined(sources)[0], 1 / _combined(sources)[1]),
                 "The mean is right. What you return beside it is the sum of the precisions; the variance is one over it.",
             ),
             Mistake(
-                lambda witnesses: (_meet(witnesses)[0], _meet(witnesses)[1].sqrt()),
-                "The mean is right. What you return beside it is a width, the root of the variance (A34).",
+                lambda sources: (_combined(sources)[0], _combined(sources)[1].sqrt()),
+                "The mean is right. What you return beside it is a standard deviation, the root of the variance (A34).",
             ),
         ),
     ),
@@ -185,7 +185,7 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(
                 sp.sqrt((1 - abar_two) * (1 - alpha * alpha_prev) / (1 - alpha * alpha_prev * abar_two)),
-                "That is its root, a width. The second slot is a variance (A34).",
+                "That is its root, a standard deviation. The second slot is a variance (A34).",
             ),
             Mistake(
                 1 - alpha * alpha_prev,
@@ -197,11 +197,11 @@ EXERCISES: dict[str, Exercise] = {
         _border,
         (abar_prev,),
         "One over the squared signal-to-noise ratio before the step. Below ᾱ_{t-1} = ½ it is above 1, and no step can make "
-        "two humps there.",
+        "two modes there.",
         (
             Mistake(
                 (1 - abar_prev) / abar_prev,
-                "Nearly: a square is missing. Two humps appear if SNR(t-1) - SNR(t) > 1; solve that for β_t once more.",
+                "Nearly: a square is missing. Two modes appear if SNR(t-1) - SNR(t) > 1; solve that for β_t once more.",
             ),
             Mistake(
                 (abar_prev / (1 - abar_prev)) ** 2,
@@ -213,7 +213,7 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(
                 4 * (1 - abar_prev) ** 2 / (abar_prev * (4 * abar_prev - 3)),
-                "The two images are 2 apart, not 1: the squared distance in units of the width is 4 (SNR(t-1) - SNR(t)).",
+                "The two images are 2 apart, not 1: the squared distance in units of the variance is 4 (SNR(t-1) - SNR(t)).",
             ),
         ),
     ),

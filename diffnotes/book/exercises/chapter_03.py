@@ -17,29 +17,29 @@ from diffnotes.process.elbo import elbo_terms, importance_distribution
 from diffnotes.process.exact import DatasetDenoiser, GaussianDenoiser
 from diffnotes.process.schedules import Schedule
 
-# -- 6.1: a memory that is told the kind --------------------------------------------------------------------------------
+# -- 6.1: an optimal denoiser with labels -------------------------------------------------------------------------------
 
 
 @cache
-def _told_the_kind() -> tuple[str, Rows]:
-    """Fifty images, five of each of ten kinds: the sum of the L_{t-1} of their memory, without the kind and with it."""
+def _given_the_class() -> tuple[str, Rows]:
+    """Fifty images, five of each of ten classes: the sum of the L_{t-1} of their optimal denoiser, without and with the class."""
     generator, schedule = torch.Generator().manual_seed(0), Schedule.cosine(T=60)
     images = torch.randint(0, 2, (50, 16), generator=generator).double() * 2 - 1
-    kinds = torch.arange(10).repeat_interleave(5)
-    memory = DatasetDenoiser(schedule, images, kinds)
+    classes = torch.arange(10).repeat_interleave(5)
+    denoiser = DatasetDenoiser(schedule, images, classes)
 
     def nats(which: Tensor, y: Tensor | None = None) -> Tensor:
-        return elbo_terms(memory, schedule, images[which], levels=None, y=y, generator=generator).denoising.sum(0)
+        return elbo_terms(denoiser, schedule, images[which], levels=None, y=y, generator=generator).denoising.sum(0)
 
     twice = torch.arange(50).repeat(2)
-    one_kind_each = [twice[kinds[twice] == kind] for kind in range(10)]  # a call with one label is quick
+    one_class_each = [twice[classes[twice] == k] for k in range(10)]  # a call with one label is quick
     without = nats(twice).mean().item()
-    told = torch.cat([nats(which, kinds[which]) for which in one_kind_each]).mean().item()
+    given = torch.cat([nats(which, classes[which]) for which in one_class_each]).mean().item()
     options = {"a": without / 10, "b": without - math.log(10), "c": 0.0, "d": without}
-    letter = min(options, key=lambda k: abs(options[k] - told))
+    letter = min(options, key=lambda k: abs(options[k] - given))
     return letter, (
-        ("the sum, not told the kind", f"{without:.2f} nats; log 50 = {math.log(50):.2f}"),
-        ("told the kind", f"{told:.2f} nats; log 5 = {math.log(5):.2f}"),
+        ("the sum, without the class", f"{without:.2f} nats; log 50 = {math.log(50):.2f}"),
+        ("given the class", f"{given:.2f} nats; log 5 = {math.log(5):.2f}"),
     )
 
 
@@ -50,8 +50,8 @@ def _chains(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
     for states in (2, 3, 3):
         seed = int(torch.randint(0, 1000, (), generator=generator))
         tables = [chain.kernel(states, seed + t) for t in range(8)]
-        q = Distribution.forward(chain.law(states, seed + 8).tolist(), tables[:4])
-        p = Distribution.backward(chain.law(states, seed + 9).tolist(), tables[4:])
+        q = Distribution.forward(chain.probabilities(states, seed + 8).tolist(), tables[:4])
+        p = Distribution.backward(chain.probabilities(states, seed + 9).tolist(), tables[4:])
         yield {"q": q, "p": p}, _terms(q, p)
 
 
@@ -62,15 +62,15 @@ def _terms(
     rows = [q("x1 | x0") * -chain.log(p("x0 | x1"))]
     for t in (2, 3, 4):
         step, model = q(f"x{t - 1} | x{t}, x0"), p(f"x{t - 1} | x{t}")
-        x_t_law = 1 / q.joint.shape[t] if all_states_alike else q(f"x{t} | x0")
-        rows.append(x_t_law * step * (chain.log(step) - chain.log(model)))
+        x_t_weights = 1 / q.joint.shape[t] if all_states_alike else q(f"x{t} | x0")
+        rows.append(x_t_weights * step * (chain.log(step) - chain.log(model)))
     above = chain.log(q("x4 | x0")) if whole_prior_term else 0
     rows.append(q("x4 | x0") * (above - chain.log(p("x4"))))
     return np.array([row.reshape(len(row), -1).sum(axis=1) for row in rows], dtype=float)
 
 
 def _without_the_image(q: Distribution, p: Distribution) -> np.ndarray:
-    """The same along the paths, with steps of q that are not told x_0."""
+    """The same along the paths, with steps of q that are not conditioned on x_0."""
     steps = {t: chain.log(q(f"x{t - 1} | x{t}")) - chain.log(p(f"x{t - 1} | x{t}")) for t in (2, 3, 4)}
     rows = _terms(q, p)
     for t, log_ratio in steps.items():
@@ -92,15 +92,15 @@ def _with_the_best_variance() -> sp.Expr:
     return sp.expand_log(sp.simplify(term.subs(v, best).subs(Q, 2 * b * L)))
 
 
-# -- 6.4: worse than knowing nothing ------------------------------------------------------------------------------------
+# -- 6.4: worse than a uniform model -------------------------------------------------------------------------------------
 
-KNOWS_NOTHING, TRUE_S = 8.0, 0.2  # bits per pixel; the standard deviation of the data
+UNIFORM, TRUE_S = 8.0, 0.2  # bits per pixel; the standard deviation of the data
 
 
-def _belief(answer: Any) -> float:
+def _standard_deviation(answer: Any) -> float:
     (s,) = numbers([answer], 1)
     if not 0.01 <= s <= 10:
-        raise ValueError(f"no width from 0.01 to 10: {s}")
+        raise ValueError(f"no standard deviation from 0.01 to 10: {s}")
     return s
 
 
@@ -119,21 +119,21 @@ def _certain_and_wrong(s: float) -> tuple[bool, str, Rows]:
         (f"the bound for s = {s:g}", f"{bits:.2f} bits per pixel"),
         (f"for s = {TRUE_S:g}, the data's own", f"{_bits(TRUE_S):.2f} bits per pixel"),
     )
-    broken = bits > 2 * KNOWS_NOTHING
+    broken = bits > 2 * UNIFORM
     if broken:
         words = (
             "Certain and wrong: under N(0, s²) the cost of a pixel x contains x²/2s², and nothing stops that at 8 bits. They "
-            "are the price of an even bet, and no model is obliged to be as good as that."
+            "are the cost under the uniform distribution, and nothing obliges a model to be as good as that."
         )
-    elif bits > KNOWS_NOTHING and s > TRUE_S:
+    elif bits > UNIFORM and s > TRUE_S:
         words = (
-            "More than 8 already, for the model bets on values that no pixel can have. But in this direction the price "
-            "grows as the logarithm only: ten times too wide is log₂ 10 = 3.3 bits."
+            "More than 8 already, for the model spreads its density over values that no pixel can have. But in this direction "
+            "the cost grows as the logarithm only: s ten times too large is log₂ 10 = 3.3 bits."
         )
-    elif bits > KNOWS_NOTHING:
+    elif bits > UNIFORM:
         words = "More than 8 already, and this is the direction in which it grows quickly."
     else:
-        words = "The data are not far from what this model believes: it knows something, and pays less than 8 bits."
+        words = "The data are not far from this model's distribution, and its cost is less than 8 bits."
     return broken, words, rows
 
 
@@ -142,15 +142,15 @@ def _certain_and_wrong(s: float) -> tuple[bool, str, Rows]:
 
 @cache
 def _without_the_root() -> tuple[str, Rows]:
-    """The standard deviation of one estimate by each law of times, for Gaussian data and the exact denoiser."""
+    """The standard deviation of one estimate by each distribution of the times, for Gaussian data and the exact denoiser."""
     generator, schedule = torch.Generator().manual_seed(0), Schedule.linear(T=100, beta_1=1e-3, beta_T=0.2)
     pixels = 0.5 * torch.randn(128, 16, generator=generator, dtype=torch.float64)
     exact = GaussianDenoiser(schedule, variance=0.25)
     terms = elbo_terms(exact, schedule, pixels, levels=None, generator=generator).denoising
     mean_square, total = terms.square().mean(1), terms.mean(1).sum()
 
-    def variance(law: Tensor) -> float:
-        return ((mean_square / law[2:]).sum() - total**2).item()
+    def variance(p: Tensor) -> float:
+        return ((mean_square / p[2:]).sum() - total**2).item()
 
     uniform = variance(importance_distribution(torch.ones_like(mean_square)))
     best, squares = variance(importance_distribution(mean_square)), variance(importance_distribution(mean_square**2))
@@ -158,8 +158,8 @@ def _without_the_root() -> tuple[str, Rows]:
         letter = "c"
     else:
         letter = "a" if squares < best else "b" if squares < uniform else "d"
-    laws = {"uniform": uniform, "with the root (3.9)": best, "without the root": squares}
-    return letter, tuple((name, f"{math.sqrt(v):.1f} nats, standard deviation") for name, v in laws.items())
+    found = {"uniform": uniform, "with the root (3.9)": best, "without the root": squares}
+    return letter, tuple((name, f"{math.sqrt(v):.1f} nats, standard deviation") for name, v in found.items())
 
 
 EXERCISES: dict[str, Exercise] = {
@@ -167,14 +167,14 @@ EXERCISES: dict[str, Exercise] = {
         {
             "a": "A tenth of the images is left, but nats are logarithms. A tenth of log 50 would be 0.39, less than it takes "
             "to say which of five images it is.",
-            "b": "Not told the kind, it takes log 50 nats to say which image; told it, log 5. In section 3.6's words: given "
-            "the kind, H(x_0|x_T) is log 5, and H(x_0|x_1) is 0 as before.",
-            "c": "Five images of each kind are left, and pure noise does not say which of them it was. The memory is as good "
-            "as can be, and yet its L_{t-1} are not 0: q knows the image, p knows the kind.",
-            "d": "p is told the kind, q has known the image all along. So less of what q knows is news to p, and the "
+            "b": "Without the class it takes log 50 nats to say which image; with it, log 5. In section 3.6's words: given "
+            "the class, H(x_0|x_T) is log 5, and H(x_0|x_1) is 0 as before.",
+            "c": "Five images of each class are left, and pure noise does not say which of them it was. The denoiser is "
+            "optimal, and yet its L_{t-1} are not 0: q is conditioned on the image, p on the class alone.",
+            "d": "p is given the class; q was conditioned on the image all along. So p is nearer to q, and the "
             "divergences become smaller.",
         },
-        _told_the_kind,
+        _given_the_class,
     ),
     "03.2": Build(
         "a function of two chains q and p that returns an array of five rows, one number for each image in a row",
@@ -183,13 +183,13 @@ EXERCISES: dict[str, Exercise] = {
         (
             Mistake(
                 _without_the_image,
-                "The steps of q should be told x_0. Without it the mean over the images gives the terms of (3.6): smaller, "
+                "The steps of q should be conditioned on x_0. Otherwise the mean over images gives the terms of (3.6): smaller, "
                 "by what cannot be known, and the columns no longer add up to the bound.",
             ),
             Mistake(
                 lambda q, p: _terms(q, p) * q("x0").ravel().astype(float),
                 "Each column is multiplied by q(x_0), since the path was drawn together with its image. For one image alone "
-                "it is the law of the path given x_0 (A06).",
+                "it is the distribution of the path given x_0 (A06).",
             ),
             Mistake(
                 lambda q, p: _terms(q, p, all_states_alike=True),
@@ -238,10 +238,12 @@ EXERCISES: dict[str, Exercise] = {
             ),
         ),
     ),
-    "03.4": Break("one number s from 0.01 to 10, the width that the model believes in", _belief, _certain_and_wrong),
+    "03.4": Break(
+        "one number s from 0.01 to 10, the standard deviation of the model", _standard_deviation, _certain_and_wrong
+    ),
     "03.5": Predict(
         {
-            "a": "The law with the root is the best of all: by Lagrange's identity every other one has a larger variance (3.9).",
+            "a": "The one with the root is the best of all: by Lagrange's identity every other one has a larger variance (3.9).",
             "b": "So it would be for every power of E[L_{t-1}²] between ½ and 1. Put p_t = m_t/Σ m_t into Σ m_t/p_t.",
             "c": "Σ m_t/p_t is (T-1) Σ m_t for p_t = m_t/Σ m_t, and it is the same for p_t = 1/(T-1). Now the small terms are "
             "looked at too seldom, and count for too much when they come.",

@@ -23,7 +23,7 @@ from diffnotes.process.schedules import Schedule
 
 
 def _twice_the_variance() -> tuple[str, Rows]:
-    """The divergence of two laws with the same mean, one of them twice as wide, at every step; in bits per pixel."""
+    """The divergence of two Gaussians with the same mean, one with twice the variance, at every step; in bits per pixel."""
     beta_tilde = Schedule.linear().posterior_variance[2:, None]
     mean = torch.zeros_like(beta_tilde)
     bits = normal_kl(mean, beta_tilde, mean, 2 * beta_tilde) / math.log(2)
@@ -81,11 +81,11 @@ class Density:
     bar: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The density at each place in x, of any shape."""
-        places = torch.as_tensor(x, dtype=torch.float64)
+        """The density at each entry of x, of any shape."""
+        points = torch.as_tensor(x, dtype=torch.float64)
         centres = [self.bar.sqrt() * value for value in self.values]
-        bells = [normal_log_density(places.reshape(-1, 1), centre, 1 - self.bar).exp() for centre in centres]
-        return (self.weights[:, None] * torch.stack(bells)).sum(0).reshape(places.shape)
+        bells = [normal_log_density(points.reshape(-1, 1), centre, 1 - self.bar).exp() for centre in centres]
+        return (self.weights[:, None] * torch.stack(bells)).sum(0).reshape(points.shape)
 
     def __str__(self) -> str:
         return f"the density of a pixel with {len(self.values)} values, noised"
@@ -110,10 +110,10 @@ def _slope(f: Function, x: Tensor, h: float = 1e-4) -> Tensor:
 
 
 def _slope_of_log(q: Function, x: Tensor) -> Tensor:
-    return _slope(lambda place: q(place).log(), x)
+    return _slope(lambda point: q(point).log(), x)
 
 
-# -- 7.5: below the floor -----------------------------------------------------------------------------------------------
+# -- 7.5: below the irreducible loss --------------------------------------------------------------------------------------
 
 
 def _time(answer: Any) -> int:
@@ -123,38 +123,38 @@ def _time(answer: Any) -> int:
     return t
 
 
-def _below_the_floor(t: int) -> tuple[bool, str, Rows]:
-    """A hundred draws of N(0, I) in 16 coordinates: the loss of their memory on them, and on a thousand new draws."""
+def _below_the_irreducible_loss(t: int) -> tuple[bool, str, Rows]:
+    """A hundred draws of N(0, I) in 16 coordinates: the loss of their optimal denoiser on them, and on a thousand new draws."""
     generator, schedule = torch.Generator().manual_seed(0), Schedule.linear()
     own, new = (torch.randn(n, 16, generator=generator, dtype=torch.float64) for n in (100, 1000))
-    memory = DatasetDenoiser(schedule, own)
+    denoiser = DatasetDenoiser(schedule, own)
 
     def loss(x0: Tensor) -> float:
         noise = torch.randn(x0.shape, generator=generator, dtype=torch.float64)
         x_t = q_sample(schedule, x0, t, noise)
-        return (noise - eps_from_x0(schedule, memory(x_t, t), x_t, t)).square().mean().item()
+        return (noise - eps_from_x0(schedule, denoiser(x_t, t), x_t, t)).square().mean().item()
 
-    on_own, on_new, floor = loss(own.repeat(10, 1)), loss(new), schedule.alpha_bar[t].item()
+    on_own, on_new, least = loss(own.repeat(10, 1)), loss(new), schedule.alpha_bar[t].item()
     rows = (
-        ("the memory's loss on its own images", f"{on_own:.2g}"),
-        ("the floor for N(0, I)", f"{floor:.2g}"),
-        ("the memory's loss on new images", f"{on_new:.2g}"),
+        ("the denoiser's loss on its own images", f"{on_own:.2g}"),
+        ("the irreducible loss for N(0, I)", f"{least:.2g}"),
+        ("the denoiser's loss on new images", f"{on_new:.2g}"),
     )
-    broken = on_own < floor / 100
+    broken = on_own < least / 100
     if broken:
         words = (
-            "The floor is one for the mean over all that the law can give, and there the memory is far above it: worse than "
-            "1, the loss of one who always answers 0. A training loss below the floor is the mark of a memory."
+            "No predictor's mean loss over the whole distribution is below it, and there this denoiser is far above: worse "
+            "than 1, the loss of the prediction 0. A training loss below the irreducible loss is the mark of memorisation."
         )
-    elif on_own > 0.8 * floor:
+    elif on_own > 0.8 * least:
         words = (
-            "Here the noise hides which of the hundred images it was, and the memory answers nearly as the law does: its "
-            "losses are not far from the floor, neither on its own images nor on new ones."
+            "Here the noise hides which of the hundred images it was, and the denoiser predicts nearly what the optimal one of "
+            "N(0, I) does: its losses are near the irreducible loss, on its own images and on new ones."
         )
     else:
         words = (
-            "Below the floor, but not a hundred times. With this much noise the memory can no longer tell its images apart "
-            "for certain."
+            "Below the irreducible loss, but not a hundred times. With this much noise the hundred images can no longer be "
+            "told apart for certain."
         )
     return broken, words, rows
 
@@ -162,14 +162,14 @@ def _below_the_floor(t: int) -> tuple[bool, str, Rows]:
 EXERCISES: dict[str, Exercise] = {
     "04.1": Predict(
         {
-            "a": "For fixed widths the best mean is the same; but the divergence vanishes only if the widths agree as well "
+            "a": "For fixed variances the best mean is the same; but the divergence vanishes only if the variances agree as well "
             "(A47).",
             "b": "That is one step: ½ (½ - 1 + log 2) = 0.0966 nats, or 0.14 bits. It is the same at every t, and there are "
             "999 of them.",
-            "c": "8 bits are what a pixel costs without any model. A bound knows no such ceiling: it adds up its 999 terms, "
+            "c": "8 bits are what a pixel costs without any model. They do not limit a bound: it adds up its 999 terms, "
             "whatever comes out.",
-            "d": "0.14 bits a step, 999 times (4.1). That is what a wrong width costs, with perfect means. With the "
-            "variance β_t the ratio is close to 1 at nearly every t, and nearly nothing is paid.",
+            "d": "0.14 bits a step, 999 times (4.1). That is what a wrong variance costs, with perfect means. With the "
+            "variance β_t the ratio is close to 1 at nearly every t, and the cost is nearly 0.",
         },
         _twice_the_variance,
     ),
@@ -205,7 +205,7 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "04.3": Predict(
         {
-            "a": "Without a factor in one language is not without a factor in another: the exchange rate (4.5) depends on t.",
+            "a": "Without a factor for one target is not without a factor for another: the exchange rate (4.5) depends on t.",
             "b": "That is how much larger the error in the image is. The loss contains its square.",
             "c": "In noise units this loss has the factor (1-ᾱ_t)/ᾱ_t (4.5), which is 1/SNR(t): the noisier, the heavier.",
             "d": "The other way round: the less of the image is left, the more an error in the noise is enlarged on the way "
@@ -214,7 +214,7 @@ EXERCISES: dict[str, Exercise] = {
         _image_without_a_factor,
     ),
     "04.4": Build(
-        "a function of q, x and bar that returns one guess of the image for each place in x",
+        "a function of q, x and bar that returns one estimate of the image for each entry of x",
         _densities,
         "Tweedie's formula (4.9): no posterior, no x_0, only how the density of the noisy pixels slopes.",
         (
@@ -233,11 +233,11 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(
                 lambda q, x, bar: (x - (1 - bar) * _slope_of_log(q, x)) / bar.sqrt(),
-                "The sign: the best guess lies where the density rises.",
+                "The sign: the best estimate lies where the density rises.",
             ),
             Mistake(
                 lambda q, x, bar: -(1 - bar).sqrt() * _slope_of_log(q, x),
-                "That is the best guess of the noise (4.10). The question is for the image.",
+                "That is the best estimate of the noise (4.10). The question is for the image.",
             ),
             Mistake(
                 lambda q, x, bar: x / bar.sqrt(),
@@ -245,5 +245,5 @@ EXERCISES: dict[str, Exercise] = {
             ),
         ),
     ),
-    "04.5": Break("one whole number t from 1 to 1000", _time, _below_the_floor),
+    "04.5": Break("one whole number t from 1 to 1000", _time, _below_the_irreducible_loss),
 }

@@ -23,7 +23,7 @@ def _small_unet() -> UNet:
         return UNet(channels=32, multipliers=(1, 2), blocks=1, patch=2)
 
 
-def _bill(side: int) -> tuple[int, int]:
+def _cost(side: int) -> tuple[int, int]:
     """The weights of the network, and its multiplications and additions for one picture."""
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -35,7 +35,7 @@ def _bill(side: int) -> tuple[int, int]:
 
 @cache
 def _twice_the_side() -> tuple[str, Rows]:
-    (weights, work), (weights_large, work_large) = _bill(28), _bill(56)
+    (weights, work), (weights_large, work_large) = _cost(28), _cost(56)
     ratio = work_large / work
     letter = "a" if weights_large > weights else "b" if ratio == 4 else "c" if 4 < ratio < 8 else "d"
     rows = [
@@ -68,7 +68,7 @@ def _two_times(answer: Any) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def _told_apart(times: tuple[int, int]) -> tuple[bool, str, Rows]:
+def _alike(times: tuple[int, int]) -> tuple[bool, str, Rows]:
     apart = {d: time_embedding(torch.tensor(times), d).diff(dim=0).norm().item() for d in (2, 64)}
     turns = abs(times[1] - times[0]) / math.tau
     over = abs(turns - round(turns))  # from the nearest whole turn
@@ -80,8 +80,8 @@ def _told_apart(times: tuple[int, int]) -> tuple[bool, str, Rows]:
     broken = apart[2] < ALIKE
     if broken:
         words = (
-            "Nearly a whole number of turns, and the hand is back where it was. What the network should answer at the two "
-            "times differs, what it is told does not. With slower hands beside this one, they are told apart."
+            "Nearly a whole number of turns, and the hand is back where it was. What the network should predict at the two "
+            "times differs, its input does not. With slower hands beside this one, the embeddings differ."
         )
     elif over < 0.1:
         words = (
@@ -101,14 +101,14 @@ Layers = list[tuple[int, int]]
 
 
 def _seen(layers: Layers) -> int:
-    """Measured: the places of a line that have a gradient, from the first to the last."""
+    """Measured: the positions of a line that have a gradient, from the first to the last."""
     line = torch.ones(1, 1, 1000, dtype=torch.float64, requires_grad=True)
     h: torch.Tensor = line
     for width, step in layers:
         h = F.conv1d(h, torch.ones(1, 1, width, dtype=torch.float64), stride=step)
     (gradient,) = torch.autograd.grad(h[0, 0, h.shape[2] // 2], line)
-    places = gradient[0, 0].nonzero()
-    return int(places.max() - places.min()) + 1
+    positions = gradient[0, 0].nonzero()
+    return int(positions.max() - positions.min()) + 1
 
 
 def _stacks(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
@@ -163,14 +163,14 @@ def _first_updates() -> tuple[str, Rows]:
 EXERCISES: dict[str, Exercise] = {
     "05.1": Predict(
         {
-            "a": "No layer has weights of its own for each place: a convolution is the same few numbers everywhere, and so "
+            "a": "No layer has weights of its own for each position: a convolution is the same few numbers everywhere, and so "
             "are the linear layers of attention. H and W stand in one of the two formulas (5.9) only.",
             "b": "So it is for every convolution (5.9). But there is a layer here that has something to do for each pair "
-            "of places.",
-            "c": "Convolutions cost four times as much (5.9). The pairs of places in attention become sixteen times as "
+            "of positions.",
+            "c": "Convolutions cost four times as much (5.9). The pairs of positions in attention become sixteen times as "
             "many (5.10); as they are few at 7 × 7, this shows only a little. Double the side again, and it shows more.",
-            "d": "Sixteen times as many are only the pairs of places (5.10), and attention stands where the picture is "
-            "smallest. Most of the bill are convolutions.",
+            "d": "Sixteen times as many are only the pairs of positions (5.10), and attention stands where the picture is "
+            "smallest. Most of the cost is in the convolutions.",
         },
         _twice_the_side,
     ),
@@ -178,7 +178,7 @@ EXERCISES: dict[str, Exercise] = {
         _error_without_skips,
         (abar, j),
         "One halving loses three quarters of the noise, as in section 5.1, two lose fifteen sixteenths. So where v is nearly "
-        "all noise, a network without skips does hardly better than one that answers 0.",
+        "all noise, a network without skips does hardly better than one that predicts 0.",
         (
             Mistake(
                 (1 - abar) * (1 - sp.Rational(1, 4) ** j),
@@ -202,15 +202,15 @@ EXERCISES: dict[str, Exercise] = {
             ),
         ),
     ),
-    "05.3": Break("two different whole numbers from 1 to 1000", _two_times, _told_apart),
+    "05.3": Break("two different whole numbers from 1 to 1000", _two_times, _alike),
     "05.4": Build(
         "a function of a list of pairs (width, step) that returns one whole number",
         _stacks,
-        "It is (5.8), and it agrees with what the gradients of real convolutions say.",
+        "It is (5.8), and it agrees with what the gradients of real convolutions give.",
         (
             Mistake(
                 _without_steps,
-                "So it would be if no layer made the picture smaller. After a layer of step 2, one place stands for two: "
+                "So it would be if no layer made the picture smaller. After a layer of step 2, one position stands for two: "
                 "each later layer reaches twice as far.",
             ),
             Mistake(
@@ -220,7 +220,7 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(
                 _from_the_front,
-                "You walked from the first layer to the last. One place is what you have at the end, so the recursion in "
+                "You walked from the first layer to the last. One position is what you have at the end, so the recursion in "
                 "(5.8) begins there.",
             ),
             Mistake(
@@ -239,7 +239,7 @@ EXERCISES: dict[str, Exercise] = {
             "c": "That the answer is 0 does not make the gradient 0: the error is there, and something goes into the last "
             "convolution. It would be stuck if two layers in a row were zero, with no way around them.",
             "d": "A weight that is 0 can have a gradient: it is what goes in, times what is asked of the output. It is the "
-            "layers before it that hear nothing.",
+            "layers before it that get no gradient.",
         },
         _first_updates,
     ),

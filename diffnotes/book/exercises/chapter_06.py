@@ -75,8 +75,8 @@ def _levels(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
 # -- 9.4: what the Fréchet distance does not see ------------------------------------------------------------------------
 
 
-def _ten_heaps(dice: np.random.Generator, digits: int = 10) -> np.ndarray:
-    """A thousand points in heaps on a circle, one for each digit: what features might look like, in two dimensions."""
+def _ten_clusters(dice: np.random.Generator, digits: int = 10) -> np.ndarray:
+    """A thousand points in clusters on a circle, one for each digit: what features might look like, in two dimensions."""
     angle = math.tau / 10 * (np.arange(1000) % digits)
     return 3 * np.stack([np.cos(angle), np.sin(angle)], axis=1) + 0.2 * dice.normal(size=(1000, 2))
 
@@ -89,21 +89,21 @@ def _with_the_moments_of(points: np.ndarray, dice: np.random.Generator) -> np.nd
 
 
 @cache
-def _nearest_heap() -> tuple[str, Rows]:
+def _nearest_set() -> tuple[str, Rows]:
     from diffnotes.training import metrics
 
     dice = np.random.default_rng(0)
-    real = _ten_heaps(dice)
-    heaps = {
-        "a": _ten_heaps(dice),
+    real = _ten_clusters(dice)
+    sets = {
+        "a": _ten_clusters(dice),
         "b": real + 0.2 * dice.normal(size=real.shape),
-        "c": _ten_heaps(dice, digits=9),
+        "c": _ten_clusters(dice, digits=9),
         "d": _with_the_moments_of(real, dice),
     }
-    found = {letter: metrics.frechet_distance(heap, real) for letter, heap in heaps.items()}
+    found = {letter: metrics.frechet_distance(points, real) for letter, points in sets.items()}
     rows = tuple(
-        (f"({letter})", f"distance {found[letter]:.5f}, precision {metrics.in_manifold(heap, real).mean():.2f}")
-        for letter, heap in heaps.items()
+        (f"({letter})", f"distance {found[letter]:.5f}, precision {metrics.in_manifold(points, real).mean():.2f}")
+        for letter, points in sets.items()
     )
     return min(found, key=lambda letter: found[letter]), rows
 
@@ -154,13 +154,13 @@ EXERCISES: dict[str, Exercise] = {
     "06.1": Predict(
         {
             "a": "So it is with plain gradient descent, whose step is the learning rate times the gradient. The trainer's "
-            "optimiser does not take the gradient's length.",
-            "b": "28 is the root of 784, but no root of the length is taken anywhere: what the optimiser takes from the "
+            "optimiser does not use the gradient's norm.",
+            "b": "28 is the root of 784, but no root of the norm is taken anywhere: what the optimiser takes from the "
             "gradient is its directions.",
-            "c": "Muon divides a matrix by its length before anything else (6.5), and AdamW divides each gradient by its "
+            "c": "Muon divides a matrix by its norm before anything else (6.5), and AdamW divides each gradient by its "
             "own recent size. So the learning rate alone says how long a step is, and the unit of the loss cancels.",
             "d": "That would be a division by the square of the gradient's size. AdamW divides by the root of a mean "
-            "square, Muon by the length: the factor cancels, and no more.",
+            "square, Muon by the norm: the factor cancels, and no more.",
         },
         _without_the_784,
     ),
@@ -180,7 +180,7 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(
                 (1 - decay) / decay,
-                "Upside down: the nearer r is to 1, the longer is the memory.",
+                "Upside down: the nearer r is to 1, the longer the average reaches back.",
             ),
             Mistake(
                 decay,
@@ -200,12 +200,12 @@ EXERCISES: dict[str, Exercise] = {
         (
             Mistake(
                 lambda snr, gamma: snr.clamp(max=gamma) / (snr + 1),
-                "That is the weight for v (6.4). The same guess errs by another factor about ε: by (1.9), SNR times as "
+                "That is the weight for v (6.4). The same prediction errs by another factor about ε: by (1.9), SNR times as "
                 "much as about the image, squared.",
             ),
             Mistake(
                 lambda snr, gamma: snr.clamp(max=gamma),
-                "So much shall an error about the image count. The same guess errs SNR times as much about ε (squared), so "
+                "So much shall an error about the image count. The same prediction errs SNR times as much about ε (squared), so "
                 "there each error counts less.",
             ),
             Mistake(
@@ -225,14 +225,14 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "06.4": Predict(
         {
-            "a": "As good as samples can be, and yet not at 0: two draws from one and the same law differ a little in mean "
+            "a": "As good as samples can be, and yet not at 0: two draws from the same distribution differ a little in mean "
             "and covariance, and every difference counts (6.6).",
-            "b": "Each lies near a real one, but the noise has made the heap a little wider, and the covariance with it.",
+            "b": "Each lies near a real one, but the noise has made the clusters a little wider, and the covariance with it.",
             "c": "A digit is missing, so mean and covariance are off: that the distance sees.",
-            "d": "(6.6) knows a mean and a covariance, nothing else, and these are the same. That the real points lie in ten "
-            "small heaps, and hardly one of these in any of them, only the precision notices.",
+            "d": "(6.6) contains a mean and a covariance, nothing else, and these are the same. That the real points lie in ten "
+            "small clusters, and hardly one of these in any of them, only the precision shows.",
         },
-        _nearest_heap,
+        _nearest_set,
     ),
     "06.5": Break(
         "five points in the plane, a list of five pairs of numbers from -100 to 100",

@@ -20,7 +20,7 @@ from diffnotes.process.schedules import Schedule
 
 @cache
 def _sixteen_samples() -> tuple[str, Rows]:
-    """Ten clusters in the place of the ten digits, with a predictor that knows them: which of them are reached?"""
+    """Ten clusters in the place of the ten digits, with their optimal denoiser: which of them are reached?"""
     schedule = Schedule.linear()
     clusters = MixtureDenoiser(schedule, torch.eye(10, dtype=torch.float64), variance=0.05**2)
     generator = torch.Generator().manual_seed(0)
@@ -34,7 +34,7 @@ def _sixteen_samples() -> tuple[str, Rows]:
     one, many = (len(x.argmax(1).unique()) for x in (same, others))
     found = {"a": bool((same == same[0]).all()), "c": one == 1, "d": one <= many / 2, "b": True}
     letter = next(letter for letter, holds in found.items() if holds)
-    return letter, (("kinds reached from one x_T", f"{one} of 10"), ("from sixteen x_T", f"{many} of 10"))
+    return letter, (("clusters reached from one x_T", f"{one} of 10"), ("from sixteen x_T", f"{many} of 10"))
 
 
 # -- 10.2: a part of the noise ------------------------------------------------------------------------------------------
@@ -151,23 +151,23 @@ EXERCISES: dict[str, Exercise] = {
             "of the sixteen.",
             "b": "For data N(0, 1) the steps keep ᾱ_T of the variance of the start (7.4), next to nothing, and digits are no "
             "different: the noise of the steps decides. In the next chapter it is the other way round.",
-            "c": "Then the kind would be settled in x_T, and the steps would add the details. But to the predictor every x_T "
-            "is the same: its guess is an average of all digits (7.5). The kind is chosen on the way.",
+            "c": "Then the digit would be settled in x_T, and the steps would add the details. But to the predictor every x_T "
+            "is the same: it predicts an average of all digits (7.5). The digit is decided on the way.",
             "d": "Then x_T would at least narrow the choice down. But hardly anything of it is left after the first few "
-            "hundred steps, where the kind is still open.",
+            "hundred steps, where the digit is still open.",
         },
         _sixteen_samples,
     ),
     "07.2": Derive(
         _part_of_the_noise,
         (c, abar_T),
-        "Between (7.4), c = 0, and the law of the data, c = 1. A sampler with a part of the noise has about that part, "
+        "Between (7.4), c = 0, and the data distribution, c = 1. A sampler with a part of the noise has about that part, "
         "squared, of the variance, however perfect its predictor is (A19).",
         (
             Mistake(
                 abar_T,
                 "That is what is left of the start (7.4), as if no noise at all were added. The noise of the steps adds to "
-                "it, whatever the predictor knows (A19).",
+                "it, however good the predictor is (A19).",
             ),
             Mistake(
                 c**2,
@@ -218,7 +218,7 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(
                 lambda schedule, eps_hat, x_t, t, s, z: x0_from_eps(schedule, eps_hat[None], x_t[None], t)[0],
-                "That is the guess of the image, all the way to s = 0 in one shot. It is an average, and has too little "
+                "That is the prediction of the image, all the way to s = 0 in one step. It is an average, and has too little "
                 "variance (A20).",
             ),
         ),
@@ -247,7 +247,7 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(
                 sp.log(1 + D / small) / (2 * sp.log(large / small)),
-                "Twice that: 1/2 makes a width of a variance, and (7.9) speaks of variances on all its sides (A34).",
+                "Twice that: 1/2 turns a variance into a standard deviation; (7.9) speaks of variances on all its sides (A34).",
             ),
         ),
         given={small: ratio * large},

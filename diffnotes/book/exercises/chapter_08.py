@@ -43,11 +43,11 @@ def _half_way() -> tuple[str, Rows]:
 
 @cache
 def _stays_as_it_is() -> sp.Expr:
-    """The variance that a short step of (8.4) with the largest sigma leaves unchanged, if a guess stands for x_0."""
+    """The variance that a short step of (8.4) with the largest sigma leaves unchanged, if a prediction stands for x_0."""
     V = sp.Symbol("V", positive=True)
     x_t = sp.sqrt(V) * eps
-    guess = sp.sqrt(abar) * x_t  # the perfect one for data N(0, 1)
-    step = sp.sqrt(abar_s) * guess + sp.sqrt(1 - abar_s) * eps_1
+    x_0_hat = sp.sqrt(abar) * x_t  # the perfect one for data N(0, 1)
+    step = sp.sqrt(abar_s) * x_0_hat + sp.sqrt(1 - abar_s) * eps_1
     (still,) = sp.solve(variance_of(step, eps, eps_1).subs(abar_s, abar) - V, V)
     return still
 
@@ -142,7 +142,7 @@ S = sp.Symbol("S", integer=True, positive=True)
 def _left_of_the_variance() -> sp.Expr:
     """One step of (8.7) without noise, for data N(0, 1), in angles; then S of them, all alike."""
     now, there = sp.symbols(r"\varphi_{t} \varphi_{s}", positive=True)
-    step = sp.cos(there) * sp.cos(now) + sp.sin(there) * sp.sin(now)  # guess cos(now) x_t, noise sin(now) x_t
+    step = sp.cos(there) * sp.cos(now) + sp.sin(there) * sp.sin(now)  # image cos(now) x_t, noise sin(now) x_t
     return sp.simplify(step).subs(now, there + sp.pi / (2 * S)) ** (2 * S)
 
 
@@ -168,7 +168,7 @@ EXERCISES: dict[str, Exercise] = {
         (
             Mistake(
                 sp.Integer(1),
-                "That is what the lemma (8.5) promises, for the true x_0. Here the guess stands in its place, and it has "
+                "That is what the lemma (8.5) promises, for the true x_0. Here the prediction stands in its place, and it has "
                 "less variance: ᾱ_t V.",
             ),
             Mistake(
@@ -178,11 +178,11 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(
                 1 - abar,
-                "That is the fresh noise alone. The guess √ᾱ_t x_t comes with a factor √ᾱ_s, and brings its variance along.",
+                "That is the fresh noise alone. The prediction √ᾱ_t x_t comes with a factor √ᾱ_s, and brings its variance along.",
             ),
             Mistake(
                 1 / (1 - abar**2),
-                "The geometric series of the guess's factor is right. What is added at every step is 1 - ᾱ_t, not 1.",
+                "The geometric series of the prediction's factor is right. What is added at every step is 1 - ᾱ_t, not 1.",
             ),
             Mistake(
                 sp.Rational(1, 2),
@@ -220,8 +220,8 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(
                 _step(sign=-1),
-                "That is the negative root of (8.2). It has the right law at every single time, but stakes the whole step "
-                "on the guess (A35).",
+                "That is the negative root of (8.2). It has the right distribution at every single time, but the whole step "
+                "rests on the prediction (A35).",
             ),
         ),
     ),

@@ -20,20 +20,20 @@ from diffnotes.process.schedules import Schedule
 
 @dataclass(frozen=True)
 class Pair:
-    """Two guesses of the image in one, as in section 9.6: one to be asked without a label and one with."""
+    """Two predictions of the image in one, as in section 9.6: one for calls without a label and one for calls with it."""
 
     without_label: Callable[[Tensor, Tensor], Tensor]
     with_label: Callable[[Tensor, Tensor], Tensor]
     target: str = "x0"
 
     def __call__(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """The guess of the one without a label, or of the other if there is one."""
+        """The prediction of the one without a label, or of the other if there is one."""
         return (self.without_label if y is None else self.with_label)(x_t, t)
 
 
 @dataclass(frozen=True)
 class Late:
-    """Guidance in the last part of the way only: for t <= latest; before, the plain conditional guess."""
+    """Guidance in the last part of the way only: for t <= latest; before, the plain conditional prediction."""
 
     pair: Pair
     scale: float
@@ -41,7 +41,7 @@ class Late:
     target: str = "x0"
 
     def __call__(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """The guess at the times t, which are all the same."""
+        """The prediction at the times t, which are all the same."""
         return ClassifierFreeGuidance(self.pair, self.scale if int(t[0]) <= self.latest else 1.0)(x_t, t, y)
 
 
@@ -51,7 +51,7 @@ def _drawn(model: Any, schedule: Schedule, starts: Tensor, steps: int) -> Tensor
 
 
 def _evenly(n: int) -> Tensor:
-    """n numbers that stand for the standard normal law: one for each n-th part of it."""
+    """n numbers that stand for the standard normal distribution: one for each n-th part of it."""
     share = (torch.arange(n, dtype=torch.float64) + 0.5) / n
     return torch.distributions.Normal(0.0, 1.0).icdf(share)[:, None]
 
@@ -61,21 +61,21 @@ def _evenly(n: int) -> Tensor:
 
 @cache
 def _a_lonely_class() -> tuple[str, Rows]:
-    """Classes at -1 and 1, each a bell of width 0.2, and the second one asked for."""
-    schedule, width = Schedule.cosine(), 0.2
-    both = MixtureDenoiser(schedule, torch.tensor([[-1.0], [1.0]], dtype=torch.float64), width**2)
-    pair, starts = Pair(both, GaussianDenoiser(schedule, 1.0, width**2)), _evenly(200)
+    """Classes at -1 and 1, each a Gaussian of standard deviation 0.2, guided towards the second."""
+    schedule, sigma = Schedule.cosine(), 0.2
+    both = MixtureDenoiser(schedule, torch.tensor([[-1.0], [1.0]], dtype=torch.float64), sigma**2)
+    pair, starts = Pair(both, GaussianDenoiser(schedule, 1.0, sigma**2)), _evenly(200)
     drawn = {s: _drawn(ClassifierFreeGuidance(pair, s), schedule, starts, steps=50) for s in (1, 4)}
-    further = bool(drawn[4].mean() > drawn[1].mean() + width / 2)
+    further = bool(drawn[4].mean() > drawn[1].mean() + sigma / 2)
     narrower = bool(drawn[4].std() < 0.8 * drawn[1].std())
     x = torch.linspace(-2, 2, 4001, dtype=torch.float64)
-    bells = [torch.exp(-((x - y) ** 2) / (2 * width**2)) for y in (-1, 1)]
+    bells = [torch.exp(-((x - y) ** 2) / (2 * sigma**2)) for y in (-1, 1)]
     tilted = (bells[0] + bells[1]) * (bells[1] / (bells[0] + bells[1])) ** 4
     mean = (tilted * x).sum() / tilted.sum()
     spread = ((tilted * (x - mean) ** 2).sum() / tilted.sum()).sqrt()
     letter = {(False, False): "a", (False, True): "b", (True, False): "c", (True, True): "d"}[further, narrower]
-    rows = [(f"drawn with s = {s}", f"mean {x.mean():.2f}, width {x.std():.2f}") for s, x in drawn.items()]
-    return letter, (*rows, ("the tilted law, s = 4", f"mean {mean:.2f}, width {spread:.2f}"))
+    rows = [(f"drawn with s = {s}", f"mean {x.mean():.2f}, standard deviation {x.std():.2f}") for s, x in drawn.items()]
+    return letter, (*rows, ("the tilted distribution, s = 4", f"mean {mean:.2f}, standard deviation {spread:.2f}"))
 
 
 # -- 12.2: two bells ----------------------------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ def _tilted_variance() -> sp.Expr:
     return complete_square(parabola, x_t)[1]
 
 
-# -- 12.3: from two guesses of the image to the guided noise ------------------------------------------------------------
+# -- 12.3: from two predictions of the image to the guided noise --------------------------------------------------------
 
 Guidance = Callable[[Schedule, Tensor, Tensor, Tensor, int, float], Tensor]
 
@@ -145,14 +145,17 @@ def _variance_of_samples(scale: float) -> float:
 
 def _wider_than_tilted(scale: float) -> tuple[bool, str, Rows]:
     drawn, tilted = _variance_of_samples(scale), 1 / (1 + scale)
-    rows = (("variance of the samples", f"{drawn:.4f}"), ("of the tilted law", f"{tilted:.4f}"))
+    rows = (("variance of the samples", f"{drawn:.4f}"), ("of the tilted distribution", f"{tilted:.4f}"))
     if drawn > 1.01 * tilted:
         words = (
             "Here the densities on the right of (9.6) are wider than those on the left: their difference has a factor s - 1, "
-            "which is negative. The samples follow no such law, neither above s = 1 nor below (A50)."
+            "which is negative. The samples follow no such distribution, neither above s = 1 nor below (A50)."
         )
     elif scale > 1:
-        words = "Narrower, as in section 9.7: for s > 1 the sampler climbs densities that are too narrow for this law (A50)."
+        words = (
+            "Narrower, as in section 9.7: for s > 1 the sampler follows the scores of densities "
+            "narrower than the tilted ones (A50)."
+        )
     elif scale in (0, 1):
         words = "Here the two agree, up to the sampler's own error: s and s - 1 are factors of the difference in (9.6)."
     else:
@@ -189,8 +192,8 @@ def _late_guidance() -> tuple[str, Rows]:
 EXERCISES: dict[str, Exercise] = {
     "09.1": Predict(
         {
-            "a": "That is what the tilted law would be: on clean data this class is certain, so tilting by it changes "
-            "nothing. But the sampler does not draw from the tilted law (9.6). It is guided in the noise, where the two "
+            "a": "That is what the tilted distribution would be: on clean data this class is certain, so tilting by it "
+            "changes nothing. But the sampler does not draw from the tilted one (9.6). It is guided in the noise, where the two "
             "classes overlap (A50).",
             "b": "Narrower, yes. But the push is always away from the other class, and it is felt by all samples, also by "
             "those in the middle of their class.",
@@ -198,7 +201,7 @@ EXERCISES: dict[str, Exercise] = {
             "and so it brings the samples together.",
             "d": "In the noise the classes overlap, and there every sample is pushed away from the other class, the nearer "
             "ones more. When the noise is gone, so is the push, and the samples stay in the outer part of their class. The "
-            "tilted law has nothing of all this (A50).",
+            "tilted distribution has nothing of all this (A50).",
         },
         _a_lonely_class,
     ),
@@ -223,7 +226,7 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(
                 V_y,
-                "That is s = 1, plain Bayes. The width stays untouched only if the classifier's logarithm is a straight line, "
+                "That is s = 1, plain Bayes. The variance stays untouched only if the classifier's logarithm is a straight line, "
                 "as in (9.2).",
             ),
             Mistake(
@@ -235,22 +238,22 @@ EXERCISES: dict[str, Exercise] = {
     "09.3": Build(
         "a function of schedule, x0_y, x0_null, x_t, t and s that returns the guided noise, of the shape of x_t",
         _answers,
-        "At s = 0 the label is not heard, at s = 1 it is plainly heard. Whether one translates first or guides first makes no "
+        "At s = 0 the result is unconditional, at s = 1 conditional. Whether one converts first or guides first makes no "
         "difference: the two weights sum to one.",
         (
             Mistake(
                 _guidance(lambda s: (1 + s, -s)),
-                "That is the spelling with w, which counts from the answer with the label: w = s - 1. At s = 1 it must be "
-                "just that answer (9.4).",
+                "That is the spelling with w, which counts from the conditional prediction: w = s - 1. At s = 1 it must be "
+                "just that one (9.4).",
             ),
             Mistake(
                 _guidance(lambda s: (1 - s, s)),
-                "The two answers have changed places: at s = 0 nobody asks, and the answer without a label is wanted.",
+                "The two predictions have changed places: at s = 0 the unconditional one is wanted.",
             ),
             Mistake(
                 _guidance(lambda s: (s, 1)),
-                "It is the difference of the two answers that is taken s times. Your weights sum to 1 + s, and what the two "
-                "answers have in common is counted too often.",
+                "It is the difference of the two predictions that is taken s times. Your weights sum to 1 + s, and what the two "
+                "have in common is counted too often.",
             ),
             Mistake(
                 _guidance(lambda s: (-s, 1 + s)),
@@ -258,7 +261,7 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(
                 _guidance(lambda s: (s, 1 - s), as_noise=False),
-                "That is the guided guess of the image. Asked for is the noise that belongs to it, by (1.9).",
+                "That is the guided prediction of the image. The question is for the noise that belongs to it, by (1.9).",
             ),
         ),
     ),

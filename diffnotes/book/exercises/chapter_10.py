@@ -29,7 +29,7 @@ def _likeliest_die() -> tuple[str, Rows]:
     return max(found, key=lambda letter: found[letter]), tuple(rows)
 
 
-# -- 2.2: a guess that never draws some states --------------------------------------------------------------------------
+# -- 2.2: a q that never draws some states ------------------------------------------------------------------------------
 
 
 def _three_probabilities(answer: Any) -> np.ndarray:
@@ -40,9 +40,9 @@ def _three_probabilities(answer: Any) -> np.ndarray:
 
 
 def _unseen_states(q: np.ndarray) -> tuple[bool, str, Rows]:
-    """The small world of section 10.4, its first image."""
+    """The small chain of section 10.4, its first image."""
     p = chain.Distribution.backward(
-        prior=chain.law(3, seed=5).tolist(), kernels=[chain.kernel(3, seed=8, next_states=4)]
+        prior=chain.probabilities(3, seed=5).tolist(), kernels=[chain.kernel(3, seed=8, next_states=4)]
     )
     joint = p("x0, x1")[0].astype(float)
     evidence, drawn = joint.sum(), q > 0
@@ -83,23 +83,25 @@ def _brackets(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]
         yield {"log_p": log_p + level, "log_q": log_q}, bound
 
 
-# -- 2.4: what a code can tell ------------------------------------------------------------------------------------------
+# -- 2.4: what a code can carry -----------------------------------------------------------------------------------------
 
 
-def _price_and_information() -> tuple[str, Rows]:
-    """In ten small worlds: the prior matching term, averaged over the images, and the mutual information, in nats."""
-    price, information = [], []
+def _rate_and_information() -> tuple[str, Rows]:
+    """On ten small chains: the prior matching term (the rate), averaged over the images, and the mutual information, in nats."""
+    rate, information = [], []
     for seed in range(10):
-        q = chain.Distribution.forward(chain.law(4, seed).tolist(), [chain.kernel(4, seed + 10, next_states=3)])
-        prior = chain.law(3, seed + 20)
-        price.append(q.mean(chain.log(q("x1 | x0") / prior)))
+        q = chain.Distribution.forward(
+            chain.probabilities(4, seed).tolist(), [chain.kernel(4, seed + 10, next_states=3)]
+        )
+        prior = chain.probabilities(3, seed + 20)
+        rate.append(q.mean(chain.log(q("x1 | x0") / prior)))
         information.append(q.mean(chain.log(q("x0, x1") / (q("x0") * q("x1")))))
-    gap = np.array(price, dtype=float) - np.array(information, dtype=float)
+    gap = np.array(rate, dtype=float) - np.array(information, dtype=float)
     letter = "a" if np.allclose(gap, 0) else "b" if (gap >= 0).all() else "c" if (gap <= 0).all() else "d"
-    return letter, (("price, first world", f"{price[0]:.4f} nats"), ("information", f"{information[0]:.4f} nats"))
+    return letter, (("rate, first chain", f"{rate[0]:.4f} nats"), ("information", f"{information[0]:.4f} nats"))
 
 
-# -- 2.5: the best variance of a guess ----------------------------------------------------------------------------------
+# -- 2.5: the best variance of q ----------------------------------------------------------------------------------------
 
 w, s = sp.Symbol("w", real=True), sp.Symbol("s", positive=True)
 
@@ -112,7 +114,7 @@ def _posterior_variance() -> sp.Expr:
 EXERCISES: dict[str, Exercise] = {
     "10.1": Predict(
         {
-            "a": "That is what one believes of a die before it is thrown. The throws do not enter at all, and the "
+            "a": "That is the die before it is thrown, all faces alike. The throws do not enter at all, and the "
             "likelihood of what was seen can be raised.",
             "b": "The shares that were seen: the divergence in (10.2) is then 0, and it cannot be less.",
             "c": "That is a good answer to another question: the mean of θ_k, if all θ were equally likely before the "
@@ -151,15 +153,15 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "10.4": Predict(
         {
-            "a": "That would need codes whose law, over all images, is exactly the prior. If it is not, a part of the "
-            "price is paid for that.",
-            "b": "The price is the information plus D_KL(q(z) ‖ p(z)), and a divergence is at least 0 (A.11).",
-            "c": "Then one could send more information than one pays for. Put q(z) into the fraction, above and below: "
+            "a": "That would need codes whose distribution, over all images, is exactly the prior. If it is not, "
+            "the rate contains the divergence of the two as well.",
+            "b": "The rate is the information plus D_KL(q(z) ‖ p(z)), and a divergence is at least 0 (A.11).",
+            "c": "Then a code could carry more information than its rate. Put q(z) into the fraction, above and below: "
             "what is left beside the information is a divergence, and it is not negative.",
             "d": "They are tied to each other: both are means of a logarithm with q(z|x) above. Write the one below with "
             "q(z), the other with p(z), and subtract.",
         },
-        _price_and_information,
+        _rate_and_information,
     ),
     "10.5": Derive(
         _posterior_variance,
@@ -169,12 +171,12 @@ EXERCISES: dict[str, Exercise] = {
         (
             Mistake(
                 s**2 / w**2,
-                "That is what the decoder alone would say, z = (x - noise)/w. The prior is a second witness: the precisions "
+                "That is the variance by the decoder alone, z = (x - noise)/w. The prior adds its own precision: the precisions "
                 "add, 1 + w²/s².",
             ),
             Mistake(
                 s / sp.sqrt(s**2 + w**2),
-                "That is the width, the root. v is a variance.",
+                "That is the standard deviation, the root. v is a variance.",
             ),
             Mistake(
                 w**2 + s**2,
@@ -184,7 +186,7 @@ EXERCISES: dict[str, Exercise] = {
                 1 + w**2 / s**2,
                 "That is the precision of the posterior, one over the variance.",
             ),
-            Mistake(sp.Integer(1), "That is the prior's: it pays no price, and knows nothing of x."),
+            Mistake(sp.Integer(1), "That is the prior's: its KL is 0, and it does not depend on x."),
         ),
     ),
 }

@@ -40,7 +40,9 @@ def _one_step() -> tuple[str, Rows]:
 def _chains(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
     for states in (2, 3, 3):
         seed = int(torch.randint(0, 1000, (), generator=generator))
-        q = Distribution.forward(chain.law(states, seed).tolist(), [chain.kernel(states, seed + t) for t in (1, 2, 3)])
+        q = Distribution.forward(
+            chain.probabilities(states, seed).tolist(), [chain.kernel(states, seed + t) for t in (1, 2, 3)]
+        )
         yield {"q": q}, q.joint
 
 
@@ -86,7 +88,7 @@ def _printed_against_true(upper: Peaks) -> tuple[bool, str, Rows]:
     return off < -1e-9, words, rows
 
 
-# -- 3.4: what the printed form forgets ---------------------------------------------------------------------------------
+# -- 3.4: what the printed form omits -----------------------------------------------------------------------------------
 
 b_t, b_next = unit(r"\beta_{t}"), unit(r"\beta_{t+1}")
 
@@ -101,10 +103,10 @@ def _forgotten() -> sp.Expr:
 EXERCISES: dict[str, Exercise] = {
     "11.1": Predict(
         {
-            "a": "The bound of the VAE (10.6). Denoising terms exist only between hidden floors, and here there is one floor.",
-            "b": "The sum in (11.7) begins at t = 2: a denoising term compares two laws of a hidden floor, and below x_1 "
-            "there is only the image.",
-            "c": "The prior matching stays: q(x_1|x_0) still has to be paid for. With the reconstruction alone, the best code "
+            "a": "The bound of the VAE (10.6). Denoising terms exist only between hidden levels, and here there is one level.",
+            "b": "The sum in (11.7) begins at t = 2: a denoising term compares two distributions of a hidden level, "
+            "and below x_1 there is only the image.",
+            "c": "The prior matching stays: q(x_1|x_0) is not the prior. With the reconstruction alone, the best code "
             "would be one without any noise (A48).",
             "d": "The reconstruction stays: it is the only term in which the image is predicted at all (A55).",
         },
@@ -118,12 +120,12 @@ EXERCISES: dict[str, Exercise] = {
         (
             Mistake(
                 lambda q: q("x0") * q("x1") * q("x2") * q("x3"),
-                "A product of marginals: its floors know nothing of each other (A03).",
+                "A product of marginals: its levels are independent of each other (A03).",
             ),
             Mistake(
                 lambda q: q("x3") * q("x2 | x3, x0") * q("x1 | x2, x0") * q("x0 | x1"),
                 "The steps down may not look at x_0, which is what they are to produce. q(x_{t-1} | x_t) and "
-                "q(x_{t-1} | x_t, x_0) are different laws (A22).",
+                "q(x_{t-1} | x_t, x_0) are different distributions (A22).",
             ),
             Mistake(
                 lambda q: q("x2 | x3") * q("x1 | x2") * q("x0 | x1") / q.joint.shape[-1],
@@ -131,8 +133,8 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(
                 lambda q: q("x1, x2, x3 | x0"),
-                "That is the encoder, the law of the path for a given image. It sums to 1 for each image; the model's "
-                "joint law sums to 1 over all of them.",
+                "That is the encoder, the distribution of the path for a given image. It sums to 1 for each image; the model's "
+                "joint distribution sums to 1 over all of them.",
             ),
         ),
     ),

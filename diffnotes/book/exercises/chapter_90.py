@@ -40,7 +40,7 @@ def _step_back_variance() -> sp.Expr:
 
 
 @cache
-def _best_width() -> sp.Expr:
+def _best_standard_deviation() -> sp.Expr:
     kl = sp.log(sigma_2 / sigma_1) + (sigma_1**2 + (mu_1 - mu_2) ** 2) / (2 * sigma_2**2) - sp.Rational(1, 2)
     (best,) = sp.solve(sp.diff(kl, sigma_2), sigma_2)
     return best
@@ -90,11 +90,11 @@ def _lopsided(value: list[float]) -> tuple[bool, str, Rows]:
 
 
 def _least_absolute_error(y: Tensor) -> Tensor:
-    """For each y, the guess with the smallest mean absolute error, found by trying many."""
+    """For each y, the estimate with the smallest mean absolute error, found by trying many."""
     black, white = (torch.exp(-((y - 0.8 * pixel) ** 2) / 0.72) for pixel in (-1, 1))
-    guesses = torch.linspace(-1.5, 1.5, 301, dtype=torch.float64)[:, None]
-    error = black * (guesses + 1).abs() + white * (guesses - 1).abs()
-    return guesses[error.argmin(0), 0]
+    estimates = torch.linspace(-1.5, 1.5, 301, dtype=torch.float64)[:, None]
+    error = black * (estimates + 1).abs() + white * (estimates - 1).abs()
+    return estimates[error.argmin(0), 0]
 
 
 def _pixels(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
@@ -113,7 +113,7 @@ EXERCISES: dict[str, Exercise] = {
             "c": "The mean is right. But 1 is the variance of x before you look, and seeing y can only add precision: "
             "1/V = 1 + 0.36/0.64 (A.7).",
             "d": "The variance is right. But the mean does not follow y all the way: part of a large y is noise, and the "
-            "prior pulls the guess towards 0 (A.7).",
+            "prior pulls the estimate towards 0 (A.7).",
         },
         _backwards,
     ),
@@ -124,8 +124,8 @@ EXERCISES: dict[str, Exercise] = {
         (
             Mistake(
                 sp.sqrt((1 - alpha) * (1 - abar_prev) / (1 - abar)),
-                "That is the root of V, a width. V is a variance, and so is the second slot of every N(.;.) in this book "
-                "(A34).",
+                "That is the root of V, a standard deviation. V is a variance, and so is the second slot of every N(.;.) in "
+                "this book (A34).",
             ),
             Mistake(
                 (1 - alpha) * (1 - abar) / (1 - abar_prev),
@@ -149,7 +149,7 @@ EXERCISES: dict[str, Exercise] = {
         given={abar: alpha * abar_prev},
     ),
     "A.3": Derive(
-        _best_width,
+        _best_standard_deviation,
         (sigma_1, mu_1, mu_2),
         "If you may be wrong about the mean, claim less precision. The best variance of a sampler is found in this way "
         "(7.10).",
@@ -163,7 +163,7 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(
                 sigma_1 + sp.Abs(mu_1 - mu_2),
-                "Width and error are added here, but it is their squares that add, as the variances in (A.5) do.",
+                "Standard deviation and error are added here, but it is their squares that add, as the variances in (A.5) do.",
             ),
             Mistake(
                 sp.sqrt(sigma_1**2 + sp.Abs(mu_1 - mu_2)),
@@ -172,12 +172,12 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     "A.4": Break(
-        "four numbers (mu_1, sigma_1, mu_2, sigma_2), the means from -2 to 2 and the widths from 0.4 to 2",
+        "four numbers (mu_1, sigma_1, mu_2, sigma_2), the means from -2 to 2, the standard deviations from 0.4 to 2",
         _on_the_sliders,
         _lopsided,
     ),
     "A.5": Build(
-        "a function of y, a tensor, that returns a guess for each entry",
+        "a function of y, a tensor, that returns an estimate for each entry",
         _pixels,
         "The likelier colour: it is the median of X given Y, where the error of moving left and right balances.",
         (
@@ -188,9 +188,9 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(
                 lambda y: y / 0.8,
-                "That undoes the factor 0.8 and leaves the noise. A pixel is 1 or -1, and your guess may lie far outside.",
+                "That undoes the factor 0.8 and leaves the noise. A pixel is 1 or -1, and your estimate may lie far outside.",
             ),
-            Mistake(lambda y: y, "y itself is a guess, but none that knows that pixels are black or white."),
+            Mistake(lambda y: y, "y itself is an estimate, but one that does not use that pixels are black or white."),
             Mistake(
                 lambda y: 0.8 * y,
                 "That is the best straight line for the squared error. The rule need not be a line, nor the error squared.",

@@ -114,7 +114,7 @@ class Predict:
         letters = ", ".join(f'"{letter}"' for letter in self.options)
         if _is_missing(answer):
             return _untried(
-                f"Choose one of {letters} and put it in the place of None. Nothing is lost by a wrong guess."
+                f"Choose one of {letters} and put it in the place of None. Nothing is lost by a wrong choice."
             )
         letter = answer.strip().strip("()").lower() if isinstance(answer, str) else answer
         if not isinstance(letter, str) or letter not in self.options:

@@ -39,7 +39,7 @@ def build_bound() -> Explorer:
         xlim=(1, 1000),
         ylim=(1e-9, 10),
         xlabel="t",
-        title="price of the mismatch, nats per pixel",
+        title="their KL divergence, nats per pixel",
     )
     plot = LivePlot(figure, [true_line, model_line, cost_line])
 
@@ -67,10 +67,10 @@ def build_bound() -> Explorer:
 
     alt = (
         "Left, over t from 1 to 1000 on a logarithmic axis: the true step back has nearly the variance beta_t, the model's "
-        "beta-tilde_t is half of that at t = 2 and approaches it later. Right: what that costs falls from 0.2 nats per pixel "
-        "at the first steps to less than 0.0001 after the hundredth."
+        "beta-tilde_t is half of that at t = 2 and approaches it later. Right: the KL divergence of the two falls from 0.2 "
+        "nats per pixel at the first steps to less than 0.0001 after the hundredth."
     )
-    return Explorer("What the bound pays above the truth", controls, plot, update, alt)
+    return Explorer("The gap of the bound, step by step", controls, plot, update, alt)
 
 
 def gaussian_steps(schedule: Schedule, s: float, variance: str) -> tuple[Tensor, Tensor, Tensor]:

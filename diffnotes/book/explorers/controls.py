@@ -77,7 +77,7 @@ def enlargement(width: int, about: int) -> int:
 
 
 def label_names(model: Any) -> tuple[str, ...]:
-    """The names of a model's labels; of one that does not say how many it knows, such as the optimal denoiser of a data set,
+    """The names of a model's labels; of one without num_classes, such as the optimal denoiser of a data set,
     the ten digits."""
     return class_names_of(model) if hasattr(model, "num_classes") else DIGITS
 

@@ -163,8 +163,8 @@ def build_ddim(model: Denoiser, schedule: Schedule, x_T: Tensor, steps: int = 20
 
 
 def draw(model: Denoiser, schedule: Schedule, number: int = 8, steps: int = 20) -> None:
-    """Ask a class-conditional model for images: with which label, and from which noise. A model without labels is asked for
-    any. `number` images by DDIM in `steps` steps (T, if that is less)."""
+    """Sample a class-conditional model: with which label or without one, and from which noise. A model without labels is
+    sampled without. `number` images by DDIM in `steps` steps (T, if that is less)."""
     build_draw(model, schedule, number, steps).show()
 
 

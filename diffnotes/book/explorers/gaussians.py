@@ -130,8 +130,8 @@ def build_kl() -> Explorer:
         "sigma_2": float_slider("σ_2", 1.0, 0.4, 2, 0.1),
     }
     alt = (
-        "Above, two bells of width 1: q around 0 and p around 1. Below, the integrand q log(q / p): a hill left of one "
-        "half, where q is the higher bell, and a shallow valley right of it. The hill is larger: the divergence is 0.5 nats."
+        "Above, two bells of standard deviation 1: q around 0 and p around 1. Below, the integrand q log(q / p): a hill left of "
+        "one half, where q is the higher bell, and a shallow valley right of it. The hill is larger: the divergence is 0.5 nats."
     )
     return Explorer("How far is p from q?", controls, plot, update, alt)
 
@@ -140,12 +140,15 @@ def _kl_reading(mu_1: float, sigma_1: float, mu_2: float, sigma_2: float) -> str
     forward, backward = divergence(mu_1, sigma_1, mu_2, sigma_2), divergence(mu_2, sigma_2, mu_1, sigma_1)
     numbers = f"D_KL(q ‖ p) = {forward:.3f} nats · D_KL(p ‖ q) = {backward:.3f} nats · "
     if max(forward, backward) < 1e-9:
-        return numbers + "the two laws are the same."
+        return numbers + "the two distributions are the same."
     if abs(sigma_1 - sigma_2) < 1e-9:
-        return numbers + "equal widths: half the squared distance of the means over σ², and the same both ways."
+        return (
+            numbers
+            + "equal standard deviations: half the squared distance of the means over σ², and the same both ways."
+        )
     if abs(mu_1 - mu_2) < 1e-9:
         return numbers + f"equal means: what counts is ρ = σ_1²/σ_2² = {(sigma_1 / sigma_2) ** 2:.2f}."
-    return numbers + "the order of the two laws matters."
+    return numbers + "the order of the two distributions matters."
 
 
 def divergence(mu_1: float, sigma_1: float, mu_2: float, sigma_2: float) -> float:
@@ -165,7 +168,7 @@ def build_product() -> Explorer:
     (prior,) = ax.plot([], [], color=plots.BLUE, label="prior: N(x; m, P)")
     (likelihood,) = ax.plot([], [], color=plots.ORANGE, ls="--", label="likelihood: N(y; x, r), as a function of x")
     (posterior,) = ax.plot([], [], color=plots.GREEN, lw=3, label="posterior: N(x; mean, V)")
-    ax.set(xlim=(-REACH, REACH), ylim=(0, 2.35), title="what was believed, what was seen, what follows")
+    ax.set(xlim=(-REACH, REACH), ylim=(0, 2.35), title="prior, likelihood and posterior")
     ax.set(xlabel="x", ylabel="density")
     ax.legend(loc="upper left")
     plot = LivePlot(figure, [prior, likelihood, posterior])

@@ -33,7 +33,7 @@ def build_guidance(
     """The explorer of `guidance`, not yet shown."""
     names, shape, steps = label_names(model), item_shape_of(model), min(steps, schedule.T)
     if not names:
-        raise ValueError("model must know labels to be guided, got num_classes = None")
+        raise ValueError("model must take labels to be guided, got num_classes = None")
     if getattr(model, "label_dropout", None) == 0:
         raise ValueError("model must have been trained with label_dropout > 0 to be guided, got label_dropout = 0")
     check_range({"digit": (digit, 0, len(names) - 1), "scale": (scale, 0, LARGEST)})

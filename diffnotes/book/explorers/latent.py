@@ -80,7 +80,7 @@ def build_latent_plane(vae: VAE, images: Images, reach: float = 4.0, codes: int 
     }
     alt = (
         "Left: the image that the decoder makes of z = (0, 0). Right: the plane of codes. Each test image is drawn as its "
-        "digit at the place where the encoder puts it, and a red cross marks z."
+        "digit at the mean of its q(z|x), and a red cross marks z."
     )
     return Explorer("The latent plane", controls, plot, update, alt)
 

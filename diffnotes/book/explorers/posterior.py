@@ -19,7 +19,7 @@ LINE = (-3.2, 3.2)  # the part of the number line that is drawn
 
 
 def posterior(schedule: Schedule, t: int | None = None, x_t: float = -0.4, x_0: float = 0.8) -> None:
-    """Explore q(x_{t-1} | x_t, x_0) for one pixel: what x_0 says of x_{t-1}, what x_t says, and the two together.
+    """Explore q(x_{t-1} | x_t, x_0) for one pixel: the prior of x_{t-1} given x_0, the likelihood of x_t, and the posterior.
 
     Sliders for t (half of T unless given), x_t in -3..3 and x_0 in -1..1. Bells are scaled to height 1."""
     build_posterior(schedule, t, x_t, x_0).show()
@@ -35,13 +35,13 @@ def build_posterior(schedule: Schedule, t: int | None = None, x_t: float = -0.4,
         ax.remove()
     line_ax, (zoom_ax, share_ax) = figure.add_subplot(axes[0, 0].get_gridspec()[0, :]), axes[1]
     looks = (
-        ("x_0 says: q(x_{t-1} | x_0)", plots.BLUE, "-"),
-        ("x_t says: q(x_t | x_{t-1})", plots.ORANGE, "-"),
-        ("both: q(x_{t-1} | x_t, x_0)", plots.BLACK, "--"),
+        ("prior: q(x_{t-1} | x_0)", plots.BLUE, "-"),
+        ("likelihood: q(x_t | x_{t-1})", plots.ORANGE, "-"),
+        ("posterior: q(x_{t-1} | x_t, x_0)", plots.BLACK, "--"),
     )
     wide = [line_ax.plot([], [], color=colour, ls=style, label=name)[0] for name, colour, style in looks]
     near = [zoom_ax.plot([], [], color=colour, ls=style)[0] for _, colour, style in looks]
-    line_ax.set(xlim=LINE, ylim=(0, 1.6), yticks=[], xlabel="x_{t-1}", title="where was it one step ago?")
+    line_ax.set(xlim=LINE, ylim=(0, 1.6), yticks=[], xlabel="x_{t-1}", title="one step back, given x_t and x_0")
     line_ax.legend(loc="upper center", ncols=3, fontsize=8, columnspacing=1.0, handlelength=1.6)
     zoom_ax.set(
         xlim=(-4, 4), ylim=(0, 1.15), yticks=[], title="the same, magnified", xlabel="(x_{t-1} - posterior mean) / √β_t"
@@ -66,22 +66,23 @@ def build_posterior(schedule: Schedule, t: int | None = None, x_t: float = -0.4,
 
     def update(t: int, x_t: float, x_0: float) -> str:
         mean, variance = _posterior(schedule, t, x_t, x_0)
-        bells = [*_words(schedule, t, x_t, x_0), (mean, variance)]
+        bells = [*_two_bells(schedule, t, x_t, x_0), (mean, variance)]
         unit = math.sqrt(schedule.beta[t].item())
-        for far, close, (centre, width) in zip(wide, near, bells, strict=True):
-            far.set_data(*_bell(centre, width, *LINE))
-            close.set_data(*_bell((centre - mean) / unit, width / unit**2, -4, 4))
+        for far, close, (centre, variance) in zip(wide, near, bells, strict=True):
+            far.set_data(*_bell(centre, variance, *LINE))
+            close.set_data(*_bell((centre - mean) / unit, variance / unit**2, -4, 4))
         marker.set_xdata([t, t])
         return _posterior_reading(schedule, t, x_t, x_0)
 
     alt = (
-        f"Three bells over x_(t-1) at t = {t}: what the start x_0 = {x_0:g} says, what the present x_t = {x_t:g} says, and "
-        "between them, narrower than either, the posterior. Below, the same magnified, and the share of x_t over time."
+        f"Three bells over x_(t-1) at t = {t}: the prior from the start x_0 = {x_0:g}, the likelihood of the present "
+        f"x_t = {x_t:g}, and between them, narrower than either, the posterior. Below, the same magnified, and x_t's share of "
+        "the precision over time."
     )
     return Explorer("One step back, with the start known", controls, plot, update, alt)
 
 
-def _words(schedule: Schedule, t: int, x_t: float, x_0: float) -> list[tuple[float, float]]:
+def _two_bells(schedule: Schedule, t: int, x_t: float, x_0: float) -> list[tuple[float, float]]:
     """(mean, variance) of two bells over x_{t-1}: q(x_{t-1} | x_0), and q(x_t | x_{t-1}) read as a function of x_{t-1}."""
     before, alpha, beta = schedule.alpha_bar[t - 1].item(), schedule.alpha[t].item(), schedule.beta[t].item()
     return [(math.sqrt(before) * x_0, 1 - before), (x_t / math.sqrt(alpha), beta / alpha)]
@@ -100,25 +101,25 @@ def _shares(schedule: Schedule, t: int) -> tuple[float, float]:
 
 
 def _posterior_reading(schedule: Schedule, t: int, x_t: float, x_0: float) -> str:
-    (prior, prior_variance), (likely, likely_variance) = _words(schedule, t, x_t, x_0)
+    (prior, prior_variance), (likely, likely_variance) = _two_bells(schedule, t, x_t, x_0)
     mean, variance = _posterior(schedule, t, x_t, x_0)
     (of_x_t, of_x_0), beta = _shares(schedule, t), schedule.beta[t].item()
     now = schedule.alpha_bar[t].item()
     weight_x_t, weight_x_0 = _posterior(schedule, t, 1, 0)[0], _posterior(schedule, t, 0, 1)[0]
     eps = (x_t - math.sqrt(now) * x_0) / math.sqrt(1 - now)
     reading = (
-        f"t = {t}: x_0 says {prior:.3f} (variance {prior_variance:.3g}), x_t says {likely:.3f} (variance "
+        f"t = {t}: x_0 gives {prior:.3f} (variance {prior_variance:.3g}), x_t gives {likely:.3f} (variance "
         f"{likely_variance:.3g}); together μ̃ = {weight_x_t:.3f} x_t + {weight_x_0:.3f} x_0 = {mean:.3f}, variance "
         f"β̃_t = {variance:.3g} = {variance / beta:.3f} β_t.<br>"
     )
     if t == 1:
-        return f"{reading}At t = 1 the image before is x_0 itself: nothing is uncertain, and x_t is not asked."
+        return f"{reading}At t = 1 the image before is x_0 itself: nothing is uncertain, and x_t has no weight."
     reading += f"Of the precision 1/β̃_t {100 * of_x_t:.1f} % comes from x_t, {100 * of_x_0:.1f} % from x_0. "
     if abs(eps) <= 4:
         return f"{reading}The noise since the start is ε = {eps:.2f}."
     return (
         f'{reading}<span style="color:#B04A00"><b>⚠ Hardly ever seen.</b> To come from this x_0 to this x_t takes '
-        f"ε = {eps:.1f}; the formula answers all the same. Move x_t and x_0 together.</span>"
+        f"ε = {eps:.1f}; the formula holds all the same. Move x_t and x_0 together.</span>"
     )
 
 
@@ -188,21 +189,21 @@ def coin_step(abar_prev: float, beta: float, x_t: float) -> CoinStep:
     here = torch.tensor([[x_t]], dtype=torch.float64)
     shares = coin.responsibilities(here, 2)[0].numpy()
     tilde, beta_tilde = q_posterior(schedule, coin.means, here.expand(2, 1), 2)
-    means, width = tilde[:, 0].numpy(), beta_tilde.item()
+    means, narrow = tilde[:, 0].numpy(), beta_tilde.item()
     mean = float(shares @ means)
-    variance = width + float(shares @ (means - mean) ** 2)
+    variance = narrow + float(shares @ (means - mean) ** 2)
     grid = mean + math.sqrt(variance) * np.linspace(-9, 9, 3001)
-    q = sum(share * _normal(grid, centre, width) for share, centre in zip(shares, means, strict=True))
+    q = sum(share * _normal(grid, centre, narrow) for share, centre in zip(shares, means, strict=True))
     p = _normal(grid, mean, variance)
     kl = float((q * np.log(np.maximum(q, 1e-300) / p)).sum() * (grid[1] - grid[0]))
-    return CoinStep(shares, means, width, mean, variance, grid, kl)
+    return CoinStep(shares, means, narrow, mean, variance, grid, kl)
 
 
 def _reverse_reading(step: CoinStep, beta: float) -> str:
     minus, plus = (f"{100 * share:.1f} %" for share in step.shares)
     apart = (step.means[1] - step.means[0]) / math.sqrt(step.beta_tilde)
     reading = (
-        f"Given x_t, x_0 is -1 with {minus} and +1 with {plus}. The two bells stand {apart:.2f} of their widths √β̃_t "
+        f"Given x_t, x_0 is -1 with {minus} and +1 with {plus}. The two bells stand {apart:.2f} standard deviations √β̃_t "
         f"apart. Mean of the whole {step.mean:.3f}, variance {step.variance:.3g} = {step.variance / beta:.3f} β_t.<br>"
     )
     far = "less than 1e-10" if step.kl < 1e-10 else f"{step.kl:.2g}"

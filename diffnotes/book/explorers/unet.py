@@ -30,13 +30,13 @@ COLOURS = {
     "two linear layers": "#A5DCC9",
 }  # of a box, by its kind; no one needs them, the names stand in the boxes
 ROW = 1.7  # from one row of boxes to the next, where the boxes of a row stand 1 apart
-PICTURES = 2.2  # the row of the noisy picture and the answer
+PICTURES = 2.2  # the row of the noisy picture and the prediction
 
 
 @dataclass(frozen=True)
 class Block:
     """A box of the map. All of `layers` count as its own, and the last of them gives its output. `row` is the number of
-    halvings before it; `skip_from` the place in the list of the block that it is handed over a skip connection."""
+    halvings before it; `skip_from` the index of the block whose output it gets over a skip connection."""
 
     name: str
     kind: str
@@ -47,7 +47,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a block was given (its shape, without the batch) and what it answered; `factors` are what a residual block
+    """What a block was given (its shape, without the batch) and its output; `factors` are what a residual block
     multiplies its channels by at this time, 1 + scale."""
 
     given: tuple[int, ...]
@@ -95,7 +95,7 @@ def costs(model: UNet, found: list[Block], image: Tensor) -> list[tuple[int, int
 
 
 def activations(model: UNet, found: list[Block], x_t: Tensor, t: Tensor) -> tuple[list[Seen], Tensor]:
-    """Run the network on one noisy image: what every block saw and said, and the answer."""
+    """Run the network on one noisy image: the input and output of every block, and the prediction."""
     seen: dict[str, Seen] = {}
 
     def hear(block: Block) -> Any:
@@ -144,7 +144,7 @@ def build_unet(
         raise ValueError(f"block must be one of {', '.join(names)}, got {block!r}")
     eps = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed), dtype=image.dtype)
 
-    bill = costs(model, found, image)
+    cost = costs(model, found, image)
     first_activations, _ = activations(model, found, image, torch.tensor([t]))
 
     figure, (map_ax, maps_ax) = plots.subplots(1, 2, size=(8.6, 3.9), width_ratios=(1.75, 1))
@@ -171,7 +171,7 @@ def build_unet(
         answered.set_data(shown_pixels(to_uint8(answer)[0]))
         mark.set_xy((places[block][0] - 0.46, places[block][1] - 0.42))
         _draw_maps(sheet, seen[block].answer)
-        return _reading(found, seen, block, bill, t)
+        return _reading(found, seen, block, cost, t)
 
     controls: dict[str, widgets.Widget] = {
         "block": dropdown("block", [(name, i) for i, name in enumerate(names)], value=names.index(block)),
@@ -210,7 +210,7 @@ def _draw_map(ax: Any, found: list[Block], seen: list[Seen], top: str) -> list[t
             left = places[block.skip_from][0]
             over = y + 0.4 + 0.06 * (x - left)
             ax.plot([left, left, x, x], [y, over, over, y], color=plots.GREEN, lw=1.2, zorder=1)
-    ax.text(0.6, places[0][1], "→ told to every\ndown, middle and up", va="center", fontsize=7.6, linespacing=1.5)
+    ax.text(0.6, places[0][1], "→ given to every\ndown, middle and up", va="center", fontsize=7.6, linespacing=1.5)
     ax.set(xlim=(-0.6, len(found) - 1.4), ylim=(places[0][1] - 0.5, PICTURES + 0.8), xticks=[])
     ax.set_yticks([*sides], [*sides.values()])
     ax.set_title("The way of a picture: names, and numbers of channels", fontsize=10)
@@ -221,7 +221,7 @@ def _draw_map(ax: Any, found: list[Block], seen: list[Seen], top: str) -> list[t
 
 
 def _picture(ax: Any, x: float, words: str) -> Any:
-    """Room for a picture in the row of the pictures, over the place x."""
+    """Room for a picture in the row of the pictures, over x."""
     box = ax.inset_axes((x - 0.8, PICTURES - 0.75, 1.6, 1.5), transform=ax.transData)
     box.set(xticks=[], yticks=[])
     box.grid(False)
@@ -254,10 +254,10 @@ def _sizes(shape: tuple[int, ...]) -> str:
     return f"{shape[0]} numbers" if len(shape) == 1 else " × ".join(str(n) for n in shape)
 
 
-def _reading(found: list[Block], seen: list[Seen], i: int, bill: list[tuple[int, int]], t: int) -> str:
+def _reading(found: list[Block], seen: list[Seen], i: int, cost: list[tuple[int, int]], t: int) -> str:
     """The chosen block in words."""
-    block, one, (weights, flops) = found[i], seen[i], bill[i]
-    all_weights, all_flops = (sum(column) for column in zip(*bill, strict=True))
+    block, one, (weights, flops) = found[i], seen[i], cost[i]
+    all_weights, all_flops = (sum(column) for column in zip(*cost, strict=True))
     given = _sizes(one.given)
     if block.skip_from is not None:
         channels = len(seen[block.skip_from].answer)
@@ -269,7 +269,7 @@ def _reading(found: list[Block], seen: list[Seen], i: int, bill: list[tuple[int,
     )
     if one.factors is not None:
         low, high = one.factors.min().item(), one.factors.max().item()
-        return f"{reading}Told that t = {t}, it multiplies its channels by factors from {low:.2f} to {high:.2f}."
+        return f"{reading}At t = {t} it multiplies its channels by factors from {low:.2f} to {high:.2f}."
     if block.name == "time":
-        return f"{reading}It makes of t = {t} what every residual block is told."
-    return f"{reading}It is not told the time; what it is given depends on it."
+        return f"{reading}It embeds t = {t}; every residual block is conditioned on this embedding."
+    return f"{reading}It does not use the time; its input depends on it."

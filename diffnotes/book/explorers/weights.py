@@ -15,7 +15,7 @@ from diffnotes.process.schedules import Schedule
 
 T = 1000
 LETTERS = {"eps": "ε", "x0": "x_0", "v": "v"}
-WIDTHS = {"beta": "β_t", "beta_tilde": "β̃_t"}
+VARIANCES = {"beta": "β_t", "beta_tilde": "β̃_t"}
 
 
 def weights(t: int = 349) -> None:
@@ -46,7 +46,7 @@ def build_weights(t: int = 349) -> Explorer:
     controls: dict[str, widgets.Widget] = {
         "kind": dropdown("kind", list(schedules)),
         "target": dropdown("target", [("the noise ε", "eps"), ("the image x_0", "x0"), ("v", "v")]),
-        "variance": dropdown("σ_t²", [(words, name) for name, words in WIDTHS.items()]),
+        "variance": dropdown("σ_t²", [(words, name) for name, words in VARIANCES.items()]),
         "t": int_slider("t", t, 1, T),
     }
 
@@ -67,7 +67,9 @@ def build_weights(t: int = 349) -> Explorer:
         "noise, a shallow U between 0.5 and 0.005, and above it the constant 1 of L_simple. Right: what an error of 1 in the "
         f"noise is in the image, 0.01 to 157, and in v, 1 to 157; at t = {t} it is {image:.3g} in the image and {v:.3g} in v."
     )
-    return Explorer("What an error costs, and when", controls, plot, update, alt)
+    return Explorer(
+        "The weight of an error over time, in the bound and in the simple loss", controls, plot, update, alt
+    )
 
 
 def one_error(schedule: Schedule, target: str, t: Int[Tensor, "times"]) -> dict[str, Float[Tensor, "times"]]:
@@ -95,12 +97,12 @@ def _reading(schedule: Schedule, target: str, variance: str, t: int, bound: Tens
         ratio = f"{now / first:.2g}" if now < first else f"{now / first:.0f}"
         return f"{now:.3g}" if t == 1 else f"{now:.3g} ({ratio} times its factor at t = 1)"
 
-    width = "β̃_2, since β̃_1 = 0" if t == 1 and variance == "beta_tilde" else WIDTHS[variance]
+    sigma2 = "β̃_2, since β̃_1 = 0" if t == 1 and variance == "beta_tilde" else VARIANCES[variance]
     equal = f"{simple[t - 1].item():.3g}, as at every t" if target == "eps" else said(simple)
     errors = one_error(schedule, target, torch.tensor([t]))
     others = " and ".join(f"{errors[name].item():.3g} in {LETTERS[name]}" for name in LETTERS if name != target)
     reading = (
-        f"t = {t}, {schedule.name}: before the squared error in {LETTERS[target]} the bound, with σ_t² = {width}, puts "
+        f"t = {t}, {schedule.name}: before the squared error in {LETTERS[target]} the bound, with σ_t² = {sigma2}, puts "
         f"{said(bound)}; L_simple puts {equal}.<br>An error of 1 in {LETTERS[target]} is an error of {others}."
     )
     if target != "x0" or variance != "beta_tilde" or t == 1:

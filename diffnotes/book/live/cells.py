@@ -22,7 +22,7 @@ _listening: list[Any] = []  # the shells that tell when a cell has run
 
 
 def cell_id() -> str | None:
-    """The name of the cell that is running, if whoever runs it gives one. Only a reader at a page does so."""
+    """The name of the cell that is running, if there is one. Only a page with a reader gives one."""
     parent: Any = getattr(get_ipython(), "parent_header", None) or {}
     return parent.get("metadata", {}).get("cellId")
 

@@ -65,7 +65,7 @@ def median_by_time(losses: Sequence[np.ndarray]) -> np.ndarray:
 class RunView:
     """The pictures of one run: the curve of its loss, or one for each part of it where the objective names several; and, of a
     diffusion model, samples that are drawn always from the same noise in `steps` steps (T, if that is less) with the average
-    of its weights, for its labels in turn if it knows labels.
+    of its weights, for its labels in turn if it takes labels.
 
     With details: also the norm of the gradient, the loss by time, and samples of the weights after the last update.
     `picture` is the widget of the curves, `images` those of the samples, by the weights they come from; `lowest` is where the

@@ -51,7 +51,7 @@ names. The word before it (identity, definition, inequality, expectation) is the
 
 {summary}
 
-Reading takes as long as you look for something; it runs in a second. You need nothing to use it."""
+This page is for looking things up; it runs in a second."""
 SEARCHING = """\
 Type a number, a word of a section's title, the name of a function, or a piece of LaTeX such as `bar\\alpha`.
 Without a running kernel, your browser's own search does the same on the tables below."""

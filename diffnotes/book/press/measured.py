@@ -33,7 +33,7 @@ CHOICES = {
     "adamw": "AdamW in place of Muon",
     "independent_times": "each time of a batch drawn by itself",
     "no_weights": "the loss not weighted",
-    "no_labels": "not told the labels",
+    "no_labels": "unconditional, without labels",
     "eps": "target ε in place of v",
     "linear": "linear schedule in place of cosine",
     "eps_linear": "ε and linear: the derivation's own choices",
@@ -100,8 +100,8 @@ def quality_alt(data: dict[str, Any]) -> str:
     """quality_figure in words: where each line ends."""
     ends = {TITLES[name]: points[-1] for name, points in data["curves"].items()}
     said = [f"{title} {number(end['frechet']['value'])} after {end['seconds']:.0f} s" for title, end in ends.items()]
-    floor = f"{TITLES['perfect']}, a dashed line at the bottom, {number(data['perfect']['frechet']['value'])}"
-    return f"Fréchet distance against seconds of training, both axes logarithmic. The lines end at: {'; '.join(said)}; {floor}."
+    real = f"{TITLES['perfect']}, a dashed line at the bottom, {number(data['perfect']['frechet']['value'])}"
+    return f"Fréchet distance against seconds of training, both axes logarithmic. The lines end at: {'; '.join(said)}; {real}."
 
 
 def steps_figure(data: dict[str, Any]) -> Figure:

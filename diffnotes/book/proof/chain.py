@@ -7,7 +7,7 @@
     q("x1 | x0, x2")     the conditional, a table over x0, x1 and x2
 
 A table has one axis for each variable of the chain, of length 1 where the variable does not occur; so tables of one chain
-multiply, divide and compare as the formulas do. This module is an oracle: it knows nothing of the package's torch code.
+multiply, divide and compare as the formulas do. This module is an oracle: it uses nothing of the package's torch code.
 """
 
 import random
@@ -21,7 +21,7 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """A joint law of the variables `names`: `joint[i, j, ...]` is the probability of names[0] = i, names[1] = j, ..."""
+    """A joint distribution of the variables `names`: `joint[i, j, ...]` is the probability of names[0] = i, names[1] = j, ..."""
 
     names: tuple[str, ...]
     joint: np.ndarray
@@ -36,7 +36,7 @@ class Distribution:
 
     @classmethod
     def forward(cls, start: Sequence[Any], kernels: Sequence[np.ndarray]) -> "Distribution":
-        """The Markov chain x0, x1, ..., xT that begins with the law `start` and takes one step with each kernel."""
+        """The Markov chain x0, x1, ..., xT that begins with the distribution `start` and takes one step with each kernel."""
         joint = np.asarray(start, dtype=object)
         for kernel in kernels:
             joint = joint[..., None] * np.asarray(kernel, dtype=object)
@@ -44,7 +44,7 @@ class Distribution:
 
     @classmethod
     def backward(cls, prior: Sequence[Any], kernels: Sequence[np.ndarray]) -> "Distribution":
-        """The chain that begins at xT with the law `prior`; kernels[t-1] leads from x_t to x_{t-1}."""
+        """The chain that begins at xT with the distribution `prior`; kernels[t-1] leads from x_t to x_{t-1}."""
         turned = cls.forward(prior, kernels[::-1])
         return cls(turned.names, turned.joint.transpose())
 
@@ -60,14 +60,14 @@ class Distribution:
         return together / self._marginal(right) if right else together
 
     def mean(self, values: Any) -> Any:
-        """The expectation of a table of values under this law."""
+        """The expectation of a table of values under this distribution."""
         return (self.joint * values).sum()
 
     def _variables(self, words: str) -> list[str]:
         variables = [word for part in words.split(",") for word in part.split()]
         unknown = [name for name in variables if name not in self.names]
         if unknown:
-            raise ValueError(f"this law has the variables {', '.join(self.names)}, got {', '.join(unknown)}")
+            raise ValueError(f"this distribution has the variables {', '.join(self.names)}, got {', '.join(unknown)}")
         return variables
 
     def _marginal(self, variables: list[str]) -> np.ndarray:
@@ -77,13 +77,13 @@ class Distribution:
 
 def kernel(states: int, seed: int, next_states: int | None = None) -> np.ndarray:
     """A random table of transition probabilities in whole fractions: rows sum to 1, no entry is 0."""
-    dice = random.Random(seed)
-    rows = [[dice.randint(1, 9) for _ in range(next_states or states)] for _ in range(states)]
+    draws = random.Random(seed)
+    rows = [[draws.randint(1, 9) for _ in range(next_states or states)] for _ in range(states)]
     return np.array([[Fraction(entry, sum(row)) for entry in row] for row in rows], dtype=object)
 
 
-def law(states: int, seed: int) -> np.ndarray:
-    """A random law on `states` states, in fractions, no entry 0."""
+def probabilities(states: int, seed: int) -> np.ndarray:
+    """A random distribution on `states` states, in fractions, no entry 0."""
     return np.asarray(kernel(1, seed, states)[0], dtype=object)
 
 

@@ -169,7 +169,7 @@ def refuses(slip: str, *errors: type[Exception]) -> Iterator[None]:
 
 
 def _reduced(expression: Any, patient: bool = True) -> sp.Expr:
-    """The expression, as simple as sympy can make it, with numbers in (0, 1) written so that it knows they are.
+    """The expression, as simple as sympy can make it, with numbers in (0, 1) written so that they are seen to be there.
 
     Not patient: only what is quick, for a difference that is known not to be 0."""
     expression = sp.sympify(expression)

@@ -1,6 +1,6 @@
 """The book's symbols for sympy, with what is known about them, and a few words of its algebra.
 
-This module is the independent oracle: it knows nothing of the package's torch code, and must not.
+This module is the independent oracle: it uses nothing of the package's torch code, and must not.
 """
 
 import random
