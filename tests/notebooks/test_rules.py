@@ -13,13 +13,13 @@ import pytest
 from book_files import FOLDER, NOTEBOOKS, ROOT, checked_tags, code_cells, is_check, markdown_cells, read, refusals, tags
 
 from diffnotes.book import index, scan
-from diffnotes.book.proof.chapters import CHAPTERS
+from diffnotes.book.proof.chapters import CHAPTERS, TAG, label
 from diffnotes.training.data import cache_folder
 
 CLINIC = FOLDER / "90_errata_clinic.ipynb"
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 HIDING = ("clearly", "obviously", "it is easy to see", "simply put", "after some maths?")
-NUMBERED = re.compile(r'<a id="eq-(\d+\.\d+)"></a>\s*\$\$(?:(?!\$\$).)*?\\tag\{\1\}', re.DOTALL)
+NUMBERED = re.compile(rf'<a id="eq-({TAG})"></a>\s*\$\$(?:(?!\$\$).)*?\\tag\{{\1\}}', re.DOTALL)
 
 
 def outputs(path: Path) -> Iterator[tuple[int, dict]]:
@@ -205,7 +205,7 @@ def test_pictures_are_shown_as_html(path: Path):
 def test_equations_are_numbered_without_gaps(path: Path):
     number = int(path.stem.split("_")[0])
     found = [tag for _, tag in tags(path)]
-    assert found == [f"{number}.{k}" for k in range(1, len(found) + 1)]
+    assert found == [f"{label(number)}.{k}" for k in range(1, len(found) + 1)]
 
 
 @every_notebook

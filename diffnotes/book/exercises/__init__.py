@@ -32,7 +32,7 @@ from diffnotes.book.exercises import (
     progress,
 )
 from diffnotes.book.exercises.kinds import Exercise, Verdict
-from diffnotes.book.proof.chapters import CHAPTERS, address
+from diffnotes.book.proof.chapters import CHAPTERS, TAG, address
 
 EXERCISES: dict[str, Exercise] = {
     **chapter_01.EXERCISES,
@@ -141,5 +141,5 @@ def _lowered(words: str) -> str:
 
 def _linked(words: str, chapter: int) -> str:
     """The words with links to the equations (5.4) and the slips (A22) that they name."""
-    words = re.sub(r"\((\d{1,2}\.\d{1,2})\)", lambda m: f'<a href="{address(m[1], chapter)}">{m[0]}</a>', words)
+    words = re.sub(rf"\(({TAG})\)", lambda m: f'<a href="{address(m[1], chapter)}">{m[0]}</a>', words)
     return re.sub(r"\(([AP]\d\d)\)", rf'<a href="{CHAPTERS[90]}.ipynb#\1">(\1)</a>', words)

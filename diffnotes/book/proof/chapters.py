@@ -18,8 +18,22 @@ CHAPTERS = {
     91: "91_equation_index",
 }
 
+LETTERS = {90: "A"}  # appendices, whose equations are numbered A.1, A.2, ...
+TAG = rf"(?:\d+|{'|'.join(LETTERS.values())})\.\d+"  # the shape of an equation's number, for regular expressions
+
+
+def label(number: int) -> str:
+    """How the book calls a chapter: by its number, or by an appendix's letter."""
+    return LETTERS.get(number, str(number))
+
+
+def number_of(tag: str) -> int:
+    """The number of the chapter that a label or the tag of an equation belongs to: 4 for "4" and "4.6", 90 for "A.3"."""
+    chapter = tag.split(".")[0]
+    return next((number for number, letter in LETTERS.items() if letter == chapter), None) or int(chapter)
+
 
 def address(tag: str, here: int | None = None) -> str:
     """Where a link to equation `tag` leads: in the notebook of chapter `here`, or of any chapter if that is None."""
-    chapter = int(tag.split(".")[0])
+    chapter = number_of(tag)
     return f"#eq-{tag}" if here in (None, chapter) else f"{CHAPTERS[chapter]}.ipynb#eq-{tag}"
