@@ -1,3 +1,5 @@
+import html
+import re
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -479,3 +481,57 @@ def test_in_another_chapter_the_link_leads_to_the_equations_notebook(shown, monk
     check.chapter(91)
     check.identity("1.12", x_0, x_0)
     assert 'href="01_forward_process.ipynb#eq-1.12"' in shown[0]
+
+
+# -- what a tick says ---------------------------------------------------------------------------------------------------
+
+
+def words_of(line: str) -> str:
+    """The line as a reader sees it."""
+    return html.unescape(re.sub("<.*?>", "", line))
+
+
+def test_the_line_says_of_which_case_it_is_true(shown):
+    check.identity("A.2", x_0, x_0, case="d = 2")
+    assert words_of(shown[0]) == "✓ (A.2) · proved by sympy for the case d = 2, for x_0 real"
+    check.inequality("4.12", 1, 2, case="t = 1")
+    assert words_of(shown[1]) == "✓ (4.12) · holds in the one case tried for the case t = 1, smallest gap 1"
+
+
+def test_the_line_says_that_a_lemma_was_proved_and_which(shown):
+    check.identity("11.12", x_0, x_0, lemma="exchange of two loads")
+    assert words_of(shown[0]) == "✓ (11.12) · a lemma of it proved by sympy: exchange of two loads, for x_0 real"
+
+
+@pytest.mark.parametrize(
+    ("call", "values"),
+    [
+        (check.identity, (y, y)),
+        (check.inequality, (0, p)),
+        (check.inequality, ([0, 1], [1, 2])),
+        (check.definition, ([1.0], [1.0])),
+        (check.numeric, ([1.0], [1.0])),
+        (check.monte_carlo, (torch.zeros(100), 0)),
+        (check.discrete, ([1], [1])),
+    ],
+)
+def test_every_kind_of_check_takes_a_case_or_a_lemma_but_not_both(shown, call, values):
+    call("4.3", *values, case="n < m")
+    call("4.3", *values, lemma="both sides agree")
+    assert "for the case <em>n &lt; m</em>" in shown[0]
+    assert "a lemma of it " in shown[1] and ": <em>both sides agree</em>" in shown[1]
+    with pytest.raises(ValueError, match="of a case or of a lemma, got case='a' and lemma='b'"):
+        call("4.3", *values, case="a", lemma="b")
+
+
+def test_a_long_list_of_symbols_is_cut_short(shown):
+    entries = sp.symbols("a_1:5_1:5", real=True)
+    check.identity("A.4", sum(entries), sum(entries))
+    assert "for the 16 symbols a_1_1, a_1_2, ..., a_4_4 real" in words_of(shown[0])
+
+
+def test_equations_of_the_appendix_have_a_letter(shown):
+    check.identity("A.3", x_0, x_0)
+    assert '<a href="#eq-A.3">(A.3)</a>' in shown[0]
+    with pytest.raises(ValueError, match=r'such as "4\.3" or "A\.3"'):
+        check.identity("B.3", x_0, x_0)

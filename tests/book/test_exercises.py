@@ -13,7 +13,7 @@ from diffnotes.book import check, exercises
 from diffnotes.book.exercises import EXERCISES, chapter_90, progress
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Predict, show
 from diffnotes.book.press.scan import FOLDER, markdown_cells, tags
-from diffnotes.book.proof.chapters import CHAPTERS
+from diffnotes.book.proof.chapters import CHAPTERS, TAG
 from diffnotes.book.proof.symbols import abar, abar_prev, abar_s, alpha, x_t
 
 BREAKS = {  # wrong values, each with words of the message that is meant for it
@@ -309,7 +309,7 @@ def test_every_equation_and_slip_that_is_named_exists():
         + [reason for tag in of_kind(Predict) for reason in EXERCISES[tag].options.values()]
         + [exercises.judge(tag, value).words for tag, found in BREAKS.items() for value, _ in found]
     )
-    assert set(re.findall(r"\(((?:\d+|A)\.\d+)\)", words)) <= equations
+    assert set(re.findall(rf"\(({TAG})\)", words)) <= equations
     named = set(re.findall(r"\b([AP]\d\d)\b", words))
     assert named and [slip for slip in named if f'<a id="{slip}"></a>' not in clinic] == []
 

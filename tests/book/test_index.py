@@ -1,8 +1,9 @@
 import pytest
+import sympy as sp
 
-from diffnotes.book import index, scan
+from diffnotes.book import check, index, scan
 from diffnotes.book.press.scan import Equation
-from diffnotes.book.proof.chapters import CHAPTERS, address
+from diffnotes.book.proof.chapters import CHAPTERS, address, label, number_of
 
 BAYES = Equation(
     tag="2.2",
@@ -21,7 +22,48 @@ BAYES = Equation(
 
 def test_an_equation_is_described_by_its_checks():
     assert index.kind(BAYES) == "identity"
-    assert index.how(BAYES) == ["exact on a chain", "code"]
+    assert index.how(BAYES) == ["exact on a finite chain", "compared with the code"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("proved by sympy, for x_0 real", "proved"),
+        ("proved by sympy for the case <em>d = 2</em>, for x_0 real", "proved for d = 2"),
+        ("a lemma of it proved by sympy: <em>two loads, crossed</em>", "a lemma of it proved: two loads, crossed"),
+        ("a lemma of it holds in 100 random draws: <em>A</em>, off by 1.0", "a lemma of it in random draws: A"),
+        ("agrees in numbers for the case <em>t = 1</em>: 3 values", "compared in numbers for t = 1"),
+    ],
+)
+def test_the_index_says_what_was_proved(line, words):
+    assert index.how(Equation("1.1", "", "", "", shown=[line])) == [words]
+
+
+def test_the_opening_counts_whole_proofs_apart():
+    shown = {
+        "1": ["proved by sympy", "proved by sympy for the case <em>d = 2</em>"],
+        "2": ["proved by sympy for the case <em>d = 2</em>", "holds in 100 random draws, off by 1"],
+        "3": ["a lemma of it proved by sympy: <em>a</em>", "exact on a chain of finitely many states, 1 value"],
+        "4": ["agrees in numbers: 1 value", "is what the code computes in <code>f</code>: 1 value"],
+    }
+    summary = index.summary_of([Equation(f"1.{k}", "", "", "", shown=lines) for k, lines in shown.items()])
+    assert "**4 numbered equations**" in summary and "1 are proved by sympy as they stand" in summary
+    assert "of 2 more a special case or a lemma; 1 are verified on a chain" in summary
+    assert "1 are compared with the package's code, 1 with a second computation, 1 with random draws" in summary
+
+
+def test_the_words_of_a_tick_come_from_the_stored_line(monkeypatch):
+    lines: list[str] = []
+    monkeypatch.setattr(check, "display", lambda line: lines.append(line.data))
+    check.identity("A.2", sp.Integer(1), 1, case="n < m")
+    ((tag, words),) = scan.LINE.findall(lines[0])
+    assert tag == "A.2" and words == "proved by sympy for the case <em>n &lt; m</em>"
+
+
+def test_an_appendix_has_a_letter_for_its_number():
+    assert label(4) == "4" and label(90) == "A"
+    assert [number_of(tag) for tag in ("4.6", "12.3", "12", "A.3", "A")] == [4, 12, 12, 90, 90]
+    assert address("A.3", 90) == "#eq-A.3" and address("A.3", 1) == f"{CHAPTERS[90]}.ipynb#eq-A.3"
 
 
 @pytest.mark.parametrize(

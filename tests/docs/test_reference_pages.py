@@ -14,7 +14,7 @@ from diffnotes.book.press.scan import equations
 from diffnotes.book.proof.chapters import CHAPTERS
 
 EQUATIONS = equations()
-LINK = re.compile(r"\[\(([A\d.]+)\)\]\(\.\./notebooks/(\w+)\.ipynb#eq-([A\d.]+)\)")
+LINK = re.compile(r"\[\(([\dA.]+)\)\]\(\.\./notebooks/(\w+)\.ipynb#eq-([\dA.]+)\)")
 # a letter as LaTeX writes it, with its font and its accent; and the commands that are no letters
 LETTER = re.compile(
     r"\\(?:bar|hat|tilde)\{?(?:\\(?:mathbf|boldsymbol) ?\\?[A-Za-z]+\}?|\\?[A-Za-z]+\}?)"

@@ -9,6 +9,8 @@ changes what is claimed, which is found out without the checks: by numbers, at r
 An inequality stays true under most of these, so there a mutant counts only if it is false in some of the numbers; and
 the two sides are exchanged, made equal, and moved past each other. A mean of random draws cannot tell claims apart that
 differ by less than its own error, so for it 5 per cent more is tried too, and may pass.
+
+On the way the words of each tick are judged by what its check was given (see ticks.py).
 """
 
 import ast
@@ -27,11 +29,14 @@ from typing import Any
 import numpy as np
 import sympy as sp
 import torch
-from book_files import CLAIM, check_calls, code_cells, is_check, parsed, slip_of
+from book_files import CLAIM, check_calls, code_cells, formulas, is_check, parsed, section_of, slip_of
+from sympy.core.function import AppliedUndef
+from ticks import Tick, objections
 
 from diffnotes.book import check, symbols
 
 MAY_PASS = "5 per cent more"
+SIDES = ("lhs", "smaller", "code", "samples")  # what a check compares with its claim
 
 
 @dataclass
@@ -44,6 +49,9 @@ class Probe:
     written_out: ast.expr
     refused: set[str] = field(default_factory=set)
     passed: dict[str, str] = field(default_factory=dict)
+    tag: str = ""
+    cell: int = -1
+    objections: set[str] = field(default_factory=set)  # to the words of its tick
 
 
 def probe_notebook(path: Path) -> list[Probe]:
@@ -55,14 +63,15 @@ def probe_notebook(path: Path) -> list[Probe]:
     def probe_check(number: int, *args: Any, **kwargs: Any) -> None:
         function = getattr(check, probes[number].kind)
         function(*args, **kwargs)
+        given = inspect.signature(function).bind(*args, **kwargs).arguments
+        probes[number].objections |= set(_tick_objections(path, probes[number], given, names))
         if probes[number].passed or len(probes[number].refused) < 2:
-            given = inspect.signature(function).bind(*args, **kwargs).arguments
             _try_false_claims(probes[number], function, given, names)
 
     names["probe_check"] = probe_check
     with asyncio.Runner() as runner, contextlib.redirect_stdout(io.StringIO()):
         for i, source in _needed_cells([(i, cell.source) for i, cell in code_cells(path)]):
-            tree = ast.fix_missing_locations(_Instrument(f"cell {i}", probes, assigned).visit(parsed(source)))
+            tree = ast.fix_missing_locations(_Instrument(i, probes, assigned).visit(parsed(source)))
             code = compile(tree, f"{path.name}, cell {i}", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
             result = eval(code, names)
             if inspect.iscoroutine(result):
@@ -125,8 +134,8 @@ def _names_stored(step: ast.AST) -> set[str]:
 class _Instrument(ast.NodeTransformer):
     """Puts probe_check(number, ...) in the place of check.identity(...) and its like."""
 
-    def __init__(self, where: str, probes: list[Probe], assigned: dict[str, ast.expr]) -> None:
-        self.where, self.probes, self.assigned = where, probes, assigned
+    def __init__(self, cell: int, probes: list[Probe], assigned: dict[str, ast.expr]) -> None:
+        self.cell, self.probes, self.assigned = cell, probes, assigned
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
         if isinstance(node.targets[0], ast.Name):
@@ -141,10 +150,20 @@ class _Instrument(ast.NodeTransformer):
             return self.generic_visit(node)
         kind = node.func.attr  # type: ignore[attr-defined]
         claim = next((k.value for k in node.keywords if k.arg == CLAIM[kind]), None) or node.args[2]
-        where = f"{self.where}, check.{kind}({ast.unparse(node.args[0])}, ...)"
-        self.probes.append(Probe(where, kind, claim, _WriteOut(self.assigned).visit(copy.deepcopy(claim))))
+        where = f"cell {self.cell}, check.{kind}({ast.unparse(node.args[0])}, ...)"
+        written_out = _WriteOut(self.assigned).visit(copy.deepcopy(claim))
+        self.probes.append(Probe(where, kind, claim, written_out, tag=ast.literal_eval(node.args[0]), cell=self.cell))
         number = ast.Constant(len(self.probes) - 1)
         return ast.Call(ast.Name("probe_check", ast.Load()), [number, *node.args], node.keywords)
+
+
+def _tick_objections(path: Path, probe: Probe, given: dict[str, Any], names: dict[str, Any]) -> list[str]:
+    """What the words of a tick claim too much, or do not match."""
+    words = {name: given.get(name, "") for name in ("case", "lemma")}
+    values = [value for name, value in given.items() if name in (*SIDES, CLAIM[probe.kind])]
+    latex = (formulas(path) or formulas()).get(probe.tag, "")
+    source, text = section_of(path, probe.cell)
+    return objections(Tick(latex, probe.kind, values, **words, source=source, text=text, names=names))
 
 
 class _WriteOut(ast.NodeTransformer):
@@ -330,7 +349,15 @@ def _flat(value: Any) -> list[Any]:
 
 def _at(left: list[Any], right: list[Any], values: dict[sp.Symbol, Any]) -> Iterator[tuple[complex, complex]]:
     for a, b in zip(left, right, strict=True):
-        yield complex(sp.N(sp.sympify(a).subs(values))), complex(sp.N(sp.sympify(b).subs(values)))
+        yield complex(sp.N(_said(a).subs(values))), complex(sp.N(_said(b).subs(values)))
+
+
+def _said(expression: Any) -> sp.Expr:
+    """The expression with a cosine in the place of every function that may be any function."""
+    unknown = sorted({f.func for f in sp.sympify(expression).atoms(AppliedUndef)}, key=str)
+    for k, function in enumerate(unknown, 2):
+        expression = expression.replace(function, lambda *arguments, k=k: k + sp.cos(k * sp.Add(*arguments)))
+    return sp.sympify(expression).doit() if unknown else sp.sympify(expression)
 
 
 def _close(a: complex, b: complex) -> bool:

@@ -26,6 +26,7 @@ def test_every_check_refuses_a_perturbed_equation(path: Path, tmp_path: Path, mo
     )  # what is refused need not be written out as nicely as it can
     probes = probe_notebook(path)
     assert [f"{probe.where} let pass {false}" for probe in probes for false in probe.passed.items()] == []
+    assert [f"{probe.where}: {words}" for probe in probes for words in sorted(probe.objections)] == []
     assert [f"{probe.where} met {sorted(probe.refused)}" for probe in probes if len(probe.refused) < 2] == []
 
 

@@ -39,7 +39,7 @@ def sentences() -> Iterator[tuple[str, str]]:
     quality = measured("quality")
     ends = {name: points[-1] for name, points in quality["curves"].items()}
     updates = {name: point["updates"] for name, point in ends.items()}
-    yield "06", f"At {ends['course']['frechet']['value']:.0f} a sample set is noise."
+    yield "06", f"At {ends['course']['frechet']['value']:.0f} a heap is noise."
     yield (
         "06",
         f"these two cores make {updates['course']} updates of the course's network, {updates['ddpm_pytorch']} of",

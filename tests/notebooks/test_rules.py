@@ -13,13 +13,13 @@ import pytest
 from book_files import FOLDER, NOTEBOOKS, ROOT, checked_tags, code_cells, is_check, markdown_cells, read, refusals, tags
 
 from diffnotes.book import index, scan
-from diffnotes.book.proof.chapters import CHAPTERS, label
+from diffnotes.book.proof.chapters import CHAPTERS, TAG, label
 from diffnotes.training.data import cache_folder
 
 CLINIC = FOLDER / "91_errata_clinic.ipynb"
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 HIDING = ("clearly", "obviously", "it is easy to see", "simply put", "after some maths?")
-NUMBERED = re.compile(r'<a id="eq-((?:\d+|A)\.\d+)"></a>\s*\$\$(?:(?!\$\$).)*?\\tag\{\1\}', re.DOTALL)
+NUMBERED = re.compile(rf'<a id="eq-({TAG})"></a>\s*\$\$(?:(?!\$\$).)*?\\tag\{{\1\}}', re.DOTALL)
 
 
 def outputs(path: Path) -> Iterator[tuple[int, dict]]:

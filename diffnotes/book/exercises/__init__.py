@@ -32,7 +32,7 @@ from diffnotes.book.exercises import (
     progress,
 )
 from diffnotes.book.exercises.kinds import Exercise, Verdict
-from diffnotes.book.proof.chapters import CHAPTERS, address, number_of
+from diffnotes.book.proof.chapters import CHAPTERS, TAG, address, number_of
 
 EXERCISES: dict[str, Exercise] = {
     **chapter_01.EXERCISES,
@@ -145,5 +145,5 @@ def _lowered(words: str) -> str:
 
 def _linked(words: str, chapter: int) -> str:
     """The words with links to the equations (2.4) and the slips (A22) that they name."""
-    words = re.sub(r"\(((?:\d{1,2}|A)\.\d{1,2})\)", lambda m: f'<a href="{address(m[1], chapter)}">{m[0]}</a>', words)
+    words = re.sub(rf"\(({TAG})\)", lambda m: f'<a href="{address(m[1], chapter)}">{m[0]}</a>', words)
     return re.sub(r"\(([AP]\d\d)\)", rf'<a href="{CHAPTERS[91]}.ipynb#\1">(\1)</a>', words)

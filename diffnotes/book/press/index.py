@@ -6,7 +6,6 @@ in that notebook with which a reader finds an equation.
 
 import html
 import re
-from collections import Counter
 
 import ipywidgets as widgets
 import nbformat
@@ -18,14 +17,15 @@ from diffnotes.book.proof.chapters import CHAPTERS, address, label, number_of
 PATH = FOLDER / f"{CHAPTERS[92]}.ipynb"
 HOW = {  # what a check's line begins with, and how the index says it
     "proved by sympy": "proved",
-    "exact on a chain": "exact on a chain",
-    "holds to rounding on a chain": "on a chain, to rounding",
-    "is what the code computes": "code",
-    "agrees in numbers": "numbers",
+    "exact on a chain": "exact on a finite chain",
+    "holds to rounding on a chain": "on a finite chain, to rounding",
+    "is what the code computes": "compared with the code",
+    "agrees in numbers": "compared in numbers",
     "holds in all": "shown in all cases",
     "holds in the one": "shown in one case",
     "holds in": "random draws",
 }
+LEMMA = "a lemma of it "  # how a line begins whose check is of a step towards the equation
 KINDS = {
     "identity": "identity",
     "discrete": "identity",
@@ -43,11 +43,13 @@ place where it is derived. The page is made by a program that reads the notebook
 what we meant to put there.
 
 **How it is checked.** *Proved*: sympy reduces the difference of the two sides to zero, for all values that the
-symbols may take. *Exact on a chain*: both sides are computed for a small chain of finitely many states, as
-fractions or, where there are logarithms, to rounding. *Code*: the package computes what the equation says, compared
-on concrete numbers. *Numbers*: two computations agree to rounding. *Random draws*: a mean over draws with a fixed
-seed lies within five standard errors. *Shown in all cases*: an inequality, tried on all the numbers that the cell
-names. The word before it (identity, definition, inequality, expectation) is the kind of claim that the first check makes.
+symbols may take, and the two sides are the whole equation. *Proved for ...*: they are the special case that is named.
+*A lemma of it ...*: they are not the equation but a step towards it; the words say which. *Exact on a finite chain*:
+both sides are computed for a small chain of finitely many states, as fractions or, where there are logarithms, to
+rounding. *Compared with the code*: the package computes what the equation says, on concrete numbers. *Compared in
+numbers*: two computations agree to rounding. *Random draws*: a mean over draws with a fixed seed lies within five
+standard errors. *Shown in all cases*: an inequality, tried on all the numbers that the cell names. The word before
+it (identity, definition, inequality, expectation) is the kind of claim that the first check makes.
 
 {summary}
 
@@ -68,7 +70,16 @@ forms are."""
 
 def how(equation: Equation) -> list[str]:
     """How an equation is checked, in the index's words."""
-    words = [next(w for begin, w in HOW.items() if line.startswith(begin)) for line in equation.shown]
+    words = []
+    for line in equation.shown:
+        of_lemma, line = line.startswith(LEMMA), line.removeprefix(LEMMA)
+        way = next(w for begin, w in HOW.items() if line.startswith(begin))
+        qualifier = re.search("<em>(.*?)</em>", line)
+        if of_lemma and qualifier:
+            way = f"{LEMMA}{way.replace('random', 'in random')}: {qualifier[1]}"
+        elif qualifier:
+            way = f"{way} for {qualifier[1]}"
+        words.append(way)
     return list(dict.fromkeys(words))
 
 
@@ -79,14 +90,16 @@ def kind(equation: Equation) -> str:
 
 def table(chapter: int, found: list[Equation]) -> str:
     """The text cell of one chapter."""
-    title = re.sub(r"^# \w+ · ", "", read(FOLDER / f"{CHAPTERS[chapter]}.ipynb").cells[0].source.splitlines()[0])
+    heading = read(FOLDER / f"{CHAPTERS[chapter]}.ipynb").cells[0].source.splitlines()[0]
+    title = re.sub(r"^# (?:\d+|(?:Appendix )?[A-Z]) · ", "", heading)
     lines = [f"## {label(chapter)} · {title}", "", "| | |", "|---|---|"]
     for e in found:
         formula = re.sub(r"\\\|", r"\\Vert ", e.latex.rstrip(". ,")).replace("|", r"\vert ")
-        section = re.sub(r"^[\d.]+ ", "", e.section)
+        section = re.sub(r"^(?:[A-Z]\.)?[\d.]+ ", "", e.section)
         code = ", ".join(f"`{c.removeprefix('process.')}`" for c in e.code)
         slips = ", ".join(f"[{s}]({CHAPTERS[91]}.ipynb#{s})" for s in e.slips)
-        about = [f"*{section}*", kind(e), f"checked: {', '.join(how(e))}", code, slips and f"slips: {slips}"]
+        ways = "; ".join(how(e)).replace("|", "&#124;")
+        about = [f"*{section}*", kind(e), f"checked: {ways}", code, slips and f"slips: {slips}"]
         lines.append(
             f"| [({e.tag})]({address(e.tag, 92)}) | $\\displaystyle {formula}$<br>{' · '.join(filter(None, about))} |"
         )
@@ -96,17 +109,28 @@ def table(chapter: int, found: list[Equation]) -> str:
 def cells() -> list[str]:
     """The text cells of the index, as the notebooks stand now."""
     found = equations()
-    ways = Counter(way for e in found for way in how(e))
-    on_a_chain = sum(any("on a chain" in way for way in how(e)) for e in found)
-    summary = (
-        f"The book has **{len(found)} numbered equations**. Of these, {ways['proved']} are proved by sympy, "
-        f"{on_a_chain} are verified on a chain by summing over all its paths, "
-        f"{ways['code']} are compared with the package's code, "
-        f"{ways['numbers']} with a second computation, {ways['random draws']} with random draws; many in more than one way."
-    )
+    summary = summary_of(found)
     chapters = sorted({number_of(e.tag) for e in found})
     tables = [table(c, [e for e in found if number_of(e.tag) == c]) for c in chapters]
     return [OPENING.format(summary=summary), SEARCHING, *tables, CLOSING]
+
+
+def summary_of(found: list[Equation]) -> str:
+    """How many equations are checked in which way; whole proofs are counted apart from those of a case or a lemma."""
+
+    def number(*beginnings: str) -> int:
+        return sum(any(way.startswith(beginnings) for way in how(e)) for e in found)
+
+    whole = [e for e in found if "proved" in how(e)]
+    in_part = [e for e in found if e not in whole and any(w.startswith(("proved", f"{LEMMA}proved")) for w in how(e))]
+    return (
+        f"The book has **{len(found)} numbered equations**. Of these, {len(whole)} are proved by sympy as they stand, "
+        f"and of {len(in_part)} more a special case or a lemma; "
+        f"{number('exact on a finite chain', 'on a finite chain')} are verified on a chain by summing over all its paths, "
+        f"{number('compared with the code')} are compared with the package's code, "
+        f"{number('compared in numbers')} with a second computation, "
+        f"{number('random draws')} with random draws; many in more than one way."
+    )
 
 
 def write() -> None:
@@ -155,7 +179,7 @@ def matches(found: list[Equation], wanted: str, most: int = 12) -> str:
     if not fitting:
         return f"No equation has <b>{html.escape(wanted)}</b>."
     lines = [
-        f'<div><a href="{address(e.tag, 92)}">({e.tag})</a> {html.escape(e.section)} · {", ".join(how(e))}'
+        f'<div><a href="{address(e.tag, 92)}">({e.tag})</a> {html.escape(e.section)} · {"; ".join(how(e))}'
         f"{' · <code>' + '</code>, <code>'.join(map(html.escape, e.code)) + '</code>' if e.code else ''}</div>"
         for e in fitting[:most]
     ]
@@ -164,7 +188,7 @@ def matches(found: list[Equation], wanted: str, most: int = 12) -> str:
 
 
 def _text(e: Equation) -> str:
-    return " ".join([e.tag, e.section, e.latex, *e.code, *how(e), kind(e)]).lower()
+    return html.unescape(" ".join([e.tag, e.section, e.latex, *e.code, *how(e), kind(e)])).lower()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 
 import diffnotes
+from diffnotes.book.proof.chapters import TAG
 
 PACKAGE = Path(diffnotes.__file__).parent
 FOLDER = PACKAGE.parent / "notebooks"
@@ -26,7 +27,7 @@ CLAIM = {  # every kind of check, and the argument that states what the book cla
     "monte_carlo": "expected",
     "discrete": "rhs",
 }
-LINE = re.compile(r">\(((?:\d+|A)\.\d+)\)</a> · (.*?)</div>", re.DOTALL)  # what check.py shows when a check holds
+LINE = re.compile(rf">\(({TAG})\)</a> · (.*?)</div>", re.DOTALL)  # what check.py shows when a check holds
 
 
 @dataclass
@@ -129,7 +130,7 @@ def equations() -> list[Equation]:
                     latex = " ".join(re.sub(r"\\tag\{[^}]*\}", "", formula).split())
                     found[tag] = Equation(tag, path.name, section, latex)
     for path in notebooks():
-        if path.stem.endswith("errata_clinic"):
+        if not tags(path):
             continue  # the clinic checks them again
         for _, tag, kind in checked_tags(path):
             if tag in found:
@@ -138,7 +139,7 @@ def equations() -> list[Equation]:
             for output in cell.get("outputs", []):
                 for tag, words in LINE.findall(str(output.get("data", {}).get("text/html", ""))):
                     if tag in found:
-                        found[tag].shown.append(re.sub(r"<(?!/?code).*?>", "", words))
+                        found[tag].shown.append(re.sub(r"<(?!/?(?:code|em)>).*?>", "", words))
                         found[tag].code += re.findall(r"<code>(.*?)</code>", words)
     for where, tag in citations():
         if tag in found and not where.startswith("book."):  # what draws and checks is not what computes
@@ -172,8 +173,8 @@ def citations() -> list[tuple[str, str]]:
         module = ".".join(source.relative_to(PACKAGE).with_suffix("").parts)
         tree = ast.parse(source.read_text(encoding="utf-8"))
         for name, doc in [(module, ast.get_docstring(tree) or ""), *_docstrings(tree, module)]:
-            for phrase in re.findall(r"\bbook,\s+eqs?\.\s+([A\d.,\s]*(?:and\s+)?[A\d.]*\d)", doc):
-                cited += [(name, tag) for tag in re.findall(r"(?:\d+|A)\.\d+", phrase)]
+            for phrase in re.findall(rf"\bbook,\s+eqs?\.\s+({TAG}(?:(?:,?\s+and\s+|,\s+){TAG})*)", doc):
+                cited += [(name, tag) for tag in re.findall(TAG, phrase)]
     return cited
 
 

@@ -17,18 +17,19 @@ CHAPTERS = {
     91: "91_errata_clinic",
     92: "92_equation_index",
 }
-LETTERS = {90: "A"}  # appendices whose equations, sections and exercises are counted by a letter
+LETTERS = {90: "A"}  # appendices, whose equations are numbered A.1, A.2, ...
+TAG = rf"(?:\d+|{'|'.join(LETTERS.values())})\.\d+"  # the shape of an equation's number, for regular expressions
 
 
 def label(number: int) -> str:
-    """What stands before the point in a chapter's numbers: "4" for chapter 4, "A" for appendix A, file 90."""
+    """How the book calls a chapter: by its number, or by an appendix's letter."""
     return LETTERS.get(number, str(number))
 
 
 def number_of(tag: str) -> int:
-    """The number of the file in which equation, section or exercise `tag` stands: 4 for "4.6", 90 for "A.3"."""
-    head = tag.split(".")[0]
-    return {letter: number for number, letter in LETTERS.items()}.get(head) or int(head)
+    """The number of the chapter that a label or the tag of an equation belongs to: 4 for "4" and "4.6", 90 for "A.3"."""
+    chapter = tag.split(".")[0]
+    return next((number for number, letter in LETTERS.items() if letter == chapter), None) or int(chapter)
 
 
 def address(tag: str, here: int | None = None) -> str:

@@ -8,6 +8,10 @@
     check.discrete("1.2", lhs, rhs)                    exact on a small chain with finitely many states
 
 A check that holds prints one quiet line; one that does not raises CheckFailed with both sides and their difference.
+The line means the whole equation, unless the check says which case of it was tried, or what was shown on the way to it:
+
+    check.identity("A.2", lhs, rhs, case="d = 2")                         proved by sympy for the case d = 2
+    check.identity("A.10", lhs, rhs, lemma="log u lies below its tangent")  a lemma of it proved by sympy: log u ...
 
     with check.refuses("A22"):                         a slip of the errata clinic: the check inside has to fail
         check.discrete("2.1", lhs, wrong)
@@ -26,7 +30,7 @@ import sympy as sp
 from IPython.display import HTML, display
 
 from diffnotes.book.proof import symbols
-from diffnotes.book.proof.chapters import address
+from diffnotes.book.proof.chapters import TAG, address
 
 _HERE: list[int] = []  # the chapter whose notebook this is, where it cites equations of others
 
@@ -39,10 +43,11 @@ class NoVerdict(CheckFailed):
     """The check fails, but nothing shows that the equation is false: the sides differ in shape, or sympy is at a loss."""
 
 
-def identity(tag: str, lhs: Any, rhs: Any, assuming: str = "") -> None:
+def identity(tag: str, lhs: Any, rhs: Any, assuming: str = "", case: str = "", lemma: str = "") -> None:
     """lhs = rhs for all values of the symbols that their assumptions allow: sympy reduces the difference to exactly 0.
 
     Both sides may be lists or matrices of expressions. `assuming` adds words to the line that is shown, and no more.
+    case: the special case of the equation that the two sides are; lemma: what they state, if that is a step towards it.
     Decimal numbers are refused: sympy rounds them, and a proof must not."""
     left, right = _entries(lhs), _entries(rhs)
     if len(left) != len(right):
@@ -56,10 +61,10 @@ def identity(tag: str, lhs: Any, rhs: Any, assuming: str = "") -> None:
         rest = _reduced(a - b, patient=not false)
         if rest != 0:
             raise _refusal(tag, false, a, b, f"reduces to {symbols.plain(symbols.outside(rest, factored=not false))}")
-    _say(tag, _proved(*left, *right, assuming=assuming))
+    _say(tag, "proved by sympy", _known(*left, *right, assuming=assuming), case, lemma)
 
 
-def inequality(tag: str, smaller: Any, larger: Any, strict: bool = True) -> None:
+def inequality(tag: str, smaller: Any, larger: Any, strict: bool = True, case: str = "", lemma: str = "") -> None:
     """smaller < larger (<= unless strict): sympy shows that the difference is positive, or, for numbers, every entry is."""
     if isinstance(smaller, sp.Basic) or isinstance(larger, sp.Basic):
         smaller, larger = _expression(smaller), _expression(larger)
@@ -67,36 +72,40 @@ def inequality(tag: str, smaller: Any, larger: Any, strict: bool = True) -> None
         if not (rest.is_positive if strict else rest.is_nonnegative):
             false = _gap_somewhere(smaller, larger, strict)
             raise _refusal(tag, false, smaller, larger, symbols.plain(symbols.outside(rest)))
-        _say(tag, _proved(smaller, larger))
+        _say(tag, "proved by sympy", _known(smaller, larger), case, lemma)
         return
     smaller, larger = _arrays(tag, smaller, larger, scalars=True)
     gap = larger - smaller
     if not bool(np.all(gap > 0 if strict else gap >= 0)):
         difference = f"smallest gap {gap.min():.3g}"
         raise CheckFailed(_report(tag, "does not hold", _short(smaller), _short(larger), difference))
-    _say(tag, f"holds in {_cases(gap.size)}, smallest gap {gap.min():.3g}")
+    _say(tag, f"holds in {_cases(gap.size)}", f", smallest gap {gap.min():.3g}", case, lemma)
 
 
-def definition(tag: str, code: Any, formula: Any, tol: float = 1e-12, of: Callable[..., Any] | None = None) -> None:
+def definition(
+    tag: str,
+    code: Any,
+    formula: Any,
+    tol: float = 1e-12,
+    of: Callable[..., Any] | None = None,
+    case: str = "",
+    lemma: str = "",
+) -> None:
     """What the package computes (code) is what the equation says (formula), to `tol` of the largest entry.
 
     of: the function, method or class that implements the definition, named in the line that is shown."""
     error, count = _agree(tag, code, formula, tol)
     where = f" in <code>{html.escape(_name(of))}</code>" if of is not None else ""
-    _say(
-        tag,
-        f"is what the code computes{where}: {count:,} value{'s' * (count != 1)}, largest difference {error:.1g}",
-        escape=False,
-    )
+    _say(tag, f"is what the code computes{where}", _values_compared(count, error), case, lemma)
 
 
-def numeric(tag: str, code: Any, formula: Any, tol: float = 1e-9) -> None:
+def numeric(tag: str, code: Any, formula: Any, tol: float = 1e-9, case: str = "", lemma: str = "") -> None:
     """Two computations agree: no entry differs by more than `tol` times the largest entry of the formula. Not a proof."""
     error, count = _agree(tag, code, formula, tol)
-    _say(tag, f"agrees in numbers: {count:,} value{'s' * (count != 1)}, largest difference {error:.1g}")
+    _say(tag, "agrees in numbers", _values_compared(count, error), case, lemma)
 
 
-def monte_carlo(tag: str, samples: Any, expected: Any, sigmas: float = 5.0) -> None:
+def monte_carlo(tag: str, samples: Any, expected: Any, sigmas: float = 5.0, case: str = "", lemma: str = "") -> None:
     """The mean over the first axis of `samples` lies within `sigmas` standard errors of `expected`, in every entry."""
     samples = _array(samples)
     draws = len(samples) if samples.ndim else 1
@@ -110,10 +119,10 @@ def monte_carlo(tag: str, samples: Any, expected: Any, sigmas: float = 5.0) -> N
     if not bool(np.all(off <= sigmas)):
         difference = f"{off.max():.3g} standard errors, more than {sigmas:g}"
         raise CheckFailed(_report(tag, "does not hold", _short(mean), _short(expected), difference))
-    _say(tag, f"holds in {draws:,} random draws, off by {off.max():.1f} standard errors at most")
+    _say(tag, f"holds in {draws:,} random draws", f", off by {off.max():.1f} standard errors at most", case, lemma)
 
 
-def discrete(tag: str, lhs: Any, rhs: Any) -> None:
+def discrete(tag: str, lhs: Any, rhs: Any, case: str = "", lemma: str = "") -> None:
     """Two tables over the states of a finite chain are equal: exactly if they hold fractions, else to 1e-12.
 
     An axis of length 1 stands for a variable that the table does not depend on (see chain.Distribution)."""
@@ -134,7 +143,8 @@ def discrete(tag: str, lhs: Any, rhs: Any) -> None:
         difference = f"up to {largest if exact else format(largest, '.3g')}"
         raise CheckFailed(_report(tag, "does not hold", _table(left), _table(right), difference))
     how = "exact" if exact else "holds to rounding"
-    _say(tag, f"{how} on a chain of finitely many states, {left.size:,} value{'s' * (left.size != 1)}")
+    size = f", {left.size:,} value{'s' * (left.size != 1)}"
+    _say(tag, f"{how} on a chain of finitely many states", size, case, lemma)
 
 
 def chapter(number: int) -> None:
@@ -234,9 +244,13 @@ def _expression(value: Any) -> sp.Expr:
     return expression
 
 
-def _proved(*expressions: sp.Expr, assuming: str = "") -> str:
+def _known(*expressions: sp.Expr, assuming: str = "") -> str:
     known = ", ".join(filter(None, [symbols.assumptions(*expressions), assuming]))
-    return "proved by sympy" + (f", for {known}" if known else "")
+    return f", for {known}" if known else ""
+
+
+def _values_compared(count: int, error: float) -> str:
+    return f": {count:,} value{'s' * (count != 1)}, largest difference {error:.1g}"
 
 
 def _agree(tag: str, code: Any, formula: Any, tol: float) -> tuple[float, int]:
@@ -292,13 +306,17 @@ def _name(of: Callable[..., Any]) -> str:
 
 
 def _tag(tag: str) -> str:
-    if not re.fullmatch(r"(\d+|A)\.\d+", tag):
-        raise ValueError(f'tag must be chapter.number, such as "4.3", got {tag!r}')
+    if not re.fullmatch(TAG, tag):
+        raise ValueError(f'tag must be chapter.number, such as "4.3" or "A.3", got {tag!r}')
     return tag
 
 
-def _say(tag: str, how: str, escape: bool = True) -> None:
-    words = html.escape(how) if escape else how
+def _say(tag: str, how: str, details: str, case: str, lemma: str) -> None:
+    """The line: how the equation was checked, of which case or lemma of it that is true, and how closely."""
+    if case and lemma:
+        raise ValueError(f"({_tag(tag)}) a check is of a case or of a lemma, got case={case!r} and lemma={lemma!r}")
+    of = f" for the case <em>{html.escape(case)}</em>" if case else f": <em>{html.escape(lemma)}</em>" if lemma else ""
+    words = f"{'a lemma of it ' * bool(lemma)}{how}{of}{html.escape(details)}"
     line = f'<span style="color:#009E73">✓</span> <a href="{address(_tag(tag), *_HERE)}">({tag})</a> · {words}'
     _show(line)
 

@@ -61,7 +61,13 @@ def assumptions(*expressions: Expr) -> str:
     groups: dict[str, list[str]] = {"in (0, 1)": [], "> 0": [], "real": []}  # in this order, and others after them
     for symbol in sorted(set().union(*(sp.sympify(e).free_symbols for e in expressions)), key=str):
         groups.setdefault(_known(symbol), []).append(plain(symbol))
-    return ", ".join(f"{', '.join(names)} {known}" for known, names in groups.items() if names and known)
+    return ", ".join(f"{_listed(names)} {known}" for known, names in groups.items() if names and known)
+
+
+def _listed(names: list[str]) -> str:
+    return (
+        ", ".join(names) if len(names) <= 12 else f"the {len(names)} symbols {names[0]}, {names[1]}, ..., {names[-1]}"
+    )
 
 
 def _known(symbol: Symbol) -> str:
@@ -84,6 +90,8 @@ GREEK = {
     "alpha": "α",
     "beta": "β",
     "delta": "δ",
+    "ell": "ℓ",
+    "Sigma": "Σ",
     "epsilon": "ε",
     "eta": "η",
     "nu": "ν",
