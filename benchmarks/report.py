@@ -21,12 +21,12 @@ from diffnotes.book.press.measured import (
 )
 
 RECIPES = {
-    "ours": "ours: v, cosine, {optimizer}, labels, every tenth hidden",
+    "ours": "ours: v, cosine, {optimizer}, labels, dropped for one image in ten",
     "ours_guided": "the same networks, sampled with classifier-free guidance of scale {guidance:g} (two calls for each step)",
     "course": "the course's (unit 2): ε, cosine, Adam 1e-3, batch 128, labels",
     "ddpm_pytorch": "its defaults: weighted v, sigmoid, Adam 8e-5, EMA 0.995",
     "large": "the course's (unit 1): ε, cosine, AdamW 4e-4, batch 64",
-    "course_our_recipe": "ours: v, cosine, {optimizer}, labels, every tenth hidden",
+    "course_our_recipe": "ours: v, cosine, {optimizer}, labels, dropped for one image in ten",
     "ours_no_labels": "ours, but without labels",
     "ours_eps_linear": "ours, but ε and the linear schedule",
 }
@@ -147,7 +147,7 @@ def _quality(data: dict[str, Any]) -> str:
     perfect = data["perfect"]
     values = [with_error(perfect[key]) for key in ("frechet", "recognised", "precision", "recall")]
     rows.append([f"*{TITLES['perfect']}*", "", "", *values, ""])
-    head = ["network", "trained", "updates", "Fréchet ↓", "recognised ↑", "precision ↑", "recall ↑", "sampling"]
+    head = ["network", "trained", "updates", "Fréchet d² ↓", "recognised ↑", "precision ↑", "recall ↑", "sampling"]
     own = data["own_recipe"]
     optimizer, guidance = OPTIMIZERS[own.get("optimizer", "adamw")], data["guidance"]
     recipes = "\n".join(
@@ -164,9 +164,10 @@ seconds of training; time for anything else does not count. Then each draws {dat
 in {data["steps"]} DDIM steps with η = {data["eta"]:g}, through the same sampler, which cuts each prediction of the image to the
 range of pixels, as the peers' own samplers do (0 to 9 in turn, where the network was trained with labels), and
 a classifier that none of them has seen looks at them. Its features of the samples are compared with those of
-{data["real"]:,} test images: the Fréchet distance (0 is best), the share of samples that it recognises with more than 95 %
-certainty, the share of samples that lie among real images (precision), and the share of
-real images that lie among samples (recall). The last row shows what real handwriting gets, from as many images: no row can
+{data["real"]:,} test images: the Fréchet distance d² (0 is best; equation 6.6 of the book, a squared distance, and the number
+that is called FID where the features are those of the Inception network), the share of samples that it recognises with more
+than 95 % certainty, the share of samples that lie among real images (precision), and the share of real images that lie among
+samples (recall). The last row shows what real handwriting gets, from as many images: no row can
 be expected to do better.
 
 {_table(head, rows)}
@@ -190,7 +191,9 @@ peers' points are looked at along one run.
 and after hours the order may be another. One run each, one seed: the errors in the table are those of drawing
 {data["samples"]} samples, not of training again. Their averages and learning rates are meant for long runs. And all
 measures see through one small classifier of digits: it can be sure of a shape that is no digit at all, so "recognised"
-counts for something only where precision is high as well.
+counts for something only where precision is high as well. And cutting the predictions to the range of pixels makes the samples
+of a network that has just begun to learn worse (section 6.7 of the book measures how much), so a distance near that of noise
+says that a network is at its beginning, and not more.
 """
 
 

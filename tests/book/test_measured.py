@@ -6,7 +6,9 @@ import pytest
 from diffnotes.book import measured as module
 from diffnotes.book.press.measured import (
     CHOICES,
+    FRECHET,
     TITLES,
+    YOURS,
     ablation_table,
     measured,
     provenance,
@@ -15,6 +17,7 @@ from diffnotes.book.press.measured import (
     steps_figure,
     with_error,
 )
+from diffnotes.training.metrics import Measured
 
 MACHINE = {"cpu": "Two Cores", "cores": 2, "gpu": None, "torch": "2.0", "date": "2026-01-02"}
 
@@ -106,6 +109,19 @@ def test_the_curves_in_words_say_where_each_of_them_ends():
         f"{TITLES['ours']} 2.05 after 180 s; {TITLES['large']} 600 after 181 s; "
         "MNIST itself, a dashed line at the bottom, 0.3."
     )
+
+
+def test_a_readers_own_runs_stand_in_the_figure_and_in_its_words():
+    data = {"curves": {"ours": [quality_point(180, 2.0)]}, "perfect": quality_point(0, 0.3), "marks": [60, 180]}
+    yours = [(61.2, Measured(19.8, 0.9)), (180.1, Measured(2.14, 0.3))]
+    (axes,) = quality_figure(data, yours).axes
+    circles = axes.containers[-1].lines[0]
+    assert circles.get_xdata() == pytest.approx([61.2, 180.1]) and circles.get_ydata() == pytest.approx([19.8, 2.14])
+    assert circles.get_markerfacecolor() == "white" and axes.get_ylabel() == FRECHET
+    assert f"{YOURS}, open circles, 19.8 after 61 s; {YOURS}, open circles, 2.14 after 180 s; MNIST" in quality_alt(
+        data, yours
+    )
+    assert "open circles" not in quality_alt(data) and len(quality_figure(data).axes[0].containers) == 1
 
 
 def test_the_table_of_changes_is_in_the_books_order_and_ends_with_real_images():

@@ -11,11 +11,13 @@ from diffnotes.book.press.measured import measured
 from diffnotes.training.pretrained import WEIGHTS
 
 ALL_FRESH = "η = 1: DDPM, variance β-tilde"
+PART = {2: "half", 3: "third", 6: "sixth", 7: "seventh", 10: "tenth"}
 
 
 def sentences() -> Iterator[tuple[str, str]]:
     """A chapter's number, and words of it, with the figures as they were measured."""
-    rows: dict[str, Any] = measured("ablation")["rows"]
+    ablation: dict[str, Any] = measured("ablation")
+    rows = ablation["rows"]
     distance = {name: row["frechet"]["value"] for name, row in rows.items()}
     again = [distance[name] for name in ("base", "base_seed_1", "base_again")]
     yield "06", f"They lie between {min(again):.1f} and {max(again):.1f}."
@@ -26,6 +28,19 @@ def sentences() -> Iterator[tuple[str, str]]:
     yield "06", f"(*24 channels* make a third more, and {distance['channels_24']:.1f} is just below the band"
     yield "06", f"{distance['no_labels']:.1f} against {distance['base']:.1f} is what a label is worth"
     yield "06", f"draws better digits, {distance['no_attention']:.1f}."
+    made = {name: row["updates"] for name, row in rows.items()}
+    more = {
+        name: PART[round(made["base"] / abs(made[name] - made["base"]))]
+        for name in ("adamw", "no_attention", "channels_24")
+    }
+    yield "06", f"AdamW is quicker and makes a {more['adamw']} more updates in the time."
+    yield "06", f"*Without attention* the network makes a {more['no_attention']} more updates"
+    yield "06", f"(*24 channels* make a {more['channels_24']} more,"
+    left = {name: PART[round(made["base"] / made[name])] for name in ("patch_1", "channels_48")}
+    yield (
+        "06",
+        f"there is time for a {left['patch_1']} of the updates, and with *48 channels* for {left['channels_48']} of them",
+    )
 
     network, _ = load_pretrained("mnist")
     weights = sum(p.numel() for p in network.parameters())
@@ -39,13 +54,22 @@ def sentences() -> Iterator[tuple[str, str]]:
     quality = measured("quality")
     ends = {name: points[-1] for name, points in quality["curves"].items()}
     updates = {name: point["updates"] for name, point in ends.items()}
-    yield "06", f"At {ends['course']['frechet']['value']:.0f} a heap is noise."
+    yield "06", f"At {ends['course']['frechet']['value']:.0f} a sample set is noise."
     yield (
         "06",
         f"these two cores make {updates['course']} updates of the course's network, {updates['ddpm_pytorch']} of",
     )
     yield "06", f"and {updates['large']} of the large one; of ours they make {updates['ours']},"
     yield "06", f"the course's network comes to {ends['course_our_recipe']['frechet']['value']:.0f}:"
+    last = {name: f"{point['frechet']['value']:.1f}" for name, point in ends.items()}
+    yield (
+        "06",
+        f"has come down to {last['ours_eps_linear']}, against {last['ours']}; without labels it is {last['ours_no_labels']}.",
+    )
+    few, many = (f"{data['perfect']['frechet']['value']:.2f} from {data['samples']}" for data in (quality, ablation))
+    yield "06", f"for real images (6.6) is {many} of them and {few}."
+    work = {name: row["step"]["flops"] for name, row in measured("throughput")["networks"].items()}
+    yield "06", f"it does a {PART[round(work['course'] / work['ours'])]} of the course's work for an image"
 
     steps = {name: curve["uniform"][-1]["frechet"]["value"] for name, curve in measured("steps")["curves"].items()}
     yield "08", f"$\\eta=0$ stays at {steps['DDIM, η = 0']:.0f}, with fifty steps as with a hundred."

@@ -16,7 +16,7 @@ from diffnotes.process.losses import min_snr_weight
 from diffnotes.process.schedules import Schedule
 from diffnotes.training.muon import Muon
 
-# -- 9.1: the forgotten 784 ---------------------------------------------------------------------------------------------
+# -- 6.1: the forgotten 784 ---------------------------------------------------------------------------------------------
 
 
 def _way(make: Callable[[Iterable[torch.Tensor]], torch.optim.Optimizer], factor: float) -> float:
@@ -48,7 +48,7 @@ def _without_the_784() -> tuple[str, Rows]:
     )
 
 
-# -- 9.2: how far the average lags behind -------------------------------------------------------------------------------
+# -- 6.2: how far the average lags behind -------------------------------------------------------------------------------
 
 decay = unit("decay")
 
@@ -61,7 +61,7 @@ def _lag() -> sp.Expr:
     return steady
 
 
-# -- 9.3: the weight for a network that answers with the noise ----------------------------------------------------------
+# -- 6.3: the weight for a network that predicts the noise -------------------------------------------------------
 
 
 def _levels(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
@@ -72,7 +72,7 @@ def _levels(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
         yield {"snr": schedule.snr[t], "gamma": gamma}, min_snr_weight(schedule, t, gamma, "eps")
 
 
-# -- 9.4: what the Fréchet distance does not see ------------------------------------------------------------------------
+# -- 6.4: what the Fréchet distance does not see ------------------------------------------------------------------------
 
 
 def _ten_clusters(dice: np.random.Generator, digits: int = 10) -> np.ndarray:
@@ -102,13 +102,16 @@ def _nearest_set() -> tuple[str, Rows]:
     }
     found = {letter: metrics.frechet_distance(points, real) for letter, points in sets.items()}
     rows = tuple(
-        (f"({letter})", f"distance {found[letter]:.5f}, precision {metrics.in_manifold(points, real).mean():.2f}")
+        (
+            f"({letter})",
+            f"Fréchet distance {found[letter]:.5f}, precision {metrics.in_manifold(points, real).mean():.2f}",
+        )
         for letter, points in sets.items()
     )
     return min(found, key=lambda letter: found[letter]), rows
 
 
-# -- 9.5: the recall of five points -------------------------------------------------------------------------------------
+# -- 6.5: the recall of five points -------------------------------------------------------------------------------------
 
 
 def _five_points(answer: Any) -> np.ndarray:
@@ -137,7 +140,7 @@ def _deceives_the_recall(points: np.ndarray) -> tuple[bool, str, Rows]:
             "and the precision beside it tells."
         )
     elif precision > 0:
-        words = "One or more of your points lie on the map of the real ones. That is what a sample should do: move them away."
+        words = "One or more of your points lie in the region of the real ones. That is what a sample should do: move them away."
     elif recall == 0:
         words = (
             "Far away, and the balls do not reach back. The radius of a ball is the way to the third nearest of your own "
@@ -228,7 +231,7 @@ EXERCISES: dict[str, Exercise] = {
             "a": "As good as samples can be, and yet not at 0: two draws from the same distribution differ a little in mean "
             "and covariance, and every difference counts (6.6).",
             "b": "Each lies near a real one, but the noise has made the clusters a little wider, and the covariance with it.",
-            "c": "A digit is missing, so mean and covariance are off: that the distance sees.",
+            "c": "A digit is missing, so mean and covariance are off: (6.6) changes with both.",
             "d": "(6.6) contains a mean and a covariance, nothing else, and these are the same. That the real points lie in ten "
             "small clusters, and hardly one of these in any of them, only the precision shows.",
         },

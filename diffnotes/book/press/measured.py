@@ -5,6 +5,7 @@ A chapter that shows such numbers says where they come from, and how to make the
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -12,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from diffnotes.book.live import plots
 from diffnotes.book.press.scan import FOLDER
+from diffnotes.training.metrics import Measured
 
 TITLES = {
     "ours": "diffnotes, chapter 6",
@@ -29,22 +31,24 @@ TITLES = {
 CHOICES = {
     "base": "as it is",
     "base_seed_1": "as it is, another seed",
-    "raw_weights": "sampled from the weights, not from their average",
+    "raw_weights": "sampled with the last weights, not with their average",
     "adamw": "AdamW in place of Muon",
-    "independent_times": "each time of a batch drawn by itself",
-    "no_weights": "the loss not weighted",
+    "independent_times": "independent times",
+    "no_weights": "without Min-SNR weights",
     "no_labels": "unconditional, without labels",
     "eps": "target ε in place of v",
     "linear": "linear schedule in place of cosine",
     "eps_linear": "ε and linear: the derivation's own choices",
     "batch_16": "16 images an update",
     "batch_64": "64 images an update",
-    "no_attention": "no attention",
-    "patch_1": "pixels not folded",
+    "no_attention": "without attention",
+    "patch_1": "without patches of 2 × 2 pixels",
     "channels_24": "24 channels",
     "channels_48": "48 channels",
     "base_again": "as it is, once more at the end",
 }
+FRECHET = "Fréchet distance d² (lower is better)"  # (6.6), as FID without a root
+YOURS = "this notebook, v and cosine"
 PATH = FOLDER.parent / "docs" / "benchmarks" / "results.json"
 
 
@@ -64,7 +68,7 @@ def provenance(section: str) -> str:
 
 def ablation_table(data: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table of chapter 6's run and its changes: measured("ablation"), written out."""
-    head = ["chapter 6's run", "parameters", "updates", "images a second", "Fréchet ↓", "recognised ↑"]
+    head = ["chapter 6's run", "parameters", "updates", "images a second", "Fréchet d² ↓", "recognised ↑"]
     rows = []
     for name, words in CHOICES.items():
         if name in data["rows"]:
@@ -77,8 +81,10 @@ def ablation_table(data: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     return head, [*rows, [TITLES["perfect"], "", "", "", *perfect]]
 
 
-def quality_figure(data: dict[str, Any]) -> Figure:
-    """Fréchet distance against seconds of training, a line for each network: measured("quality"), drawn."""
+def quality_figure(data: dict[str, Any], yours: Sequence[tuple[float, Measured]] = ()) -> Figure:
+    """Fréchet distance (book, eq. 6.6) against seconds of training, a line for each network: measured("quality"), drawn.
+
+    yours: other runs, as (seconds, Fréchet distance), judged as those of the benchmark; open circles."""
     figure, axes = plots.subplots(size=(7.6, 4.0))
     colours = (plots.BLUE, plots.ORANGE, plots.GREEN, plots.RED, plots.PURPLE, plots.SKY, plots.BLACK, "#777777")
     for marker, colour, (name, points) in zip("osDv^X*P", colours, data["curves"].items(), strict=False):
@@ -87,8 +93,12 @@ def quality_figure(data: dict[str, Any]) -> Figure:
         style = f"{marker}-" if len(points) > 1 else marker
         width = 2 if name == "ours" else 1.2
         axes.errorbar(seconds, values, errors, fmt=style, color=colour, capsize=2, label=TITLES[name], linewidth=width)
+    if yours:
+        seconds, values, errors = zip(*((s, m.value, m.error) for s, m in yours), strict=True)
+        style = dict(fmt="o", color=plots.BLACK, markerfacecolor="white", markersize=8, capsize=2, zorder=3)
+        axes.errorbar(seconds, values, errors, label=YOURS, **style)
     axes.axhline(data["perfect"]["frechet"]["value"], linestyle="--", color="#777777", label=TITLES["perfect"])
-    axes.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="Fréchet distance (lower is better)")
+    axes.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel=FRECHET)
     axes.set_xticks(data["marks"], [f"{mark:g}" for mark in data["marks"]])
     axes.xaxis.minorticks_off()
     plain_ticks(axes.yaxis)
@@ -96,12 +106,13 @@ def quality_figure(data: dict[str, Any]) -> Figure:
     return figure
 
 
-def quality_alt(data: dict[str, Any]) -> str:
+def quality_alt(data: dict[str, Any], yours: Sequence[tuple[float, Measured]] = ()) -> str:
     """quality_figure in words: where each line ends."""
     ends = {TITLES[name]: points[-1] for name, points in data["curves"].items()}
     said = [f"{title} {number(end['frechet']['value'])} after {end['seconds']:.0f} s" for title, end in ends.items()]
-    real = f"{TITLES['perfect']}, a dashed line at the bottom, {number(data['perfect']['frechet']['value'])}"
-    return f"Fréchet distance against seconds of training, both axes logarithmic. The lines end at: {'; '.join(said)}; {real}."
+    said += [f"{YOURS}, open circles, {number(m.value)} after {seconds:.0f} s" for seconds, m in yours]
+    said.append(f"{TITLES['perfect']}, a dashed line at the bottom, {number(data['perfect']['frechet']['value'])}")
+    return f"Fréchet distance against seconds of training, both axes logarithmic. The lines end at: {'; '.join(said)}."
 
 
 def steps_figure(data: dict[str, Any]) -> Figure:
@@ -109,7 +120,7 @@ def steps_figure(data: dict[str, Any]) -> Figure:
     figure, axes = plots.subplots(1, 2, size=(9.0, 3.9))
     colours = (plots.BLUE, plots.SKY, plots.ORANGE, plots.RED)  # the warmer, the more fresh noise
     styles = {"uniform": "-", "quadratic": "--"}
-    names = {"frechet": "Fréchet distance (lower is better)", "recognised": "share recognised (higher is better)"}
+    names = {"frechet": FRECHET, "recognised": "share recognised (higher is better)"}
     for ax, (measure, name) in zip(axes, names.items(), strict=True):
         for colour, (sampler, curve) in zip(colours, data["curves"].items(), strict=True):
             for spacing, points in curve.items():
