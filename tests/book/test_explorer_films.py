@@ -9,6 +9,7 @@ from PIL import Image
 
 from diffnotes.book.explorers import (
     build_chain,
+    build_ddim,
     build_film,
     build_round_trip,
     chain,
@@ -122,6 +123,29 @@ def test_a_picture_stands_behind_two_films(shown):
 def test_films_that_do_not_go_together_are_refused(films, problem):
     with pytest.raises(ValueError, match=f"frames must .*{problem}"):
         build_film(films)
+
+
+# -- DDIM by hand -------------------------------------------------------------------------------------------------------
+
+
+class ByLabel:
+    """A "network" whose image is known: grey at 0.5 for label 1, at -0.5 for label 0, at 0 without a label."""
+
+    target = "x0"
+
+    def __call__(self, x_t: torch.Tensor, t: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+        grey = torch.zeros(len(x_t)) if y is None else y - 0.5
+        return grey.reshape(-1, 1, 1, 1).expand_as(x_t)
+
+
+@pytest.mark.parametrize(("y", "greys"), [(None, (0, 0, 0, 0)), (torch.tensor([0, 1, 1, 0]), (-0.5, 0.5, 0.5, -0.5))])
+def test_the_labels_reach_the_model(y, greys):
+    explorer = build_ddim(ByLabel(), Schedule.linear(T=40, beta_1=0.01, beta_T=0.4), NOISE, steps=5, y=y)
+    sheet = sent(explorer)
+    side = (sheet.shape[1] - 7 * 2) // 8  # eight columns, with gaps of 2 pixels
+    for i, grey in enumerate(greys):
+        middle = sheet[side // 2, i * (side + 2) + side // 2, 0]
+        assert abs(middle - (grey + 1) * 127.5) <= 1.5
 
 
 # -- to the noise and back ------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from diffnotes.process.exact import GaussianDenoiser, MixtureDenoiser
 from diffnotes.process.parameterize import x0_from_eps
 from diffnotes.process.schedules import Schedule
 
-# -- 10.1: sixteen samples from one start -------------------------------------------------------------------------------
+# -- 7.1: sixteen samples from one start --------------------------------------------------------------------------------
 
 
 @cache
@@ -34,10 +34,13 @@ def _sixteen_samples() -> tuple[str, Rows]:
     one, many = (len(x.argmax(1).unique()) for x in (same, others))
     found = {"a": bool((same == same[0]).all()), "c": one == 1, "d": one <= many / 2, "b": True}
     letter = next(letter for letter, holds in found.items() if holds)
-    return letter, (("clusters reached from one x_T", f"{one} of 10"), ("from sixteen x_T", f"{many} of 10"))
+    return letter, (
+        ("clusters reached from one x_T, in 50 steps", f"{one} of 10"),
+        ("from sixteen x_T, in 50 steps", f"{many} of 10"),
+    )
 
 
-# -- 10.2: a part of the noise ------------------------------------------------------------------------------------------
+# -- 7.2: a part of the noise -------------------------------------------------------------------------------------------
 
 c, abar_T = unit("c"), unit(r"\bar{\alpha}_{T}")
 
@@ -51,7 +54,7 @@ def _part_of_the_noise() -> sp.Expr:
     return still + shrinks.subs(alpha, abar_T) * (1 - still)
 
 
-# -- 10.3: one stride ---------------------------------------------------------------------------------------------------
+# -- 7.3: one stride ----------------------------------------------------------------------------------------------------
 
 Stride = Callable[[Schedule, Tensor, Tensor, int, int, Tensor], Tensor]
 
@@ -72,8 +75,8 @@ def _stride(single: bool = False, always: bool = False, root: bool = True, stret
         abar = schedule.alpha_bar[t]
         a = schedule.alpha[t] if single else abar / schedule.alpha_bar[s]
         mean = (x_t - (1 - a) / (1 - abar).sqrt() * eps_hat) / (a.sqrt() if stretched else 1)
-        width = (1 - a).sqrt() if root else 1 - a
-        return mean + width * z if s > 0 or always else mean
+        sigma = (1 - a).sqrt() if root else 1 - a
+        return mean + sigma * z if s > 0 or always else mean
 
     return stride
 
@@ -83,7 +86,7 @@ def _all_of_the_noise(schedule: Schedule, eps_hat: Tensor, x_t: Tensor, t: int, 
     return x_t - eps_hat + (beta.sqrt() * z if s > 0 else 0)
 
 
-# -- 10.4: a table of v -------------------------------------------------------------------------------------------------
+# -- 7.4: a table of v --------------------------------------------------------------------------------------------------
 
 small, large, ratio = unit(r"\tilde{\beta}_{t}"), unit(r"\beta_{t}"), unit(r"\rho")
 D = sp.Symbol("D", positive=True)
@@ -99,7 +102,7 @@ def _end_of_v() -> sp.Expr:
     return end
 
 
-# -- 10.5: two variances, and few steps ---------------------------------------------------------------------------------
+# -- 7.5: two variances, and few steps ----------------------------------------------------------------------------------
 
 
 def _steps(answer: Any) -> int:
@@ -150,7 +153,7 @@ EXERCISES: dict[str, Exercise] = {
             "a": "That would be so if x_T decided everything. But every step draws fresh noise, from another seed in each "
             "of the sixteen.",
             "b": "For data N(0, 1) the steps keep ᾱ_T of the variance of the start (7.4), next to nothing, and digits are no "
-            "different: the noise of the steps decides. In the next chapter it is the other way round.",
+            "different: the noise of the steps decides. With DDIM it is the other way round.",
             "c": "Then the digit would be settled in x_T, and the steps would add the details. But to the predictor every x_T "
             "is the same: it predicts an average of all digits (7.5). The digit is decided on the way.",
             "d": "Then x_T would at least narrow the choice down. But hardly anything of it is left after the first few "

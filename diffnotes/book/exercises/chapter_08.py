@@ -15,7 +15,7 @@ from diffnotes.process.exact import GaussianDenoiser
 from diffnotes.process.parameterize import eps_from_x0, x0_from_eps
 from diffnotes.process.schedules import Schedule
 
-# -- 11.1: half way between DDIM and DDPM -------------------------------------------------------------------------------
+# -- 8.1: half way between DDIM and DDPM --------------------------------------------------------------------------------
 
 
 def _decided_by_the_start(eta: float) -> float:
@@ -38,7 +38,7 @@ def _half_way() -> tuple[str, Rows]:
     return letter, tuple((f"decided by x_T at η = {eta:g}", f"{100 * value:.3g} %") for eta, value in share.items())
 
 
-# -- 11.2: all of it fresh ----------------------------------------------------------------------------------------------
+# -- 8.2: all of it fresh -----------------------------------------------------------------------------------------------
 
 
 @cache
@@ -52,7 +52,7 @@ def _stays_as_it_is() -> sp.Expr:
     return still
 
 
-# -- 11.3: the step -----------------------------------------------------------------------------------------------------
+# -- 8.3: the step ------------------------------------------------------------------------------------------------------
 
 Step = Callable[[Schedule, Tensor, Tensor, int, int, float, Tensor], Tensor]
 
@@ -94,7 +94,7 @@ def _step(
     return step
 
 
-# -- 11.4: a little more than DDPM --------------------------------------------------------------------------------------
+# -- 8.4: a little more than DDPM ---------------------------------------------------------------------------------------
 
 
 def _times(answer: Any) -> tuple[int, int]:
@@ -121,7 +121,7 @@ def _a_little_more(times: tuple[int, int]) -> tuple[bool, str, Rows]:
     )
     if refused:
         words = (
-            "Over this stride x_t says next to nothing about the noise in x_s, and DDPM renews all but a little of it. One per "
+            "Over this stride x_t is nearly independent of the noise in x_s, and DDPM renews all but a little of it. One per "
             "cent more would be more than x_s may hold (A33)."
         )
     elif s == 0:
@@ -133,7 +133,7 @@ def _a_little_more(times: tuple[int, int]) -> tuple[bool, str, Rows]:
     return refused, words, rows
 
 
-# -- 11.5: the best twenty steps ----------------------------------------------------------------------------------------
+# -- 8.5: the best twenty steps -----------------------------------------------------------------------------------------
 
 S = sp.Symbol("S", integer=True, positive=True)
 
@@ -230,7 +230,7 @@ EXERCISES: dict[str, Exercise] = {
         _left_of_the_variance,
         (S,),
         "About exp(-π²/(4S)): 0.88 with twenty steps, 0.9975 with a thousand. Equal angles are what the cosine schedule "
-        "(1.16) has, but for its small s.",
+        "(1.16) has, but for its small offset.",
         (
             Mistake(
                 sp.cos(sp.pi / (2 * S)) ** S,

@@ -131,12 +131,18 @@ def _side_by_side(frame: Frame, columns: int) -> Image.Image:
 # -- DDIM ---------------------------------------------------------------------------------------------------------------
 
 
-def ddim(model: Denoiser, schedule: Schedule, x_T: Tensor, steps: int = 20, seed: int = 0) -> None:
-    """Sample again and again from the same x_T: sliders for the number of steps and for eta."""
-    build_ddim(model, schedule, x_T, steps, seed).show()
+def ddim(
+    model: Denoiser, schedule: Schedule, x_T: Tensor, steps: int = 20, seed: int = 0, y: Tensor | None = None
+) -> None:
+    """Sample again and again from the same x_T: sliders for the number of steps and for eta.
+
+    y: labels (B,), for a model that takes them."""
+    build_ddim(model, schedule, x_T, steps, seed, y).show()
 
 
-def build_ddim(model: Denoiser, schedule: Schedule, x_T: Tensor, steps: int = 20, seed: int = 0) -> Explorer:
+def build_ddim(
+    model: Denoiser, schedule: Schedule, x_T: Tensor, steps: int = 20, seed: int = 0, y: Tensor | None = None
+) -> Explorer:
     """The explorer of `ddim`, not yet shown."""
     scale, most = enlargement(check_images("x_T", x_T).shape[-1], 60), min(100, schedule.T)
     live = LivePicture(grid_image(x_T, 8, scale).width)
@@ -146,7 +152,7 @@ def build_ddim(model: Denoiser, schedule: Schedule, x_T: Tensor, steps: int = 20
     }
 
     def update(steps: int, eta: float) -> str:
-        *_, last = ddim_sample(model, schedule, x_T, steps=steps, eta=eta, generator=seed)
+        *_, last = ddim_sample(model, schedule, x_T, steps=steps, eta=eta, y=y, generator=seed)
         live.current = grid_image(last.x_t, 8, scale)
         kind = (
             "deterministic: x_T alone decides"
