@@ -1,12 +1,13 @@
 """Numbers in a chapter's prose that come from the benchmarks or from the network that ships are what they say."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from book_files import NOTEBOOKS, markdown_cells
 
-from diffnotes import load_pretrained
+from diffnotes import Schedule, load_pretrained
 from diffnotes.book.press.measured import measured
 from diffnotes.training.pretrained import WEIGHTS
 
@@ -76,6 +77,44 @@ def sentences() -> Iterator[tuple[str, str]]:
     yield "08", f"and it comes down to {steps[ALL_FRESH]:.1f}; with a hundred"
 
 
+def solutions() -> Iterator[tuple[str, str]]:
+    """The same for the solutions of the exercises on sampling, whose numbers no cell prints."""
+    linear = Schedule.linear()
+    bar = linear.alpha_bar.tolist()
+
+    def two_variances(steps: int) -> tuple[float, float]:
+        """What DDPM makes of variance 1 with beta' and with beta-tilde', for data N(0, 1) and the perfect predictor."""
+        tau, wide, narrow = linear.subsequence(steps).tolist(), 1.0, 1.0
+        for t, s in zip(tau[:0:-1], tau[-2::-1], strict=True):
+            alpha = bar[t] / bar[s]
+            wide = alpha * wide + (1 - alpha) * (s > 0)
+            narrow = alpha * narrow + (1 - bar[s]) / (1 - bar[t]) * (1 - alpha)
+        return wide, narrow
+
+    wide, narrow = two_variances(50)
+    fit = [n for n in range(2, 200) if two_variances(n)[0] >= 0.98 and two_variances(n)[1] <= 0.9]
+    assert fit == list(range(fit[0], fit[-1] + 1))
+    yield "07", f"With 50 steps $\\beta'$ keeps {wide:.3f} of the variance and $\\tilde\\beta'$ {narrow:.3f};"
+    yield "07", f"any number from {fit[0]} to {fit[-1]} will do."
+    first, last = (255 / 2 * math.sqrt(1 - bar[t]) for t in (1, 20))
+    yield "07", f"holds 255 steps, that is {first:.1f} grey levels:"
+    assert 9.5 < last < 10
+    yield "07", "the last stride starts at $t=20$, and the same slip leaves almost ten grey levels."
+
+    ends = []
+    for steps in (50, 1000):
+        tau, variance = linear.subsequence(steps).tolist(), 1.0
+        for t, s in zip(tau[:0:-1], tau[-2::-1], strict=True):
+            variance = bar[s] * bar[t] * variance + 1 - bar[s]
+        ends.append(variance)
+    yield "08", f"On the linear schedule fifty steps end at {ends[0]:.2f}, a thousand at {ends[1]:.2f}."
+    yield "08", f"the fourth root of $\\bar\\alpha_T$ is kept, {bar[1000] ** 0.25:.2f}."
+    far, near = (math.sqrt((1 - bar[t]) / (1 - bar[t] / bar[s])) for t, s in ((1000, 500), (500, 499)))
+    yield "08", f"From 1000 to 500, $\\eta$ may be {far:.4f} at most."
+    yield "08", f"From 500 to 499, on the other hand, $\\eta$ may go up to {near:.1f}."
+    yield "08", f"for $S=20$ it is {math.cos(math.pi / 40) ** 40:.3f}."
+
+
 def test_what_8_10_says_of_the_bars_is_what_was_measured() -> None:
     curves = measured("steps")["curves"]
     none, half, fresh = (curves[name]["uniform"] for name in ("DDIM, η = 0", "DDIM, η = 0.5", ALL_FRESH))
@@ -91,7 +130,7 @@ def test_what_8_10_says_of_the_bars_is_what_was_measured() -> None:
         assert low["frechet"]["value"] < between["frechet"]["value"] < high["frechet"]["value"]
 
 
-@pytest.mark.parametrize(("chapter", "words"), list(sentences()))
+@pytest.mark.parametrize(("chapter", "words"), [*sentences(), *solutions()])
 def test_the_chapter_says_what_was_measured(chapter: str, words: str) -> None:
     (path,) = (path for path in NOTEBOOKS if path.name.startswith(chapter))
     assert words in "\n".join(cell.source for _, cell in markdown_cells(path))
