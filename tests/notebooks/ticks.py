@@ -225,7 +225,7 @@ CASES: dict[str, Callable[[Tick], bool]] = {
     "one coordinate": _one_coordinate,
     "one dimension": _one_coordinate,
     "one pixel": _one_coordinate,
-    "Gaussian data": _calls("normal", "log_normal", "exponent", "expectation", "GaussianDenoiser", "prior_kl"),
+    "Gaussian data": _calls("normal", "log_normal", "exponent", "expectation", "GaussianDenoiser", "Gaussian"),
     "data at +1 and -1": _calls("coin", "coins"),
     "polynomials of degree 4": lambda t: any(max(digits) == "4" for digits in families(t).values()),
 }
