@@ -5,7 +5,7 @@
 
 On the way down the feature maps get smaller and the channels more; on the way up each block also gets the feature map of
 its size from the way down. Every residual block is conditioned on the time t (and the label y). After Ho et al. 2020,
-appendix B, with the scale-and-shift (adaptive group norm) of Dhariwal and Nichol 2021, section 11.1.
+appendix B, with the scale-and-shift (adaptive group norm) of Dhariwal and Nichol 2021, section 3.1.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 def time_embedding(t: Integer[Tensor, "batch"], dim: IntLike) -> Float[Tensor, "batch dim"]:
     """[cos(omega_i t), sin(omega_i t)], omega_i = 10000^(-2i/dim), i = 0..dim/2-1
-    (book, eq. 5.1; Vaswani et al. 2017, section 11.5), float32.
+    (book, eq. 5.1; Vaswani et al. 2017, section 3.5), float32.
 
     A sinusoidal embedding of several frequencies: near times are near, and far ones can be told apart."""
     dim = integer("dim", dim, "from 2 to 65536", 2, 65536)
@@ -67,7 +67,7 @@ class ResidualBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """h -> h + f(h): every position attends to every other one (Vaswani et al. 2017, section 11.2)."""
+    """h -> h + f(h): every position attends to every other one (Vaswani et al. 2017, section 3.2)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

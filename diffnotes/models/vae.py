@@ -51,7 +51,7 @@ def reparameterize(
     """z = mean + sigma eps, sigma = exp(log_variance / 2) (book, eq. 10.8), of eps's shape.
 
     With eps ~ N(0, I) it is a draw of N(mean, diag sigma^2), through which gradients reach mean and log_variance
-    (Kingma and Welling 2013, section 10.4)."""
+    (Kingma and Welling 2013, section 2.4)."""
     check_tensor("eps", eps, ("...", "B", "latent"))
     for name, moment in (("mean", mean), ("log_variance", log_variance)):
         check_tensor(name, moment, ((1, eps.shape[-2]), eps.shape[-1]))

@@ -144,7 +144,7 @@ def elbo_terms(
 
 def model_variance(schedule: Schedule, variance: str = "beta_tilde") -> Table:
     """sigma_t^2 of p(x_{t-1} | x_t) for t = 1..T, with entry 0 unused and 0: "beta_tilde", the posterior's own, or "beta"
-    (Ho et al. 2020, section 11.2).
+    (Ho et al. 2020, section 3.2).
 
     beta-tilde_1 = 0 would make the decoder a point: at t = 1 "beta_tilde" takes beta-tilde_2 (Nichol and Dhariwal 2021, whose
     code does so for "beta" as well), or beta_1 if T = 1. "beta" takes beta_1 there."""
@@ -172,7 +172,7 @@ def denoising_kl(schedule: Schedule, x0: Images, x0_hat: Images, x_t: Images, t:
 
 def importance_distribution(mean_squares: Numbers, uniform: FloatLike = 0.0) -> Table:
     """p_t proportional to sqrt(E[L_{t-1}^2]), t = 2..T: the distribution of t under which one term, divided by its probability,
-    has the smallest variance (Nichol and Dhariwal 2021, section 11.3; book, eq. 3.9). T + 1 entries, 0 at t = 0 and 1.
+    has the smallest variance (Nichol and Dhariwal 2021, section 3.3; book, eq. 3.9). T + 1 entries, 0 at t = 0 and 1.
 
     mean_squares: E[L_{t-1}^2] for t = 2..T, as terms.denoising.square().mean(1) gives it. uniform: the share that is drawn
     without regard to it, so that a term estimated too small can never count for more than (T - 1) / uniform times itself."""

@@ -106,7 +106,7 @@ def min_snr_weight(schedule: Schedule, t: Times, gamma: FloatLike = 5.0, target:
 
     min(SNR, gamma) / SNR for "eps", min(SNR, gamma) for "x0", min(SNR, gamma) / (SNR + 1) for "v", since the squared error of
     the same prediction is SNR times as large in eps as in x0, and SNR + 1 times as large in v
-    (book, eq. 6.4; Hang et al. 2023, section 11.4)."""
+    (book, eq. 6.4; Hang et al. 2023, section 3.4)."""
     choice("target", target, TARGETS)
     gamma = number("gamma", gamma, "be positive", lambda gamma: gamma > 0)
     t = check_t(schedule, t)

@@ -135,7 +135,7 @@ def ddpm_step(
     For s = t - 1 it is x_{t-1} = (x_t - beta_t / sqrt(1 - alpha_bar_t) eps_hat) / sqrt(alpha_t) + sigma_t noise
     (book, eq. 7.1; Ho et al. 2020, algorithm 2); for a longer stride, alpha' and beta' stand in the place of alpha_t
     and beta_t (book, eq. 7.6). sigma^2 is beta' = 1 - alpha_bar_t / alpha_bar_s ("beta") or the posterior's own
-    variance ("beta_tilde") (book, eq. 7.2; Ho et al. 2020, section 11.2). The step that ends at s = 0 adds no noise."""
+    variance ("beta_tilde") (book, eq. 7.2; Ho et al. 2020, section 3.2). The step that ends at s = 0 adds no noise."""
     choice("variance", variance, VARIANCES)
     check_images(x0_hat=x0_hat, x_t=x_t, noise=noise)
     mean, beta_tilde = q_posterior(schedule, x0_hat, x_t, t, s)

@@ -3,7 +3,7 @@
 The gradient of a weight matrix is dominated by a few directions; plain momentum moves the weights along these and hardly
 along the others. Muon replaces the momentum M = U S V^T by U V^T: the same directions, all of the same size (Jordan et al.
 2024, "Muon: an optimizer for hidden layers in neural networks"; the size of the step after Liu et al. 2025, "Muon is
-scalable for LLM training", section 10.2). Biases, scales and the thin last layer, which are not such matrices, are left to AdamW.
+scalable for LLM training", section 2.2). Biases, scales and the thin last layer, which are not such matrices, are left to AdamW.
 
 torch has a Muon of its own. This one also takes the kernels of convolutions, as matrices (channels_out, channels_in * 9),
 and computes in float32, for on processors without bfloat16 that is many times faster.
