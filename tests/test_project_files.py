@@ -11,6 +11,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from diffnotes.book.proof.chapters import label
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -98,8 +100,8 @@ def test_the_readme_has_the_command(command: str):
 
 
 def test_the_table_of_chapters_lists_every_notebook():
-    rows = re.findall(r"^\| *(\d+) *\| *\[[^]]+\]\(notebooks/([\w-]+\.ipynb)\)", text("README.md"), re.MULTILINE)
-    assert rows == [(str(int(path.name.split("_")[0])), path.name) for path in NOTEBOOKS]
+    rows = re.findall(r"^\| *(\d+|[A-Z]) *\| *\[[^]]+\]\(notebooks/([\w-]+\.ipynb)\)", text("README.md"), re.MULTILINE)
+    assert rows == [(label(int(path.name.split("_")[0])), path.name) for path in NOTEBOOKS]
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
