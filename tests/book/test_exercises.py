@@ -34,7 +34,7 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
     "01.3": [(0.02, "warning is still there"), (0.2, "none at 0.01 less either")],
     "02.5": [(0, "A single image"), (0.5, "Narrower"), (1, "Just at the border")],
     "03.4": [
-        (0.2, "pays less than 8 bits"),
+        (0.2, "its cost is less than 8 bits"),
         (0.07, "the direction in which it grows quickly"),
         (5, "grows as the logarithm only"),
     ],

@@ -15,9 +15,10 @@ from diffnotes.book.proof import chain
 from diffnotes.book.proof.chain import Distribution
 from diffnotes.process.elbo import elbo_terms, importance_distribution
 from diffnotes.process.exact import DatasetDenoiser, GaussianDenoiser
+from diffnotes.process.forward import q_posterior
 from diffnotes.process.schedules import Schedule
 
-# -- 6.1: an optimal denoiser with labels -------------------------------------------------------------------------------
+# -- 3.1: an optimal denoiser with labels -------------------------------------------------------------------------------
 
 
 @cache
@@ -43,7 +44,7 @@ def _given_the_class() -> tuple[str, Rows]:
     )
 
 
-# -- 6.2: term by term, image by image ----------------------------------------------------------------------------------
+# -- 3.2: term by term, image by image ----------------------------------------------------------------------------------
 
 
 def _chains(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
@@ -58,7 +59,7 @@ def _chains(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
 def _terms(
     q: Distribution, p: Distribution, all_states_alike: bool = False, whole_prior_term: bool = True
 ) -> np.ndarray:
-    """L_0, ..., L_4 for each image, each from a table of two or three variables, as in section 3.4."""
+    """L_0, ..., L_4 for each image, each from a table of two or three variables, as in section 3.5."""
     rows = [q("x1 | x0") * -chain.log(p("x0 | x1"))]
     for t in (2, 3, 4):
         step, model = q(f"x{t - 1} | x{t}, x0"), p(f"x{t - 1} | x{t}")
@@ -78,7 +79,7 @@ def _without_the_image(q: Distribution, p: Distribution) -> np.ndarray:
     return rows
 
 
-# -- 6.3: the best variance ---------------------------------------------------------------------------------------------
+# -- 3.3: the best variance ---------------------------------------------------------------------------------------------
 
 L, d = sp.symbols("L d", positive=True)
 
@@ -92,7 +93,7 @@ def _with_the_best_variance() -> sp.Expr:
     return sp.expand_log(sp.simplify(term.subs(v, best).subs(Q, 2 * b * L)))
 
 
-# -- 6.4: worse than a uniform model -------------------------------------------------------------------------------------
+# -- 3.4: worse than a uniform model -------------------------------------------------------------------------------------
 
 UNIFORM, TRUE_S = 8.0, 0.2  # bits per pixel; the standard deviation of the data
 
@@ -113,11 +114,29 @@ def _bits(s: float) -> float:
     return elbo_terms(model, schedule, grey, variance="beta", generator=generator).bits_per_dim().mean().item()
 
 
+def _sampled_standard_deviation(s: float) -> float:
+    """That of the pixels which the model makes in its 200 steps, the decoder's noise included: near s, for small steps."""
+    schedule, one, variance = Schedule.cosine(T=200), torch.ones(1, 1, dtype=torch.float64), 1.0
+    model = GaussianDenoiser(schedule, variance=s**2)
+    for t in range(schedule.T, 0, -1):
+        mean, _ = q_posterior(schedule, model(one, t), one, t)  # the mean of the step is this times x_t
+        variance = mean.item() ** 2 * variance + schedule.beta[t].item()
+    return math.sqrt(variance)
+
+
+def _bits_by_formula(s: float) -> float:
+    """The mean of -log2 N(x; 0, s^2) for pixels N(0, 0.2^2), plus log2(127.5): as (3.8) has it for densities."""
+    return 0.5 * (math.log2(2 * math.pi * s**2) + (TRUE_S / s) ** 2 / math.log(2)) + math.log2(127.5)
+
+
 def _certain_and_wrong(s: float) -> tuple[bool, str, Rows]:
-    bits = _bits(s)
+    bits, made = _bits(s), _sampled_standard_deviation(s)
     rows = (
         (f"the bound for s = {s:g}", f"{bits:.2f} bits per pixel"),
         (f"for s = {TRUE_S:g}, the data's own", f"{_bits(TRUE_S):.2f} bits per pixel"),
+        (f"-log₂ N(x; 0, {s:g}²)", f"{_bits_by_formula(s):.2f} bits per pixel"),
+        ("the standard deviation of what the model makes", f"{made:.4f}"),
+        (f"-log₂ N(x; 0, {made:.4f}²)", f"{_bits_by_formula(made):.2f} bits per pixel"),
     )
     broken = bits > 2 * UNIFORM
     if broken:
@@ -137,7 +156,7 @@ def _certain_and_wrong(s: float) -> tuple[bool, str, Rows]:
     return broken, words, rows
 
 
-# -- 6.5: without the root ----------------------------------------------------------------------------------------------
+# -- 3.5: without the root ----------------------------------------------------------------------------------------------
 
 
 @cache
@@ -167,8 +186,8 @@ EXERCISES: dict[str, Exercise] = {
         {
             "a": "A tenth of the images is left, but nats are logarithms. A tenth of log 50 would be 0.39, less than it takes "
             "to say which of five images it is.",
-            "b": "Without the class it takes log 50 nats to say which image; with it, log 5. In section 3.6's words: given "
-            "the class, H(x_0|x_T) is log 5, and H(x_0|x_1) is 0 as before.",
+            "b": "Without the class it takes log 50 nats to say which image; with it, log 5. In section 3.7's words: given "
+            "the class, h(x_0|x_T) is log 5, and h(x_0|x_1) is 0 as before.",
             "c": "Five images of each class are left, and pure noise does not say which of them it was. The denoiser is "
             "optimal, and yet its L_{t-1} are not 0: q is conditioned on the image, p on the class alone.",
             "d": "p is given the class; q was conditioned on the image all along. So p is nearer to q, and the "
@@ -184,7 +203,7 @@ EXERCISES: dict[str, Exercise] = {
             Mistake(
                 _without_the_image,
                 "The steps of q should be conditioned on x_0. Otherwise the mean over images gives the terms of (3.6): smaller, "
-                "by what cannot be known, and the columns no longer add up to the bound.",
+                "by their irreducible parts, and the columns no longer add up to the bound.",
             ),
             Mistake(
                 lambda q, p: _terms(q, p) * q("x0").ravel().astype(float),
