@@ -196,7 +196,7 @@ def test_no_answer_is_so_strange_that_it_raises(tag: str, shown):
         ("A.2", alpha / 2.0, "sp.Rational(1, 2) for 0.5", "0.5*α_t"),
         ("A.2", alpha * abar_s, "written with α_t, ᾱ_t, ᾱ_{t-1}", "ᾱ_s"),
         ("A.2", alpha * sp.Symbol(r"\bar{\alpha}_{t}"), "even if its name is the same", "ᾱ_t"),
-        ("A.4", (0, 3, 0, 1), "the widths from 0.4 to 2", "(0, 3, 0, 1)"),
+        ("A.4", (0, 3, 0, 1), "the standard deviations from 0.4 to 2", "(0, 3, 0, 1)"),
         ("A.5", 1, "a function of y, a tensor", "the number 1"),
         ("A.5", lambda y: y[:2], "an estimate for each entry", "an array of shape (2,)"),
         ("02.2", lambda sources: 1.0, "returns the mean and the variance", "the number 1"),
@@ -393,6 +393,6 @@ def test_the_overview_sorts_the_exercises_of_each_chapter(shown):
 
 
 def test_an_expression_that_is_off_by_very_little_is_wrong():
-    right = chapter_90._best_width()
+    right = chapter_90._best_standard_deviation()
     assert exercises.judge("A.3", right).state == "right"
     assert exercises.judge("A.3", right * (1 + sp.Rational(1, 10**8))).state == "wrong"

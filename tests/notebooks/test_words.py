@@ -2,7 +2,7 @@
 
 To see every offence in a file or a folder, with the words around it and what the field says instead:
 
-    python tests/notebooks/test_words.py notebooks/04_forward_process.ipynb
+    python tests/notebooks/test_words.py notebooks/01_forward_process.ipynb
 
 An offence is named by its line; in a notebook by its cell, counted from 0, and by what it stands in: text, code, output.
 """
@@ -434,9 +434,9 @@ def test_words_are_found_in_every_part_of_a_notebook_and_in_broken_lines(tmp_pat
             "outputs": [shown, printed],
         },
     ]
-    book = tmp_path / "04_x.ipynb"
+    book = tmp_path / "x.ipynb"
     book.write_text(json.dumps({"cells": cells}))
-    assert [(o.where.removeprefix("04_x.ipynb "), " ".join(o.found.split())) for o in offences(book)] == [
+    assert [(o.where.removeprefix("x.ipynb "), " ".join(o.found.split())) for o in offences(book)] == [
         ("cell 0 (text)", "with the pen"),
         ("cell 1 (code)", "law"),
         ("cell 1 (code)", "left to choose"),

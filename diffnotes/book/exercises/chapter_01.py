@@ -13,7 +13,7 @@ from diffnotes.book.proof.symbols import abar, abar_prev, alpha, eps_1, eps_2, v
 from diffnotes.process.forward import q_sample, q_step
 from diffnotes.process.schedules import Schedule
 
-# -- 4.1: half of every beta --------------------------------------------------------------------------------------------
+# -- 1.1: half of every beta --------------------------------------------------------------------------------------------
 
 
 def _half_of_every_beta() -> tuple[str, Rows]:
@@ -28,7 +28,7 @@ def _half_of_every_beta() -> tuple[str, Rows]:
     )
 
 
-# -- 4.2: one jump ------------------------------------------------------------------------------------------------------
+# -- 1.2: one jump ------------------------------------------------------------------------------------------------------
 
 
 def _walk(schedule: Schedule, x_s: Tensor, s: int, t: int, eps: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def _jump(root_of_noise: bool, from_the_start: bool = False) -> Any:
     return jump
 
 
-# -- 4.3: a hundred steps -----------------------------------------------------------------------------------------------
+# -- 1.3: a hundred steps -----------------------------------------------------------------------------------------------
 
 
 def _beta_T(answer: Any) -> float:
@@ -92,7 +92,7 @@ def _hundred_steps(beta_T: float) -> tuple[bool, str, Rows]:
     return bits <= 1 <= below, words, rows
 
 
-# -- 4.4: the difference of two neighbours ------------------------------------------------------------------------------
+# -- 1.4: the difference of two neighbours ------------------------------------------------------------------------------
 
 
 def _variance_of_a_difference() -> sp.Expr:

@@ -14,7 +14,7 @@ from diffnotes.process.exact import GaussianDenoiser
 from diffnotes.process.forward import q_posterior
 from diffnotes.process.schedules import Schedule
 
-# -- 5.1: half as wide --------------------------------------------------------------------------------------------------
+# -- 2.1: half as wide --------------------------------------------------------------------------------------------------
 
 
 def _narrow_steps() -> tuple[str, Rows]:
@@ -26,7 +26,7 @@ def _narrow_steps() -> tuple[str, Rows]:
     return letter, tuple((f"β̃_t / β_t at t = {t}", f"{ratio[t - 1]:.3f}") for t in (1, 2, 3, 10, 500))
 
 
-# -- 5.2: two sources and more ------------------------------------------------------------------------------------------
+# -- 2.2: two sources and more ------------------------------------------------------------------------------------------
 
 Sources = list[tuple[Tensor, Tensor]]
 
@@ -64,7 +64,7 @@ def _weighted_by_variance(sources: Sources) -> tuple[Tensor, Tensor]:
     return torch.stack([m * v for m, v in sources]).sum() / total, _combined(sources)[1]
 
 
-# -- 5.3: two steps back ------------------------------------------------------------------------------------------------
+# -- 2.3: two steps back ------------------------------------------------------------------------------------------------
 
 abar_two = unit(r"\bar{\alpha}_{t-2}")
 
@@ -81,7 +81,7 @@ def _variance_back(a: sp.Expr, before: sp.Expr) -> sp.Expr:
     return (1 - before) * (1 - a) / (1 - a * before)
 
 
-# -- 5.4: one mode or two -----------------------------------------------------------------------------------------------
+# -- 2.4: one mode or two -----------------------------------------------------------------------------------------------
 
 
 @cache
@@ -93,7 +93,7 @@ def _border() -> sp.Expr:
     return border
 
 
-# -- 5.5: wider than beta -----------------------------------------------------------------------------------------------
+# -- 2.5: wider than beta -----------------------------------------------------------------------------------------------
 
 
 def _spread(answer: Any) -> float:

@@ -19,7 +19,7 @@ from diffnotes.process.gaussian import normal_kl, normal_log_density
 from diffnotes.process.parameterize import eps_from_x0, x0_from_eps
 from diffnotes.process.schedules import Schedule
 
-# -- 7.1: twice the variance --------------------------------------------------------------------------------------------
+# -- 4.1: twice the variance --------------------------------------------------------------------------------------------
 
 
 def _twice_the_variance() -> tuple[str, Rows]:
@@ -35,7 +35,7 @@ def _twice_the_variance() -> tuple[str, Rows]:
     )
 
 
-# -- 7.2: the factor of v -----------------------------------------------------------------------------------------------
+# -- 4.2: the factor of v -----------------------------------------------------------------------------------------------
 
 snr_prev, snr = sp.symbols("SNR_{t-1} SNR_{t}", positive=True)
 
@@ -50,7 +50,7 @@ def _factor_of_v() -> sp.Expr:
     return sp.simplify(factor.subs({abar: snr / (1 + snr), abar_prev: snr_prev / (1 + snr_prev)}))
 
 
-# -- 7.3: the image without a factor ------------------------------------------------------------------------------------
+# -- 4.3: the image without a factor ------------------------------------------------------------------------------------
 
 
 def _image_without_a_factor() -> tuple[str, Rows]:
@@ -69,7 +69,7 @@ def _image_without_a_factor() -> tuple[str, Rows]:
     return letter, rows
 
 
-# -- 7.4: the image from the density ------------------------------------------------------------------------------------
+# -- 4.4: the image from the density ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ def _slope_of_log(q: Function, x: Tensor) -> Tensor:
     return _slope(lambda point: q(point).log(), x)
 
 
-# -- 7.5: below the irreducible loss --------------------------------------------------------------------------------------
+# -- 4.5: below the irreducible loss ------------------------------------------------------------------------------------
 
 
 def _time(answer: Any) -> int:

@@ -56,7 +56,7 @@ def _evenly(n: int) -> Tensor:
     return torch.distributions.Normal(0.0, 1.0).icdf(share)[:, None]
 
 
-# -- 12.1: a class that nobody could mistake ----------------------------------------------------------------------------
+# -- 9.1: a class that nobody could mistake -----------------------------------------------------------------------------
 
 
 @cache
@@ -78,7 +78,7 @@ def _a_lonely_class() -> tuple[str, Rows]:
     return letter, (*rows, ("the tilted distribution, s = 4", f"mean {mean:.2f}, standard deviation {spread:.2f}"))
 
 
-# -- 12.2: two bells ----------------------------------------------------------------------------------------------------
+# -- 9.2: two bells -----------------------------------------------------------------------------------------------------
 
 s, V, V_y = sp.symbols("s V V_{y}", positive=True)
 
@@ -90,7 +90,7 @@ def _tilted_variance() -> sp.Expr:
     return complete_square(parabola, x_t)[1]
 
 
-# -- 12.3: from two predictions of the image to the guided noise --------------------------------------------------------
+# -- 9.3: from two predictions of the image to the guided noise ---------------------------------------------------------
 
 Guidance = Callable[[Schedule, Tensor, Tensor, Tensor, int, float], Tensor]
 
@@ -120,7 +120,7 @@ def _guidance(weights: Callable[[float], tuple[float, float]], as_noise: bool = 
     return guided
 
 
-# -- 12.4: too narrow? --------------------------------------------------------------------------------------------------
+# -- 9.4: too narrow? ---------------------------------------------------------------------------------------------------
 
 
 def _scale(answer: Any) -> float:
@@ -163,7 +163,7 @@ def _wider_than_tilted(scale: float) -> tuple[bool, str, Rows]:
     return drawn > 1.01 * tilted, words, rows
 
 
-# -- 12.5: guidance that comes late -------------------------------------------------------------------------------------
+# -- 9.5: guidance that comes late --------------------------------------------------------------------------------------
 
 
 @cache
