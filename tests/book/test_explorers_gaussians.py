@@ -183,7 +183,7 @@ def test_the_areas_lie_between_the_integrand_and_zero(kl):
     [
         ({"mu_2": 0.0}, "the two distributions are the same"),
         ({"mu_2": 0.5}, "equal standard deviations: half the squared distance of the means over σ²"),
-        ({"mu_2": 0.0, "sigma_2": 2.0}, "equal means: what counts is ρ = σ_1²/σ_2² = 0.25"),
+        ({"mu_2": 0.0, "sigma_2": 2.0}, "equal means: what counts is u = σ_1²/σ_2² = 0.25"),
         ({"sigma_2": 2.0}, "the order of the two distributions matters"),
     ],
 )

@@ -12,7 +12,7 @@ from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mista
 from diffnotes.book.proof.symbols import abar, abar_prev, alpha, complete_square, exponent, mu_1, mu_2, sigma_1, sigma_2
 from diffnotes.process.gaussian import normal_kl
 
-# -- 1.1: forwards and backwards ----------------------------------------------------------------------------------------
+# -- A.1: forwards and backwards ----------------------------------------------------------------------------------------
 
 x, y = sp.symbols("x y", real=True)
 BACKWARDS = {  # mean and variance of x given y
@@ -25,11 +25,11 @@ BACKWARDS = {  # mean and variance of x given y
 
 def _backwards() -> tuple[str, Rows]:
     mean, variance, _ = complete_square(exponent(x, 0, 1) + exponent(y, sp.Rational(3, 5) * x, sp.Rational(16, 25)), x)
-    letter = next(k for k, (centre, width) in BACKWARDS.items() if sp.expand(mean - centre) == 0 == variance - width)
+    letter = next(k for k, (centre, spread) in BACKWARDS.items() if sp.expand(mean - centre) == 0 == variance - spread)
     return letter, (("mean of x given y", show(mean)), ("its variance", show(variance)))
 
 
-# -- 1.2 and 1.3: two derivations ---------------------------------------------------------------------------------------
+# -- A.2 and A.3: two derivations ---------------------------------------------------------------------------------------
 
 
 def _step_back_variance() -> sp.Expr:
@@ -46,7 +46,7 @@ def _best_standard_deviation() -> sp.Expr:
     return best
 
 
-# -- 1.4: a divergence that is far from symmetric -----------------------------------------------------------------------
+# -- A.4: a divergence that is far from symmetric -----------------------------------------------------------------------
 
 
 def _kl(mu: float, sigma: float, other_mu: float, other_sigma: float) -> float:
@@ -69,24 +69,24 @@ def _lopsided(value: list[float]) -> tuple[bool, str, Rows]:
     mu_1, sigma_1, mu_2, sigma_2 = value
     if ratio > 10:
         words = (
-            "A wide q keeps sending points to where a narrow p holds them to be impossible; the other way round, nearly "
-            "all points of p lie where q has some mass."
+            "Many draws of a wide q fall where a narrow p has almost no density; the other way round, nearly all draws of p "
+            "fall where q has some."
         )
     elif ratio < 0.1:
         words = "It is the other one that is large here: exchange the two bells."
     elif sigma_1 == sigma_2:
-        words = "With equal widths the two divergences are the same, whatever the means (A.15)."
+        words = "With equal standard deviations the two divergences are the same, whatever the means (A.15)."
     elif mu_1 == mu_2:
         words = (
-            "With equal means only the ratio of the widths counts (A.16), and within the sliders it brings you to about "
+            "With equal means only the ratio of the variances counts (A.16), and within the sliders it brings you to about "
             "nine. Let the means differ as well."
         )
     else:
-        words = "Not ten times yet. Which of the two should be the wide one, and how far apart may they stand?"
+        words = "Not ten times yet. Which of the two should be the wide one, and how far apart should the means be?"
     return ratio > 10, words, rows
 
 
-# -- 1.5: the least absolute error --------------------------------------------------------------------------------------
+# -- A.5: the least absolute error --------------------------------------------------------------------------------------
 
 
 def _least_absolute_error(y: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ EXERCISES: dict[str, Exercise] = {
     "A.2": Derive(
         _step_back_variance,
         (alpha, abar, abar_prev),
-        "This is β̃_t, the central result of chapter 2 (2.4).",
+        "This is β̃_t, a central result of chapter 2 (2.4).",
         (
             Mistake(
                 sp.sqrt((1 - alpha) * (1 - abar_prev) / (1 - abar)),
@@ -129,7 +129,7 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(
                 (1 - alpha) * (1 - abar) / (1 - abar_prev),
-                "The fraction stands on its head. What is known after seeing x_t must be narrower than the step, "
+                "The fraction stands on its head. After x_t is seen the variance must be smaller than that of the step, "
                 "V < 1 - α_t, and 1 - ᾱ_{t-1} is smaller than 1 - ᾱ_t.",
             ),
             Mistake(

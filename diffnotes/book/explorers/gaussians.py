@@ -147,7 +147,7 @@ def _kl_reading(mu_1: float, sigma_1: float, mu_2: float, sigma_2: float) -> str
             + "equal standard deviations: half the squared distance of the means over σ², and the same both ways."
         )
     if abs(mu_1 - mu_2) < 1e-9:
-        return numbers + f"equal means: what counts is ρ = σ_1²/σ_2² = {(sigma_1 / sigma_2) ** 2:.2f}."
+        return numbers + f"equal means: what counts is u = σ_1²/σ_2² = {(sigma_1 / sigma_2) ** 2:.2f}."
     return numbers + "the order of the two distributions matters."
 
 
@@ -158,7 +158,7 @@ def divergence(mu_1: float, sigma_1: float, mu_2: float, sigma_2: float) -> floa
 
 
 def product() -> None:
-    """Prior times likelihood: what is known of x, an observation y of it, and the posterior (book, eq. A.7 with a = 1)."""
+    """Prior times likelihood: a prior of x, an observation y of it, and the posterior (book, eq. A.7 with a = 1)."""
     build_product().show()
 
 
