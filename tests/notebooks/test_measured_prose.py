@@ -8,6 +8,7 @@ import pytest
 from book_files import NOTEBOOKS, markdown_cells
 
 from diffnotes import Schedule, load_pretrained
+from diffnotes.book.explorers import gaussians
 from diffnotes.book.press.measured import measured
 from diffnotes.training.pretrained import WEIGHTS
 
@@ -115,6 +116,31 @@ def solutions() -> Iterator[tuple[str, str]]:
     yield "08", f"for $S=20$ it is {math.cos(math.pi / 40) ** 40:.3f}."
 
 
+def divergences() -> Iterator[tuple[str, str]]:
+    """The KL divergences that appendix A gives in its prose."""
+
+    def kl(*values: float) -> float:
+        mu_1, sigma_1, mu_2, sigma_2 = values
+        return gaussians.divergence(mu_1, sigma_1, mu_2, sigma_2)
+
+    there, back = kl(0, 2, 0, 0.4), kl(0, 0.4, 0, 2)
+    assert 9 < there / back < 10
+    yield "90", f"give {there:.1f} nats against {back:.1f}, about nine times"
+    there, back = kl(-2, 2, 2, 0.4), kl(2, 0.4, -2, 2)
+    assert 19 < there / back < 20
+    yield "90", f"give {there:.1f} against {back:.1f}, about nineteen times."
+    assert kl(0, 1, 1, 1) == kl(1, 1, 2, 1) == 0.5 and kl(0, 1, 2, 1) == 2
+    yield "90", "with unit variances and the means 0, 1 and 2 it is $\\tfrac12$ nat from the first to the second"
+    assert posterior_share(4) == 0.2 and posterior_share(0.1) > 0.9
+    yield "90", "Make the observation very noisy ($r=4$): its share falls to a fifth"
+    yield "90", "Make it sharp ($r=0.1$), and the posterior moves almost onto $y$."
+
+
+def posterior_share(r: float) -> float:
+    """The weight of an observation of variance r in the posterior's mean, with a prior of variance 1."""
+    return 1 / r / (1 + 1 / r)
+
+
 def test_what_8_10_says_of_the_bars_is_what_was_measured() -> None:
     curves = measured("steps")["curves"]
     none, half, fresh = (curves[name]["uniform"] for name in ("DDIM, η = 0", "DDIM, η = 0.5", ALL_FRESH))
@@ -130,7 +156,7 @@ def test_what_8_10_says_of_the_bars_is_what_was_measured() -> None:
         assert low["frechet"]["value"] < between["frechet"]["value"] < high["frechet"]["value"]
 
 
-@pytest.mark.parametrize(("chapter", "words"), [*sentences(), *solutions()])
+@pytest.mark.parametrize(("chapter", "words"), [*sentences(), *solutions(), *divergences()])
 def test_the_chapter_says_what_was_measured(chapter: str, words: str) -> None:
     (path,) = (path for path in NOTEBOOKS if path.name.startswith(chapter))
     assert words in "\n".join(cell.source for _, cell in markdown_cells(path))
