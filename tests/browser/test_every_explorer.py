@@ -21,7 +21,6 @@ from diffnotes.models.vae import VAE
 linear, images, (model, schedule) = Schedule.linear(), load_images("auto", "test"), load_pretrained("mnist")
 image, noise = images.x[0], initial_noise(seed=0, batch=8)
 frames = list(ddim_sample(model, schedule, noise, steps=10))
-estimates = {8: {"noisy": 3 * torch.randn(400), "calm": torch.randn(400)}}
 digits = [(f"u = {i}", plots.grid_image(images.x[i : i + 1], scale=8)) for i in range(9)]
 trips = {steps: (noise[:3], images.x[:3] + steps * 0.01 * noise[:3]) for steps in (5, 10, 20)}
 """
@@ -64,7 +63,6 @@ CASES = [
     Case(9, "explorers.guidance(model, schedule, number=4)", "noise", "a network draws"),
     Case(10, "explorers.gap()", "m"),
     Case(10, "explorers.latent_plane(VAE(), images)", "z₁", "images"),
-    Case(11, "explorers.estimators(estimates, truth=0.0)", "n"),
     Case(90, "explorers.kl()", "μ_1"),
     Case(90, "explorers.product()", "m"),
     Case(90, "explorers.total()", "a"),

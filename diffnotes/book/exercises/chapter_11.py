@@ -17,7 +17,7 @@ from diffnotes.process.elbo import elbo_terms
 from diffnotes.process.exact import GaussianDenoiser
 from diffnotes.process.schedules import Schedule
 
-# -- 3.1: a chain of one step -------------------------------------------------------------------------------------------
+# -- 11.1: a chain of one step ------------------------------------------------------------------------------------------
 
 
 def _one_step() -> tuple[str, Rows]:
@@ -34,7 +34,7 @@ def _one_step() -> tuple[str, Rows]:
     return letter, rows
 
 
-# -- 3.2: the perfect decoder -------------------------------------------------------------------------------------------
+# -- 11.2: the perfect decoder ------------------------------------------------------------------------------------------
 
 
 def _chains(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
@@ -46,7 +46,7 @@ def _chains(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
         yield {"q": q}, q.joint
 
 
-# -- 3.3: larger or smaller ---------------------------------------------------------------------------------------------
+# -- 11.3: larger or smaller --------------------------------------------------------------------------------------------
 
 
 def table(*peaks: int) -> np.ndarray:
@@ -88,12 +88,12 @@ def _printed_against_true(upper: Peaks) -> tuple[bool, str, Rows]:
     return off < -1e-9, words, rows
 
 
-# -- 3.4: what the printed form omits -----------------------------------------------------------------------------------
+# -- 11.4: what the printed form omits ----------------------------------------------------------------------------------
 
 b_t, b_next = unit(r"\beta_{t}"), unit(r"\beta_{t+1}")
 
 
-def _forgotten() -> sp.Expr:
+def _omitted() -> sp.Expr:
     """I(x_t; x_{t+1} | x_{t-1}) of the forward process: half the log of the variance without and with x_{t+1}."""
     x, centre, after = sp.symbols("x m y", real=True)
     _, between, _ = complete_square(exponent(x, centre, b_t) + exponent(after, sp.sqrt(1 - b_next) * x, b_next), x)
@@ -103,8 +103,8 @@ def _forgotten() -> sp.Expr:
 EXERCISES: dict[str, Exercise] = {
     "11.1": Predict(
         {
-            "a": "The bound of the VAE (10.6). Denoising terms exist only between hidden levels, and here there is one level.",
-            "b": "The sum in (11.7) begins at t = 2: a denoising term compares two distributions of a hidden level, "
+            "a": "The bound of the VAE (10.6). Denoising terms exist only between latent levels, and here there is one level.",
+            "b": "The sum in (11.3) begins at t = 2: a denoising term compares two distributions of a latent level, "
             "and below x_1 there is only the image.",
             "c": "The prior matching stays: q(x_1|x_0) is not the prior. With the reconstruction alone, the best code "
             "would be one without any noise (A48).",
@@ -115,8 +115,8 @@ EXERCISES: dict[str, Exercise] = {
     "11.2": Build(
         "a function of a chain q that returns a table over x0, x1, x2, x3",
         _chains,
-        "The forward chain, read from its end. The log-ratio is then -log q(x_0) on every path: its variance, given x_0, "
-        "is 0.",
+        "The forward chain, read from its end. The log-ratio is then -log q(x_0) on every path, so the bound is -log q(x_0) for "
+        "every image, and its gap is 0.",
         (
             Mistake(
                 lambda q: q("x0") * q("x1") * q("x2") * q("x3"),
@@ -144,9 +144,9 @@ EXERCISES: dict[str, Exercise] = {
         _printed_against_true,
     ),
     "11.4": Derive(
-        _forgotten,
+        _omitted,
         (b_t, b_next),
-        "With neighbouring β nearly equal it is almost ½ log 2 = 0.347 nats for each pixel and each step.",
+        "With neighbouring β small and nearly equal it is almost ½ log 2 = 0.347 nats for each pixel and each step.",
         (
             Mistake(
                 sp.log(1 + (1 - b_next) * b_t / b_next),
@@ -158,7 +158,7 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(
                 -sp.log(1 + (1 - b_next) * b_t / b_next) / 2,
-                "The sign: an information is a mean divergence and never negative. The variance without x_{t+1}, 1 - α_t, "
+                "The sign: an information is a mean divergence and never negative. The variance without x_{t+1}, β_t, "
                 "stands above.",
             ),
             Mistake(

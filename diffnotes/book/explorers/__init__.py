@@ -1,7 +1,6 @@
 """The book's explorers: sliders that move a picture. Each is shown by calling it in a cell; `build_...` gives it unshown."""
 
 from diffnotes.book.explorers.bound import bound, build_bound
-from diffnotes.book.explorers.estimators import build_estimators, estimators
 from diffnotes.book.explorers.films import (
     build_ddim,
     build_draw,
@@ -31,7 +30,6 @@ __all__ = [
     "build_chain",
     "build_ddim",
     "build_draw",
-    "build_estimators",
     "build_film",
     "build_gap",
     "build_guidance",
@@ -49,7 +47,6 @@ __all__ = [
     "chain",
     "ddim",
     "draw",
-    "estimators",
     "film",
     "gap",
     "guidance",
