@@ -8,6 +8,7 @@ import pytest
 from book_files import NOTEBOOKS, markdown_cells
 
 from diffnotes import Schedule, load_pretrained
+from diffnotes.book.exercises import chapter_03
 from diffnotes.book.explorers import gaussians
 from diffnotes.book.press.measured import measured
 from diffnotes.training.pretrained import WEIGHTS
@@ -154,6 +155,21 @@ def test_what_8_10_says_of_the_bars_is_what_was_measured() -> None:
     assert apart("recognised") == [10, 20, 50, 100]
     for low, between, high in zip(fresh, half, none, strict=True):
         assert low["frechet"]["value"] < between["frechet"]["value"] < high["frechet"]["value"]
+
+
+def test_what_exercise_3_4_says_is_what_it_measures() -> None:
+    bits, by_formula = chapter_03._bits, chapter_03._bits_by_formula
+    made = chapter_03._sampled_standard_deviation(0.03)
+    (path,) = (path for path in NOTEBOOKS if path.name.startswith("03"))
+    text = "\n".join(cell.source for _, cell in markdown_cells(path))
+    assert f"With $s=0.2$ its bound is {bits(0.2):.1f} bits per dimension" in text
+    assert f"with $s=10$, fifty times too large, the bound is {bits(10.0):.1f} bits" in text
+    assert f"the formula gives {by_formula(0.03):.1f} bits, averaged over the data" in text
+    assert f"The model's bound is smaller, {bits(0.03):.1f}, and" in text
+    assert (
+        f"have a standard deviation of {made:.3f}, not 0.03, and for that the formula gives {by_formula(made):.1f}"
+        in text
+    )
 
 
 @pytest.mark.parametrize(("chapter", "words"), [*sentences(), *solutions(), *divergences()])
