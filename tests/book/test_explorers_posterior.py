@@ -7,7 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from diffnotes.book.explorers.posterior import build_posterior, build_reverse_step, coin_step, posterior, reverse_step
+from diffnotes.book.explorers.posterior import (
+    build_posterior,
+    build_reverse_step,
+    coin_divergence,
+    coin_step,
+    posterior,
+    reverse_step,
+)
 from diffnotes.book.live import widgets as live
 from diffnotes.process.forward import q_posterior
 from diffnotes.process.schedules import Schedule
@@ -186,6 +193,14 @@ def test_a_small_step_is_nearly_gaussian_and_a_large_one_is_not():
     assert coin_step(0.8, 0.001, 0.2).kl < 1e-6 < 0.05 < coin_step(0.8, 0.3, 0.2).kl
 
 
+@pytest.mark.parametrize(("abar_prev", "beta"), [(0.8, 0.3), (0.5, 0.9), (0.95, 0.01), (0.2, 0.05)])
+def test_its_divergence_is_the_mean_over_x_t_of_that_of_single_steps(abar_prev, beta):
+    x, abar = np.linspace(-5, 5, 401), abar_prev * (1 - beta)
+    drawn = sum(np.exp(-((x - sign * math.sqrt(abar)) ** 2) / (2 - 2 * abar)) for sign in (-1, 1))
+    single = [coin_step(abar_prev, beta, x_t).kl for x_t in x.tolist()]
+    assert coin_divergence(abar_prev, beta) == pytest.approx(float(drawn @ single / drawn.sum()), rel=1e-4)
+
+
 @pytest.mark.parametrize(("beta", "humps"), [(0.05, 1), (0.06, 1), (0.065, 2), (0.3, 2)])
 def test_the_border_between_one_hump_and_two_is_where_exercise_4_says(beta, humps):
     step = coin_step(0.8, beta, 0.0)  # two humps from beta = (1 / 0.8 - 1)^2 = 0.0625 on
@@ -199,9 +214,9 @@ def test_the_border_between_one_hump_and_two_is_where_exercise_4_says(beta, hump
 
 def test_the_reading_says_whether_a_gaussian_will_do():
     explorer = build_reverse_step()
-    assert "No Gaussian p_θ" in explorer.reading.value and "0.096 nats" in explorer.reading.value
+    assert "No Gaussian can be right here" in explorer.reading.value and "0.096 nats" in explorer.reading.value
     explorer.controls["beta"].value = 0.001
-    assert "A Gaussian p_θ(x_{t-1} | x_t) can do this step" in explorer.reading.value
+    assert "A Gaussian can do this step" in explorer.reading.value
 
 
 @pytest.mark.parametrize(("name", "value"), [("beta", 0.7), ("x_t", -1.0), ("abar_prev", 0.4)])

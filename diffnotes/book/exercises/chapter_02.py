@@ -14,7 +14,7 @@ from diffnotes.process.exact import GaussianDenoiser
 from diffnotes.process.forward import q_posterior
 from diffnotes.process.schedules import Schedule
 
-# -- 2.1: half as wide --------------------------------------------------------------------------------------------------
+# -- 2.1: half of the variance --------------------------------------------------------------------------------------------------
 
 
 def _narrow_steps() -> tuple[str, Rows]:
@@ -69,7 +69,7 @@ def _weighted_by_variance(sources: Sources) -> tuple[Tensor, Tensor]:
 abar_two = unit(r"\bar{\alpha}_{t-2}")
 
 
-def _one_stride() -> sp.Expr:
+def _long_step() -> sp.Expr:
     """The variance of x_{t-2}, if x_t and x_0 are known: (2.11) with s = t - 2, by completing the square."""
     x, start, now = sp.symbols("x x_0 x_t", real=True)
     jump = alpha * alpha_prev
@@ -93,7 +93,7 @@ def _border() -> sp.Expr:
     return border
 
 
-# -- 2.5: wider than beta -----------------------------------------------------------------------------------------------
+# -- 2.5: more than beta -----------------------------------------------------------------------------------------------
 
 
 def _spread(answer: Any) -> float:
@@ -118,15 +118,15 @@ def _wider_than_beta(s: float) -> tuple[bool, str, Rows]:
     broken = min(ratios) > 1 + 1e-9
     if broken:
         words = (
-            "The chain brings a variance above 1 down towards 1, so v_{t-1} > v_t in (2.16), and the step back has to be "
-            "wider than the step forwards."
+            "The chain brings a variance above 1 down towards 1, so v_{t-1} > v_t in (2.16), and the step back has "
+            "a larger variance than the step forwards."
         )
     elif s == 0:
         words = "A single image: nothing about x_0 is left open, and the variance is β̃_t."
     elif s == 1:
         words = "Just at the border: such data look like noise from the start, and the variance is β_t itself."
     else:
-        words = "Narrower than β_t: for s < 1 the chain makes the data wider, v_{t-1} < v_t in (2.16)."
+        words = "Smaller than β_t: for data of variance below 1 the chain makes it larger, v_{t-1} < v_t in (2.16)."
     return broken, words, rows
 
 
@@ -166,9 +166,9 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     "02.3": Derive(
-        _one_stride,
+        _long_step,
         (alpha, alpha_prev, abar_two),
-        "It is the variance of one stride (2.11) with s = t - 2. Two steps of a bridge are one step of a bridge.",
+        "It is the variance of one long step (2.11) with s = t - 2. Two steps of a bridge are one step of a bridge.",
         (
             Mistake(
                 _variance_back(alpha_prev, abar_two) + _variance_back(alpha, alpha_prev * abar_two),
@@ -181,7 +181,7 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(
                 (1 - alpha * alpha_prev) * (1 - alpha_prev * abar_two) / (1 - alpha * alpha_prev * abar_two),
-                "The stride ends at t - 2, so the variance before it is 1 - ᾱ_{t-2}, without the factor α_{t-1}.",
+                "The long step ends at t - 2, so the variance before it is 1 - ᾱ_{t-2}, without the factor α_{t-1}.",
             ),
             Mistake(
                 sp.sqrt((1 - abar_two) * (1 - alpha * alpha_prev) / (1 - alpha * alpha_prev * abar_two)),

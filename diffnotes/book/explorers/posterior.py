@@ -199,6 +199,30 @@ def coin_step(abar_prev: float, beta: float, x_t: float) -> CoinStep:
     return CoinStep(shares, means, narrow, mean, variance, grid, kl)
 
 
+def coin_divergence(abar_prev: float, beta: float) -> float:
+    """The mean over x_t of `coin_step(abar_prev, beta, x_t).kl`, all values of x_t at once, in nats."""
+    alpha, abar = 1 - beta, abar_prev * (1 - beta)
+    x_t, spacing = np.linspace(-5, 5, 161)[:, None], 10 / 160
+    z, fine = np.linspace(-9, 9, 301), 18 / 300
+    drawn = 0.5 * (_density(x_t, math.sqrt(abar), 1 - abar) + _density(x_t, -math.sqrt(abar), 1 - abar))
+    plus = (1 + np.tanh(math.sqrt(abar) * x_t / (1 - abar))) / 2  # the share of x_0 = +1
+    centre, reach = math.sqrt(alpha) * (1 - abar_prev) / (1 - abar) * x_t, math.sqrt(abar_prev) * beta / (1 - abar)
+    narrow = (1 - abar_prev) / (1 - abar) * beta
+    mean, variance = centre + reach * (2 * plus - 1), narrow + reach**2 * 4 * plus * (1 - plus)
+    x = mean + np.sqrt(variance) * z  # x_{t-1}
+    q = plus * _density(x, centre + reach, narrow) + (1 - plus) * _density(x, centre - reach, narrow)
+    kl = (
+        (q * np.log(np.maximum(q, 1e-300) / _density(x, mean, variance))).sum(1, keepdims=True)
+        * np.sqrt(variance)
+        * fine
+    )
+    return float((drawn * kl).sum() * spacing)
+
+
+def _density(x: np.ndarray, mean: np.ndarray | float, variance: np.ndarray | float) -> np.ndarray:
+    return np.exp(-((x - mean) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
+
+
 def _reverse_reading(step: CoinStep, beta: float) -> str:
     minus, plus = (f"{100 * share:.1f} %" for share in step.shares)
     apart = (step.means[1] - step.means[0]) / math.sqrt(step.beta_tilde)
@@ -208,8 +232,8 @@ def _reverse_reading(step: CoinStep, beta: float) -> str:
     )
     far = "less than 1e-10" if step.kl < 1e-10 else f"{step.kl:.2g}"
     if step.kl < 0.01:
-        return f"{reading}Divergence from the Gaussian: {far} nats. A Gaussian p_θ(x_{{t-1}} | x_t) can do this step."
-    return f"{reading}Divergence from the Gaussian: {far} nats. No Gaussian p_θ(x_{{t-1}} | x_t) can be right here."
+        return f"{reading}Divergence from the Gaussian: {far} nats. A Gaussian can do this step."
+    return f"{reading}Divergence from the Gaussian: {far} nats. No Gaussian can be right here."
 
 
 def _normal(x: np.ndarray, mean: float, variance: float) -> np.ndarray:
