@@ -47,7 +47,7 @@ class Measured:
 class Quality:
     """What `quality` measured on `number` samples.
 
-    frechet      distance between the features of samples and of real images, as of two Gaussians; 0 is best
+    frechet      Fréchet distance d^2 (book, eq. 6.6) between the features of samples and of real images; 0 is best
     recognised   share of samples to which the classifier gives a label with a probability above 0.95
     entropy      of the labels given, in nats: ln 10 = 2.303 if all ten digits come equally often
     precision    share of samples that lie among real images
