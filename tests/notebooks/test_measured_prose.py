@@ -1,5 +1,6 @@
 """Numbers in a chapter's prose that come from the benchmarks or from the network that ships are what they say."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,7 @@ from book_files import NOTEBOOKS, markdown_cells
 
 from diffnotes import Schedule, load_pretrained
 from diffnotes.book.exercises import chapter_03
-from diffnotes.book.explorers import gaussians
+from diffnotes.book.explorers import gap, gaussians
 from diffnotes.book.press.measured import measured
 from diffnotes.training.pretrained import WEIGHTS
 
@@ -137,6 +138,18 @@ def divergences() -> Iterator[tuple[str, str]]:
     yield "90", "Make it sharp ($r=0.1$), and the posterior moves almost onto $y$."
 
 
+def latent() -> Iterator[tuple[str, str]]:
+    """What the sliders of chapter 10 lead to, and the information of exercise 11.4."""
+    here, middle, prior = (gap.account(1.5, m, sigma) for m, sigma in ((0.4, 0.3), (1.2, 0.3), (0, 1)))
+    yield "10", f"The KL to the prior goes up, from {here.kl:.2f} nats to {middle.kl:.2f},"
+    yield "10", f"goes up by more, from ${here.reconstruction:.2f}$ to ${middle.reconstruction:.2f}$."
+    yield "10", f"the KL to the prior is zero, and the gap is {prior.gap:.2f} nats."
+
+    beta = Schedule.linear().beta[1:].tolist()
+    omitted = sum(math.log(1 + (1 - b) * a / b) / 2 for a, b in itertools.pairwise(beta))
+    yield "11", f"these sum to {omitted:.0f} nats for every pixel."
+
+
 def posterior_share(r: float) -> float:
     """The weight of an observation of variance r in the posterior's mean, with a prior of variance 1."""
     return 1 / r / (1 + 1 / r)
@@ -172,7 +185,7 @@ def test_what_exercise_3_4_says_is_what_it_measures() -> None:
     )
 
 
-@pytest.mark.parametrize(("chapter", "words"), [*sentences(), *solutions(), *divergences()])
+@pytest.mark.parametrize(("chapter", "words"), [*sentences(), *solutions(), *divergences(), *latent()])
 def test_the_chapter_says_what_was_measured(chapter: str, words: str) -> None:
     (path,) = (path for path in NOTEBOOKS if path.name.startswith(chapter))
     assert words in "\n".join(cell.source for _, cell in markdown_cells(path))
