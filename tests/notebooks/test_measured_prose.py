@@ -10,7 +10,8 @@ from book_files import NOTEBOOKS, markdown_cells
 
 from diffnotes import Schedule, load_pretrained
 from diffnotes.book.exercises import chapter_03
-from diffnotes.book.explorers import gap, gaussians
+from diffnotes.book.explorers import gaussians
+from diffnotes.book.explorers.gap import account
 from diffnotes.book.press.measured import measured
 from diffnotes.training.pretrained import WEIGHTS
 
@@ -140,7 +141,7 @@ def divergences() -> Iterator[tuple[str, str]]:
 
 def latent() -> Iterator[tuple[str, str]]:
     """What the sliders of chapter 10 lead to, and the information of exercise 11.4."""
-    here, middle, prior = (gap.account(1.5, m, sigma) for m, sigma in ((0.4, 0.3), (1.2, 0.3), (0, 1)))
+    here, middle, prior = (account(1.5, m, sigma) for m, sigma in ((0.4, 0.3), (1.2, 0.3), (0, 1)))
     yield "10", f"The KL to the prior goes up, from {here.kl:.2f} nats to {middle.kl:.2f},"
     yield "10", f"goes up by more, from ${here.reconstruction:.2f}$ to ${middle.reconstruction:.2f}$."
     yield "10", f"the KL to the prior is zero, and the gap is {prior.gap:.2f} nats."
