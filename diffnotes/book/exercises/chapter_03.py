@@ -93,7 +93,7 @@ def _with_the_best_variance() -> sp.Expr:
     return sp.expand_log(sp.simplify(term.subs(v, best).subs(Q, 2 * b * L)))
 
 
-# -- 3.4: worse than a uniform model -------------------------------------------------------------------------------------
+# -- 3.4: worse than a uniform model ------------------------------------------------------------------------------------
 
 UNIFORM, TRUE_S = 8.0, 0.2  # bits per pixel; the standard deviation of the data
 
