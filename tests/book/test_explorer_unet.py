@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_hex
 from PIL import Image
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -184,6 +185,17 @@ def test_every_block_moves_the_picture_and_the_mark(explorer):
         pictures.append(sent(explorer).tobytes())
         corners.append(explorer.plot.artists[2].get_xy())
     assert len(set(pictures)) == len(set(corners)) == len(NAMES)
+
+
+def test_the_key_explains_the_colours_of_the_blocks_that_there_are(explorer):
+    def key(one: live.Explorer) -> dict[str, str]:
+        legend = one.plot.figure.axes[0].get_legend()
+        patches = zip(legend.get_texts(), legend.get_patches(), strict=True)
+        return {text.get_text(): to_hex(patch.get_facecolor()).upper() for text, patch in patches}
+
+    assert key(explorer)["residual block with self-attention"] == COLOURS[blocks(MODEL)[NAMES.index("middle")].kind]
+    without = key(build_unet(network(multipliers=(1,), attention=0), SCHEDULE, IMAGE))
+    assert list(without) == ["residual block", "convolution"]
 
 
 def test_reset_goes_back_to_the_first_picture(explorer):

@@ -13,7 +13,7 @@ from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mista
 from diffnotes.book.proof.symbols import abar
 from diffnotes.models.unet import UNet, time_embedding
 
-# -- 8.1: a larger picture ----------------------------------------------------------------------------------------------
+# -- 5.1: a larger picture ----------------------------------------------------------------------------------------------
 
 
 def _small_unet() -> UNet:
@@ -45,7 +45,7 @@ def _twice_the_side() -> tuple[str, Rows]:
     return letter, (*rows, ("times the work", f"{ratio:.2f}"))
 
 
-# -- 8.2: what is lost without the skips --------------------------------------------------------------------------------
+# -- 5.2: what is lost without the skips --------------------------------------------------------------------------------
 
 j = sp.Symbol("j", integer=True, positive=True)
 
@@ -56,7 +56,7 @@ def _error_without_skips() -> sp.Expr:
     return abar * ((1 - 1 / n) ** 2 + (n - 1) * (1 / n) ** 2)
 
 
-# -- 8.3: a clock with one hand -----------------------------------------------------------------------------------------
+# -- 5.3: a clock with one hand -----------------------------------------------------------------------------------------
 
 ALIKE = 0.02
 
@@ -89,13 +89,13 @@ def _alike(times: tuple[int, int]) -> tuple[bool, str, Rows]:
             "until a multiple of it is nearly one."
         )
     elif over > 0.4:
-        words = "About half a turn too many: the hand points the other way, and two embeddings can hardly be further apart (5.2)."
+        words = "About half a turn too many: the hand points the other way, and two embeddings can hardly be further apart (5.3)."
     else:
         words = "The hand points elsewhere. How many steps does it take to come round, once and several times?"
     return broken, words, rows
 
 
-# -- 8.4: how far it sees -----------------------------------------------------------------------------------------------
+# -- 5.4: how far it sees -----------------------------------------------------------------------------------------------
 
 Layers = list[tuple[int, int]]
 
@@ -104,8 +104,8 @@ def _seen(layers: Layers) -> int:
     """Measured: the positions of a line that have a gradient, from the first to the last."""
     line = torch.ones(1, 1, 1000, dtype=torch.float64, requires_grad=True)
     h: torch.Tensor = line
-    for width, step in layers:
-        h = F.conv1d(h, torch.ones(1, 1, width, dtype=torch.float64), stride=step)
+    for width, stride in layers:
+        h = F.conv1d(h, torch.ones(1, 1, width, dtype=torch.float64), stride=stride)
     (gradient,) = torch.autograd.grad(h[0, 0, h.shape[2] // 2], line)
     positions = gradient[0, 0].nonzero()
     return int(positions.max() - positions.min()) + 1
@@ -117,28 +117,30 @@ def _stacks(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
 
     stacks: list[Layers] = [[(3, 1), (3, 2), (3, 1)]]
     for depth in (2, 3, 4, 5):
-        steps = [one_of(1, 2) for _ in range(depth)]
-        stacks.append([(one_of(step, 5), step) for step in steps])
+        strides = [one_of(1, 2) for _ in range(depth)]
+        stacks.append([(one_of(stride, 5), stride) for stride in strides])
     for layers in stacks:
         yield {"layers": layers}, _seen(layers)
 
 
-def _without_steps(layers: Layers) -> int:
+def _without_strides(layers: Layers) -> int:
     return 1 + sum(width - 1 for width, _ in layers)
 
 
-def _with_its_own_step(layers: Layers) -> int:
-    return 1 + sum((width - 1) * math.prod(step for _, step in layers[: i + 1]) for i, (width, _) in enumerate(layers))
+def _with_its_own_stride(layers: Layers) -> int:
+    return 1 + sum(
+        (width - 1) * math.prod(stride for _, stride in layers[: i + 1]) for i, (width, _) in enumerate(layers)
+    )
 
 
 def _from_the_front(layers: Layers) -> int:
     n = 1
-    for width, step in layers:
-        n = width + step * (n - 1)
+    for width, stride in layers:
+        n = width + stride * (n - 1)
     return n
 
 
-# -- 8.5: the first updates ---------------------------------------------------------------------------------------------
+# -- 5.5: the first updates ---------------------------------------------------------------------------------------------
 
 
 @cache
@@ -164,7 +166,7 @@ EXERCISES: dict[str, Exercise] = {
     "05.1": Predict(
         {
             "a": "No layer has weights of its own for each position: a convolution is the same few numbers everywhere, and so "
-            "are the linear layers of attention. H and W stand in one of the two formulas (5.9) only.",
+            "are the linear layers of attention. The number of positions stands in one of the two formulas (5.9) only.",
             "b": "So it is for every convolution (5.9). But there is a layer here that has something to do for each pair "
             "of positions.",
             "c": "Convolutions cost four times as much (5.9). The pairs of positions in attention become sixteen times as "
@@ -204,18 +206,18 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "05.3": Break("two different whole numbers from 1 to 1000", _two_times, _alike),
     "05.4": Build(
-        "a function of a list of pairs (width, step) that returns one whole number",
+        "a function of a list of pairs (width, stride) that returns one whole number",
         _stacks,
         "It is (5.8), and it agrees with what the gradients of real convolutions give.",
         (
             Mistake(
-                _without_steps,
-                "So it would be if no layer made the picture smaller. After a layer of step 2, one position stands for two: "
+                _without_strides,
+                "So it would be if no layer lowered the resolution. After a layer of stride 2, one position stands for two: "
                 "each later layer reaches twice as far.",
             ),
             Mistake(
-                _with_its_own_step,
-                "The step of a layer lengthens the strides of the layers after it, not its own: the product in (5.8) ends "
+                _with_its_own_stride,
+                "The stride of a layer lengthens the steps of the layers after it, not its own: the product in (5.8) ends "
                 "with the layer before.",
             ),
             Mistake(
@@ -225,7 +227,7 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(
                 lambda layers: math.prod(width for width, _ in layers),
-                "Windows that lie side by side would multiply. These overlap: each further one adds only its step.",
+                "Windows that lie side by side would multiply. These overlap: each further one adds only the stride.",
             ),
         ),
     ),

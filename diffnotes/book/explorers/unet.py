@@ -25,10 +25,16 @@ COLOURS = {
     "residual block": "#A9D3EE",
     ATTENTION: "#EFC6DD",
     "convolution": "#DDDDDD",
-    "halving": "#F5D493",
-    "doubling": "#F5D493",
+    "downsampling": "#F5D493",
+    "upsampling": "#F5D493",
     "two linear layers": "#A5DCC9",
-}  # of a box, by its kind; no one needs them, the names stand in the boxes
+}  # of a box, by its kind
+KEY = {  # the kinds that the colours tell apart, and the words for them under the map
+    "residual block": "residual block",
+    ATTENTION: "residual block with self-attention",
+    "downsampling": "halves or doubles the resolution",
+    "convolution": "convolution",
+}
 ROW = 1.7  # from one row of boxes to the next, where the boxes of a row stand 1 apart
 PICTURES = 2.2  # the row of the noisy picture and the prediction
 
@@ -68,7 +74,7 @@ def blocks(model: UNet) -> list[Block]:
         for layer in layers:
             row += isinstance(layer, Downsample) - isinstance(layer, Upsample)
             kind = _kind(layer)
-            name = {"halving": "halve", "doubling": "double"}.get(kind, way)
+            name = {"downsampling": "halve", "upsampling": "double"}.get(kind, way)
             numbers[name] += 1
             skip = stops.pop() if way == "up" and isinstance(layer, ResidualBlock) else None
             if way == "down":
@@ -149,7 +155,8 @@ def build_unet(
 
     figure, (map_ax, maps_ax) = plots.subplots(1, 2, size=(8.6, 3.9), width_ratios=(1.75, 1))
     places = _draw_map(map_ax, found, first_activations, _side(image.shape))
-    noisy, answered = _picture(map_ax, 0.5, "x_t"), _picture(map_ax, places[-1][0] - 0.5, f"answer ({model.target})")
+    noisy = _picture(map_ax, 0.5, "x_t")
+    answered = _picture(map_ax, places[-1][0] - 0.5, f"prediction ({model.target})")
     mark = Rectangle((0, 0), 0.92, 0.84, fill=False, ec=plots.RED, lw=2.5, zorder=4)
     map_ax.add_patch(mark)
     maps_ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[], aspect="equal", anchor="N")
@@ -179,8 +186,8 @@ def build_unet(
     }
     alt = (
         "Left: the network as a map in the shape of a U, a box for each block with its number of channels, from the noisy "
-        f"image at t = {t} down to the smallest pictures and up to the answer; lines over the boxes are the skip connections, "
-        f"and {block} is marked. Right: the feature maps of {block}, in grey."
+        f"image at t = {t} down to the lowest resolution and up to the prediction; lines over the boxes are the skip "
+        f"connections, and {block} is marked. Right: the feature maps of {block}, in grey."
     )
     frame = map_ax.transData - figure.transFigure  # from places on the map to shares of the picture, from below
     corners = [frame.transform([(x - 0.44, y + 0.4), (x + 0.44, y - 0.4)]) for x, y in places]
@@ -191,12 +198,12 @@ def build_unet(
 def _kind(layer: nn.Module) -> str:
     if isinstance(layer, ResidualBlock):
         return ATTENTION if isinstance(layer.attention, SelfAttention) else "residual block"
-    return "halving" if isinstance(layer, Downsample) else "doubling"
+    return "downsampling" if isinstance(layer, Downsample) else "upsampling"
 
 
 def _draw_map(ax: Any, found: list[Block], seen: list[Seen], top: str) -> list[tuple[float, float]]:
-    """The boxes, the road through them and the skip connections over them; `top` names the row of the pictures. Returns
-    where the middles of the boxes are."""
+    """The boxes, the path through them, the skip connections over them and the key to the colours; `top` names the row
+    of the pictures. Returns where the middles of the boxes are."""
     places = [(0.0, -ROW * found[0].row), *((float(i), -ROW * block.row) for i, block in enumerate(found[1:]))]
     ax.plot(*zip(*places[1:], strict=True), color="#888888", lw=1.2, zorder=1)
     sides = {PICTURES: top}
@@ -210,10 +217,21 @@ def _draw_map(ax: Any, found: list[Block], seen: list[Seen], top: str) -> list[t
             left = places[block.skip_from][0]
             over = y + 0.4 + 0.06 * (x - left)
             ax.plot([left, left, x, x], [y, over, over, y], color=plots.GREEN, lw=1.2, zorder=1)
-    ax.text(0.6, places[0][1], "→ given to every\ndown, middle and up", va="center", fontsize=7.6, linespacing=1.5)
+    ax.text(0.6, places[0][1], "→ to every\nresidual block", va="center", fontsize=7.6, linespacing=1.5)
+    kinds = [kind for kind in KEY if any(block.kind == kind for block in found)]
+    patches = [Rectangle((0, 0), 1, 1, fc=COLOURS[kind], ec="none") for kind in kinds]
+    small = {
+        "fontsize": 7,
+        "frameon": False,
+        "handlelength": 1.2,
+        "labelspacing": 0.25,
+        "borderaxespad": 0,
+        "borderpad": 0,
+    }
+    ax.legend(patches, [KEY[kind] for kind in kinds], loc="lower right", **small)
     ax.set(xlim=(-0.6, len(found) - 1.4), ylim=(places[0][1] - 0.5, PICTURES + 0.8), xticks=[])
     ax.set_yticks([*sides], [*sides.values()])
-    ax.set_title("The way of a picture: names, and numbers of channels", fontsize=10)
+    ax.set_title("The U-Net: blocks, numbers of channels, skip connections", fontsize=10)
     ax.grid(False)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
