@@ -167,27 +167,27 @@ def test_too_few_images_are_refused(vae, images):
 # -- the curves ---------------------------------------------------------------------------------------------------------
 
 
-def history(updates: int) -> list[tuple[float, float, float]]:
-    return [(0.1 * k, -200.0 + k, 2.0 + 0.01 * k) for k in range(updates)]
+def history(updates: int) -> list[tuple[float, float]]:
+    return [(-200.0 + k, 2.0 + 0.01 * k) for k in range(updates)]
 
 
 def test_the_curves_are_means_over_ten_updates(shown):
-    curves = latent.ElboCurves(seconds=5)
+    curves = latent.ElboCurves(updates=50)
     curves.close(history(35))
     x, y = curves._reconstruction.get_data()
-    assert x.tolist() == pytest.approx([0.45, 1.45, 2.45]) and y.tolist() == pytest.approx([-195.5, -185.5, -175.5])
+    assert x.tolist() == pytest.approx([5.5, 15.5, 25.5]) and y.tolist() == pytest.approx([-195.5, -185.5, -175.5])
     assert curves._prior.get_ydata().tolist() == pytest.approx([2.045, 2.145, 2.245])
     assert curves._elbo.get_ydata().tolist() == pytest.approx([-197.545, -187.645, -177.745])
 
 
 def test_a_short_history_is_drawn_too(shown):
-    curves = latent.ElboCurves(seconds=5)
+    curves = latent.ElboCurves(updates=50)
     curves.close(history(3))
     assert curves._reconstruction.get_ydata().tolist() == pytest.approx([-199.0])
 
 
 def test_the_curves_can_be_closed_before_the_first_update(shown):
-    curves = latent.ElboCurves(seconds=5)
+    curves = latent.ElboCurves(updates=50)
     curves.close([])
     assert "both curves are empty" in shown[-1]["text/html"]
 
@@ -195,7 +195,7 @@ def test_the_curves_can_be_closed_before_the_first_update(shown):
 def test_they_are_redrawn_only_now_and_then(shown, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(latent.time, "monotonic", lambda: now[0])
-    curves = latent.ElboCurves(seconds=5)
+    curves = latent.ElboCurves(updates=50)
     empty = curves.plot.image.value
     curves.draw(history(30))
     assert curves.plot.image.value == empty
@@ -205,14 +205,18 @@ def test_they_are_redrawn_only_now_and_then(shown, monkeypatch):
 
 
 def test_at_the_end_a_picture_takes_the_widgets_place(shown):
-    curves = latent.ElboCurves(seconds=5)
+    curves = latent.ElboCurves(updates=50)
     curves.close(history(30))
     first, last = shown
     assert first["options"]["display_id"] == last["options"]["display_id"] and last["options"]["update"]
-    assert "ends at -176 nats per image" in last["text/html"] and "ends at 2.2 nats" in last["text/html"]
+    assert (
+        "over 30 updates" in last["text/html"]
+        and "ends at -176 nats per image" in last["text/html"]
+        and "ends at 2.2 nats" in last["text/html"]
+    )
 
 
-@pytest.mark.parametrize("seconds", [0, -1])
-def test_curves_over_no_time_are_refused(seconds):
-    with pytest.raises(ValueError, match=rf"^seconds must be positive, got {seconds}$"):
-        latent.ElboCurves(seconds)
+@pytest.mark.parametrize("updates", [0, -1])
+def test_curves_over_no_updates_are_refused(updates):
+    with pytest.raises(ValueError, match=rf"^updates must be positive, got {updates}$"):
+        latent.ElboCurves(updates)

@@ -12,7 +12,7 @@ from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mista
 from diffnotes.book.proof import chain
 from diffnotes.book.proof.symbols import complete_square, exponent
 
-# -- 2.1: a die ---------------------------------------------------------------------------------------------------------
+# -- 10.1: a die --------------------------------------------------------------------------------------------------------
 
 
 def _likeliest_die() -> tuple[str, Rows]:
@@ -29,7 +29,7 @@ def _likeliest_die() -> tuple[str, Rows]:
     return max(found, key=lambda letter: found[letter]), tuple(rows)
 
 
-# -- 2.2: a q that never draws some states ------------------------------------------------------------------------------
+# -- 10.2: a q that never draws some states -----------------------------------------------------------------------------
 
 
 def _three_probabilities(answer: Any) -> np.ndarray:
@@ -72,7 +72,7 @@ def _unseen_states(q: np.ndarray) -> tuple[bool, str, Rows]:
     return broken, words, rows
 
 
-# -- 2.3: a better bound ------------------------------------------------------------------------------------------------
+# -- 10.3: a better bound -----------------------------------------------------------------------------------------------
 
 
 def _brackets(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
@@ -83,7 +83,7 @@ def _brackets(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]
         yield {"log_p": log_p + level, "log_q": log_q}, bound
 
 
-# -- 2.4: what a code can carry -----------------------------------------------------------------------------------------
+# -- 10.4: what a code can carry ----------------------------------------------------------------------------------------
 
 
 def _rate_and_information() -> tuple[str, Rows]:
@@ -101,7 +101,7 @@ def _rate_and_information() -> tuple[str, Rows]:
     return letter, (("rate, first chain", f"{rate[0]:.4f} nats"), ("information", f"{information[0]:.4f} nats"))
 
 
-# -- 2.5: the best variance of q ----------------------------------------------------------------------------------------
+# -- 10.5: the best variance of q ---------------------------------------------------------------------------------------
 
 w, s = sp.Symbol("w", real=True), sp.Symbol("s", positive=True)
 

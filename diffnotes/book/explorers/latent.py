@@ -106,18 +106,18 @@ def _plane_reading(z_1: float, z_2: float, means: np.ndarray, labels: np.ndarray
 class ElboCurves:
     """The two terms of the ELBO while a VAE trains, in nats per image; shown at once, redrawn a few times a second.
 
-    A history is a list of (seconds, reconstruction, prior_kl), one for each update."""
+    A history is a list of (reconstruction, prior_kl), one for each of `updates` updates."""
 
-    def __init__(self, seconds: float, highest_kl: float = 12.0) -> None:
-        if not seconds > 0:
-            raise ValueError(f"seconds must be positive, got {seconds}")
+    def __init__(self, updates: int, highest_kl: float = 12.0) -> None:
+        if not updates > 0:
+            raise ValueError(f"updates must be positive, got {updates}")
         figure, (left, right) = plots.subplots(1, 2, size=(8, 2.8))
         (self._reconstruction,) = left.plot([], [], color=plots.BLUE, label="reconstruction term")
         (self._elbo,) = left.plot([], [], color=plots.ORANGE, ls="--", lw=1.6, label="reconstruction - prior matching")
-        left.set(xlim=(0, seconds), ylim=(-260, -60), xlabel="seconds of training", title="nats per image")
+        left.set(xlim=(0, updates), ylim=(-260, -60), xlabel="updates", title="nats per image")
         left.legend(loc="upper right")
         (self._prior,) = right.plot([], [], color=plots.GREEN)
-        right.set(xlim=(0, seconds), ylim=(0, highest_kl), xlabel="seconds of training")
+        right.set(xlim=(0, updates), ylim=(0, highest_kl), xlabel="updates")
         right.set_title("prior matching term, nats per image")
         self.plot = LivePlot(figure, [self._reconstruction, self._elbo, self._prior])
         self.plot.refresh()
@@ -125,36 +125,38 @@ class ElboCurves:
         self._display_id = f"elbo-curves-{id(self)}"
         show_widget(self.plot.image, "<p>The two terms are drawn here while the notebook runs.</p>", self._display_id)
 
-    def draw(self, history: Sequence[tuple[float, float, float]]) -> None:
+    def draw(self, history: Sequence[tuple[float, float]]) -> None:
         """Redraw the curves, unless that was done a moment ago."""
         if time.monotonic() - self._drawn >= REDRAW_SECONDS:
             self._redraw(history)
 
-    def close(self, history: Sequence[tuple[float, float, float]]) -> None:
+    def close(self, history: Sequence[tuple[float, float]]) -> None:
         """Draw them for the last time, and leave a picture for readers without a kernel."""
         self._redraw(history)
         alt = "No training yet: both curves are empty."
         if history:
-            seconds, reconstruction, prior_kl = _blocks(history)[:, -1]
+            _, reconstruction, prior_kl = _blocks(history)[:, -1]
             alt = (
-                f"The terms of the ELBO over {seconds:.0f} seconds of training. Left: the reconstruction term, which ends at "
+                f"The terms of the ELBO over {len(history):,} updates. Left: the reconstruction term, which ends at "
                 f"{reconstruction:.0f} nats per image, and the ELBO below it. Right: the prior matching term, which ends at "
                 f"{prior_kl:.1f} nats."
             )
         show_widget(self.plot.image, plots.img_tag(self.plot.picture(), alt), self._display_id, update=True)
 
-    def _redraw(self, history: Sequence[tuple[float, float, float]]) -> None:
-        seconds, reconstruction, prior_kl = _blocks(history)
-        self._reconstruction.set_data(seconds, reconstruction)
-        self._elbo.set_data(seconds, reconstruction - prior_kl)
-        self._prior.set_data(seconds, prior_kl)
+    def _redraw(self, history: Sequence[tuple[float, float]]) -> None:
+        update, reconstruction, prior_kl = _blocks(history)
+        self._reconstruction.set_data(update, reconstruction)
+        self._elbo.set_data(update, reconstruction - prior_kl)
+        self._prior.set_data(update, prior_kl)
         self.plot.refresh()
         self._drawn = time.monotonic()
 
 
-def _blocks(history: Sequence[tuple[float, float, float]]) -> np.ndarray:
-    """Means over blocks of updates, (3, blocks): the batches' own jitter would hide the curves."""
-    rows = np.array(history, dtype=np.float64).reshape(-1, 3)
+def _blocks(history: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Means over blocks of updates, (3, blocks), the number of the update first: the batches' own jitter would hide the
+    curves."""
+    rows = np.array(history, dtype=np.float64).reshape(-1, 2)
+    rows = np.column_stack([np.arange(1, len(rows) + 1), rows])
     size = min(BLOCK, max(len(rows), 1))
     blocks = len(rows) // size
     return rows[: blocks * size].reshape(blocks, size, 3).mean(axis=1).T.reshape(3, blocks)
