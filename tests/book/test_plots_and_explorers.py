@@ -351,7 +351,7 @@ def test_the_ddim_explorer_tells_the_kinds_apart(ddim):
     ddim.controls["eta"].value = 1.0
     assert "DDPM's own noise" in ddim.reading.value
     ddim.reset()
-    assert "5 network calls per image" in ddim.reading.value and "deterministic" in ddim.reading.value
+    assert "5 steps · η" in ddim.reading.value and "deterministic" in ddim.reading.value
 
 
 # -- budget -------------------------------------------------------------------------------------------------------------

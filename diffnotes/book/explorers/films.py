@@ -161,7 +161,7 @@ def build_ddim(
             if eta == 1
             else "part of DDPM's noise"
         )
-        return f"{steps} network call{'s' * (steps != 1)} per image · η = {eta:.1f}, {kind}."
+        return f"{steps} step{'s' * (steps != 1)} · η = {eta:.1f}, {kind}."
 
     what = "digits" if tuple(x_T.shape[1:]) == (1, 28, 28) else "images"
     alt = f"{len(x_T)} {what} drawn by DDIM in {min(steps, most)} steps with eta = 0."
