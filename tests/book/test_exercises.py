@@ -20,7 +20,7 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
     "A.4": [
         ((0, 2, 0, 0.4), "brings you to about nine"),
         ((-2, 0.4, 2, 2), "exchange the two bells"),
-        ((-2, 1, 2, 1), "With equal widths"),
+        ((-2, 1, 2, 1), "With equal standard deviations"),
         ((0, 1.2, 1, 1), "Not ten times yet"),
     ],
     "10.2": [
@@ -32,7 +32,7 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
         (((0, 0, 0), (0, 0, 0)), "The two agree here"),
     ],
     "01.3": [(0.02, "warning is still there"), (0.2, "none at 0.01 less either")],
-    "02.5": [(0, "A single image"), (0.5, "Narrower"), (1, "Just at the border")],
+    "02.5": [(0, "A single image"), (0.5, "Smaller than β_t"), (1, "Just at the border")],
     "03.4": [
         (0.2, "its cost is less than 8 bits"),
         (0.07, "the direction in which it grows quickly"),
@@ -41,7 +41,7 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
     "04.5": [(900, "hides which of the hundred images"), (250, "not a hundred times")],
     "05.3": [((1, 7), "the rest is still to be seen"), ((1, 23), "points the other way"), ((1, 3), "points elsewhere")],
     "06.5": [
-        ([(0, 0), (1, 0), (0, 1), (-1, 0), (0, -1)], "lie on the map of the real ones"),
+        ([(0, 0), (1, 0), (0, 1), (-1, 0), (0, -1)], "lie in the region of the real ones"),
         ([(10, 10), (11, 10), (10, 11), (11, 11), (12, 10)], "do not reach back"),
         ([(4, 0), (5, 0), (6, 0), (7, 0), (8, 0)], "A part of the real points"),
     ],

@@ -126,7 +126,7 @@ def test_a_case_that_the_claim_is_not(case, latex, values, why):
 
 def test_a_case_may_be_a_value_that_the_cell_puts_in():
     claim = unit("a") / 2
-    source = "check.identity('7.12', weight.subs(abar_prev, 1), 1 / (2 * alpha), case='t = 1')"
+    source = "check.identity('4.12', weight.subs(abar_prev, 1), 1 / (2 * alpha), case='t = 1')"
     assert objections(tick(WEIGHT, claim, case="t = 1", source=source)) == []
     assert objections(tick(WEIGHT, claim, case="t = 2", source=source)) != []
     gaussian = "mean, variance, _ = complete_square(exponent(x_t, 0, 1), x_t)"
@@ -164,7 +164,7 @@ def test_the_probe_sees_the_values_at_run_time(tmp_path):
     cells += [
         nbformat.v4.new_code_cell(f"check.identity('1.9', list(x), [*x]{words})") for words in ("", ", case='d = 2'")
     ]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "01_dishonest.ipynb")
-    dishonest, honest = probe_notebook(tmp_path / "01_dishonest.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "dishonest.ipynb")
+    dishonest, honest = probe_notebook(tmp_path / "dishonest.ipynb")
     assert dishonest.objections == {"the claim has x_1, x_2, the formula does not: say case= or lemma="}
     assert honest.objections == set()

@@ -3,7 +3,7 @@
 A tick without words stands for the whole equation. So a proof by sympy is refused as such
 
 - if its symbols are numbered (x_1, x_2) where the formula does not number them so: then a size was fixed;
-- if the formula holds for any size or any law (a sum up to T, a matrix, d coordinates, the expectation under q, the
+- if the formula holds for any size or any distribution (a sum up to T, a matrix, d coordinates, the expectation under q, the
   derivative of a network's output), and nothing in the claim stands for "any": no Sum, no matrix or function without
   entries, no index i, no symbol for the size itself or for a moment (see ANY).
 
@@ -113,7 +113,7 @@ def _has_matrix(tick: Tick) -> bool:
 
 
 def _has_stand_in(tick: Tick) -> bool:
-    """Whether a symbol is none of the formula's letters: then it stands for the value or the slope of a law, whatever that is."""
+    """Whether a symbol is none of the formula's letters: then it stands for any density's value or slope."""
     return any(
         not re.search(rf"(?<![A-Za-z\\]){re.escape(s)}(?![A-Za-z])", re.sub(r"[{}]", "", tick.formula))
         for s in (re.sub(r"[{}]", "", name) for name in tick.symbols)
@@ -121,7 +121,7 @@ def _has_stand_in(tick: Tick) -> bool:
     )
 
 
-def _has_any_law(tick: Tick) -> bool:
+def _has_any_distribution(tick: Tick) -> bool:
     moment = any(re.search(r"\bE\[|\b(?:Var|Cov)\W", name) for name in tick.symbols)
     return moment or has_index(tick) or any(v.has(AppliedUndef, sp.Integral, sp.MatrixSymbol) for v in tick.atoms)
 
@@ -133,26 +133,26 @@ ANY: dict[str, Callable[[Tick], bool]] = {  # what in a formula stands for "any"
         has_index(t) or "d" in t.symbols or _has_matrix(t)
     ),
     r"\\frac\{d": lambda t: any(v.has(AppliedUndef) for v in t.atoms),
-    r"\\mathbb E|\\int|D_\{\\rm KL\}|\\mathsf [HI]\(|\\operatorname\{(?:Var|Cov)\}|\bI\(": _has_any_law,
+    r"\\mathbb E|\\int|D_\{\\rm KL\}|\\mathsf [HI]\(|\\operatorname\{(?:Var|Cov)\}|\bI\(": _has_any_distribution,
     r"\\nabla(?:_\{?[^{}]*\}?)?\\log ?(?:\\big\[)?[pq](?:_\\\w+)?\([^)]*\)": lambda t: (
-        _has_any_law(t) or _has_stand_in(t)
+        _has_any_distribution(t) or _has_stand_in(t)
     ),
 }
 NORM = re.compile(r"\\\|")
-GIVEN_LAW = re.compile(r"\\mathcal N")
-OPEN_LAW = re.compile(r"(?<![a-z\\])[qp](?:_\\\w+)?\(|p_\{\\rm data\}|\\mathbf 1|f\\?[\(\']|[XY]")
+GIVEN_DISTRIBUTION = re.compile(r"\\mathcal N")
+OPEN_DISTRIBUTION = re.compile(r"(?<![a-z\\])[qp](?:_\\\w+)?\(|p_\{\\rm data\}|\\mathbf 1|f\\?[\(\']|[XY]")
 
 
 def _only_an_example(tick: Tick) -> list[str]:
     formula = NORM.sub(" ", tick.latex).replace("d\\mathbf", "").replace("\\,dx", "")
     problems = []
     for pattern, stands in ANY.items():
-        law = "mathbb E" in pattern
-        if law and GIVEN_LAW.search(formula) and not OPEN_LAW.search(formula):
-            continue  # the law is said in the formula
+        open_to_any = "mathbb E" in pattern
+        if open_to_any and GIVEN_DISTRIBUTION.search(formula) and not OPEN_DISTRIBUTION.search(formula):
+            continue  # the distribution is said in the formula
         match = re.search(pattern, formula)
         if match and "nabla" in match[0] and re.search(r"\|\\mathbf x_0\)$", match[0]):
-            continue  # given x_0 the law is the Gaussian of the forward process
+            continue  # given x_0 it is the Gaussian of the forward process
         if match and not stands(tick):
             problems.append(f"the formula has {match[0]!r}, the claim only an example of it")
     return problems
