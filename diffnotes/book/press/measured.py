@@ -94,9 +94,11 @@ def quality_figure(data: dict[str, Any], yours: Sequence[tuple[float, Measured]]
         width = 2 if name == "ours" else 1.2
         axes.errorbar(seconds, values, errors, fmt=style, color=colour, capsize=2, label=TITLES[name], linewidth=width)
     if yours:
-        seconds, values, errors = zip(*((s, m.value, m.error) for s, m in yours), strict=True)
-        style = dict(fmt="o", color=plots.BLACK, markerfacecolor="white", markersize=8, capsize=2, zorder=3)
-        axes.errorbar(seconds, values, errors, label=YOURS, **style)
+        seconds, found = [s for s, _ in yours], [m for _, m in yours]
+        values, errors = [m.value for m in found], [m.error for m in found]
+        axes.errorbar(
+            seconds, values, errors, fmt="o", color=plots.BLACK, mfc="white", ms=8, capsize=2, label=YOURS, zorder=3
+        )
     axes.axhline(data["perfect"]["frechet"]["value"], linestyle="--", color="#777777", label=TITLES["perfect"])
     axes.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel=FRECHET)
     axes.set_xticks(data["marks"], [f"{mark:g}" for mark in data["marks"]])
