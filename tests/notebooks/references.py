@@ -208,7 +208,9 @@ def askew(texts: Iterable[Text]) -> list[str]:
             label = label_of(path)
             agree = [words == label] if re.fullmatch(r"\d+|[A-Z]", words) else []
             for kind, number, _ in cited(words):
-                part = anchor.removeprefix("eq-").split("-")[0]  # the number that the anchor has, if it has one
+                part = (
+                    anchor.removeprefix("eq-").removeprefix("section-").split("-")[0]
+                )  # the number that the anchor has, if it has one
                 match kind:
                     case "chapter":
                         agree.append(number == label)
