@@ -179,7 +179,8 @@ TRUST_ALL = """() => {  // what the command notebook:trust does once its dialog 
     return all;
 }"""
 RUN_IS_OVER = """panel => {
-    const cells = [...document.querySelectorAll(panel + ' .jp-CodeCell')];
+    const open = cell => !cell.querySelector('.jp-Cell-inputWrapper .jp-Placeholder');  // a folded cell shows no number
+    const cells = [...document.querySelectorAll(panel + ' .jp-CodeCell')].filter(open);
     const prompts = cells.map(cell => cell.querySelector('.jp-InputPrompt').textContent.trim());
     const failed = document.querySelector(panel + ' [data-mime-type="application/vnd.jupyter.error"]');
     return prompts.every(text => failed ? !text.includes('*') : /^\\[\\d+\\]:?$/.test(text));  // an error ends the run
