@@ -91,7 +91,7 @@ def kind(equation: Equation) -> str:
 def table(chapter: int, found: list[Equation]) -> str:
     """The text cell of one chapter."""
     heading = read(FOLDER / f"{CHAPTERS[chapter]}.ipynb").cells[0].source.splitlines()[0]
-    title = re.sub(r"^# (?:\d+|(?:Appendix )?[A-Z]) · ", "", heading)
+    title = re.sub(r"^# \w+ · ", "", heading)
     lines = [f"## {label(chapter)} · {title}", "", "| | |", "|---|---|"]
     for e in found:
         formula = re.sub(r"\\\|", r"\\Vert ", e.latex.rstrip(". ,")).replace("|", r"\vert ")
