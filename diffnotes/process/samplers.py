@@ -16,7 +16,7 @@ times are a sub-sequence 0 = tau_0 < ... < tau_S = T of the schedule's:
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -61,6 +61,8 @@ class Frame:
     eps_hat: Images
 
 
+Step = Callable[[Frame, int, Frame | None], Images]  # the frame at t, the time s it goes to, the frame before
+
 class Noise:
     """Standard normal noise for a batch: from a torch.Generator; or, given an integer seed, from one stream for each
     image, so that image i gets the same noise whatever the size of the batch; or, given None, from torch's own state."""
@@ -95,6 +97,9 @@ class Noise:
             return torch.stack(noise).to(x.device) if noise else torch.empty_like(x)
         device = self.generator.device if self.generator is not None else x.device
         return torch.randn(x.shape, generator=self.generator, dtype=x.dtype, device=device).to(x.device)
+
+
+Loop = Callable[[Images, Labels | None, Noise | None], Iterator[Frame]]
 
 
 def initial_noise(
@@ -224,14 +229,17 @@ def ddpm_sample(
 
     variance: "beta" or "beta_tilde" (see ddpm_step); steps, spacing, start, times: see above; generator: see Noise."""
     choice("variance", variance, VARIANCES)
-    tau = _times(schedule, steps, spacing, start, times)
-    y = _check(model, schedule, tau, clip, y, x_T=x_T)
+    tau = times_visited(schedule, steps, spacing, start, times)
+    y = check_sampling(model, schedule, tau, clip, y, x_T=x_T)
     noise = Noise(generator, len(x_T))
 
-    def step(frame: Frame, s: int, noise: Noise) -> Images:
-        return ddpm_step(schedule, frame.x0_hat, frame.x_t, frame.t, s, noise.like(frame.x_t), variance)
+    def loop(x_T: Images, y: Labels | None, noise: Noise | None) -> Iterator[Frame]:
+        def step(frame: Frame, s: int, before: Frame | None) -> Images:
+            return ddpm_step(schedule, frame.x0_hat, frame.x_t, frame.t, s, fresh_noise(noise, frame.x_t), variance)
 
-    return _sample(model, schedule, x_T, tau, step, clip, y, noise)
+        return step_by_step(model, schedule, x_T, tau, step, clip, y)
+
+    return in_shares(model, x_T, y, noise, loop)
 
 
 def ddim_sample(
@@ -253,20 +261,22 @@ def ddim_sample(
 
     eta = 0: x_T alone decides the image. eta = 1: DDPM with beta-tilde. Larger eta while it is admissible (ddim_sigma).
     steps, spacing, start, times: see above; generator: see Noise."""
-    tau = _times(schedule, steps, spacing, start, times)
+    tau = times_visited(schedule, steps, spacing, start, times)
     eta = number("eta", eta, "be >= 0", lambda eta: 0 <= eta < math.inf)
     ddim_sigma(schedule, torch.tensor(tau[1:]), torch.tensor(tau[:-1]), eta)  # an inadmissible eta is refused here
-    y = _check(model, schedule, tau, clip, y, x_T=x_T)
+    y = check_sampling(model, schedule, tau, clip, y, x_T=x_T)
     noise = Noise(generator, len(x_T))
 
-    def step(frame: Frame, s: int, noise: Noise | None) -> Images:
-        fresh = torch.zeros_like(frame.x_t) if noise is None else noise.like(frame.x_t)
-        return ddim_step(schedule, frame.x0_hat, frame.eps_hat, frame.t, s, fresh, eta)
+    def loop(x_T: Images, y: Labels | None, noise: Noise | None) -> Iterator[Frame]:
+        def step(frame: Frame, s: int, before: Frame | None) -> Images:
+            return ddim_step(schedule, frame.x0_hat, frame.eps_hat, frame.t, s, fresh_noise(noise, frame.x_t), eta)
 
-    return _sample(model, schedule, x_T, tau, step, clip, y, noise if eta > 0 else None)
+        return step_by_step(model, schedule, x_T, tau, step, clip, y)
+
+    return in_shares(model, x_T, y, noise if eta > 0 else None, loop)
 
 
-def _times(
+def times_visited(
     schedule: Schedule, steps: IntLike | None, spacing: str, start: IntLike | None, times: TimeList | None
 ) -> list[int]:
     """0 = tau_0 < ... < tau_S: the sub-sequence asked for, or the caller's own times from the last to the first."""
@@ -287,7 +297,7 @@ def _times(
     return falling[::-1]
 
 
-def _check(
+def check_sampling(
     model: Denoiser, schedule: Schedule, tau: list[int], clip: bool, y: Labels | None, **batch: Tensor
 ) -> Integer[Tensor, "batch"] | None:
     """What all loops ask of their arguments; returns the labels as a tensor."""
@@ -299,27 +309,35 @@ def _check(
     return as_labels(y, *batch.values())
 
 
-def _loop(model, schedule, x_T, tau, step, clip, y, noise) -> Iterator[Frame]:  # type: ignore[no-untyped-def]
-    x_t = x_T
+def fresh_noise(noise: Noise | None, x: Images) -> Images:
+    """Noise of x's shape; zeros where a sampler is deterministic."""
+    return torch.zeros_like(x) if noise is None else noise.like(x)
+
+
+def step_by_step(
+    model: Denoiser, schedule: Schedule, x_T: Images, tau: list[int], step: Step, clip: bool, y: Labels | None
+) -> Iterator[Frame]:
+    """From tau_S down to tau_0 = 0, one call of the model a step: x_s = step(frame at t, s, frame before it)."""
+    x_t, before = x_T, None
     for t, s in zip(tau[:0:-1], tau[-2::-1], strict=True):
         with torch.no_grad():
             frame = Frame(t, x_t, *predict(model, schedule, x_t, t, y, clip))
-            x_t = step(frame, s, noise)
+            x_t = step(frame, s, before)
         yield frame
+        before = frame
     yield Frame(0, x_t, x_t, torch.zeros_like(x_t))
 
 
-def _sample(model, schedule, x_T, tau, step, clip, y, noise) -> Iterator[Frame]:  # type: ignore[no-untyped-def]
-    """The loop; where every image can go its way without the others, a loop for each core, with its share of them."""
+def in_shares(
+    model: Denoiser, x_T: Images, y: Integer[Tensor, "batch"] | None, noise: Noise | None, loop: Loop
+) -> Iterator[Frame]:
+    """loop(x_T, y, noise); where every image can go its way without the others, a loop for each core, with its share of
+    them."""
     shares = batch_slices(model, x_T) if noise is None or noise.by_image else []
     if len(shares) < 2:
-        return _loop(model, schedule, x_T, tau, step, clip, y, noise)
-
-    def loop(images: slice) -> Iterator[Frame]:
-        labels = None if y is None else y[images]
-        return _loop(model, schedule, x_T[images], tau, step, clip, labels, noise and noise.of(images))
-
-    return (_concatenated(frames) for frames in iterate_in_parallel([loop(images) for images in shares]))
+        return loop(x_T, y, noise)
+    loops = [loop(x_T[images], None if y is None else y[images], noise and noise.of(images)) for images in shares]
+    return (_concatenated(frames) for frames in iterate_in_parallel(loops))
 
 
 def _concatenated(frames: list[Frame]) -> Frame:
@@ -351,8 +369,8 @@ def ddim_invert(
     at x_s; then `refine` times it evaluates eps_hat anew at the x_t it has reached (a fixed-point iteration for the exact
     inverse). The error of the round trip falls with more steps, and with refine."""
     refine = integer("refine", refine, 0)
-    tau = _times(schedule, steps, spacing, start, times)
-    return _invert(model, schedule, x_0, tau, refine, _check(model, schedule, tau, False, y, x_0=x_0))
+    tau = times_visited(schedule, steps, spacing, start, times)
+    return _invert(model, schedule, x_0, tau, refine, check_sampling(model, schedule, tau, False, y, x_0=x_0))
 
 
 def _invert(model, schedule, x_0, tau, refine, y) -> Iterator[Frame]:  # type: ignore[no-untyped-def]
