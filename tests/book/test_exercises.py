@@ -1,6 +1,7 @@
 """The exercises answer: right; wrong, with a case and the meaning of the mistake; not tried yet. They never get in the way."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import sympy as sp
 import torch
 
 from diffnotes.book import check, exercises
-from diffnotes.book.exercises import EXERCISES, chapter_90, progress
+from diffnotes.book.exercises import EXERCISES, chapter_14, chapter_90, progress
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Predict, show
 from diffnotes.book.press.scan import FOLDER, markdown_cells, tags
 from diffnotes.book.proof.chapters import CHAPTERS, TAG
@@ -48,6 +49,14 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
     "07.5": [(10, "lost too much as well"), (1000, "nearly alike")],
     "08.4": [((500, 499), "so short a stride"), ((41, 21), "not much room left"), ((1000, 0), "lands on the image")],
     "09.4": [(3, "Narrower, as in"), (1, "Here the two agree"), (0.02, "Too near")],
+    "14.4": [
+        ((lambda before, t, s: 2 * (t - before) / (s - t), [0, 1, 3]), "even on Karras' grid"),
+        ((lambda before, t, s: 1, [0, 1, 3]), "With uneven steps it does"),
+        ((lambda before, t, s: ((t - before) / (s - t)) ** 0.5, [0, 1, 3]), "With uneven steps it does"),
+        ((lambda before, t, s: 1e-9, [0, 1, 3]), "even on Karras' grid"),
+        ((lambda before, t, s: (t - before) / (s - t), [0, 1, 3]), "That is r itself"),
+        ((lambda before, t, s: (s - t) / (t - before), [0, 1, 2]), "the other test does not either"),
+    ],
 }
 JUNK = [
     "x",
@@ -263,6 +272,118 @@ def test_complex_numbers_are_not_cut_to_real_ones():
 
 def test_what_needs_a_gradient_can_be_judged():
     assert exercises.judge("A.5", lambda y: y.requires_grad_() * 2).state == "wrong"
+
+
+# -- fewer steps: the step of 2M, and what an order test does not see ---------------------------------------------------
+
+
+def test_the_step_with_the_noise_frozen_may_be_written_in_any_form():
+    a_t, b_t, a_s, b_s, h = (chapter_14.a_t, chapter_14.b_t, chapter_14.a_s, chapter_14.b_s, chapter_14.h)
+    x, x_0_hat = chapter_14.x_t, chapter_14.x_0_hat
+    eps_hat = (x - a_t * x_0_hat) / b_t
+    for answer in (
+        a_s / a_t * x - b_s * (sp.exp(h) - 1) * eps_hat,
+        b_s / b_t * x + a_s * (1 - sp.exp(-h)) * x_0_hat,
+        a_s * x_0_hat + b_s * eps_hat,
+        a_s * x_0_hat + sp.sqrt(1 - a_s**2) * (x - a_t * x_0_hat) / sp.sqrt(1 - a_t**2),
+    ):
+        assert exercises.judge("14.1", answer).headline == "Right, and sympy proves it."
+
+
+def test_a_frozen_v_is_another_method():
+    """dx/dphi = v with a = cos(phi), b = sin(phi): straight in phi, where DDIM turns."""
+    now, there, x, v = sp.symbols("now there x v", real=True)
+    image, noise = sp.cos(now) * x - sp.sin(now) * v, sp.sin(now) * x + sp.cos(now) * v
+    curve = sp.cos(there) * image + sp.sin(there) * noise
+    turned = sp.cos(now - there) * x - sp.sin(now - there) * v
+    assert sp.simplify(curve - turned) == 0 and sp.simplify(sp.diff(curve, there).subs(there, now) - v) == 0
+    frozen = x - (now - there) * v
+    assert abs((turned - frozen).subs({now: 1.2, there: 0.4, x: 1, v: 1})) > 0.05
+
+
+def test_heun_with_ten_steps_is_nearest_but_not_within_ten_calls():
+    off = {name: float(re.findall(r"\d\.\d+", value)[-1]) for name, value in exercises.judge("14.2", "c").rows}
+    ddim, heun, two_m, heun_in_nine, two_m_in_nineteen = off.values()
+    assert two_m_in_nineteen < heun < two_m < ddim < heun_in_nine
+    assert list(off) == ["DDIM, 10 steps", "Heun, 10 steps", "2M, 10 steps", "Heun, 5 steps", "2M, 19 steps"]
+
+
+def two_m_by_levels(x_t, x0_hat, x0_before, abar_before, abar_t, abar_s):
+    before, now, there = (((1 - abar) / abar).sqrt() for abar in (abar_before, abar_t, abar_s))
+    bracket = x0_hat
+    if there > 0:
+        bracket = x0_hat + 0.5 * (now / there).log() / (before / now).log() * (x0_hat - x0_before)
+    return abar_s.sqrt() * (there / now * x_t / abar_t.sqrt() + (1 - there / now) * bracket)
+
+
+def two_m_in_floats(x_t, x0_hat, x0_before, abar_before, abar_t, abar_s):
+    if float(abar_s) == 1.0:
+        return x0_hat.numpy()
+    lam = [0.5 * math.log(float(abar) / (1 - float(abar))) for abar in (abar_before, abar_t, abar_s)]
+    slope = (x0_hat - x0_before).numpy() / (lam[1] - lam[0])
+    at_the_middle = x0_hat.numpy() + (lam[2] - lam[1]) / 2 * slope
+    a, b = float(abar_s) ** 0.5, (1 - float(abar_s)) ** 0.5
+    return b / (1 - float(abar_t)) ** 0.5 * x_t.numpy() + a * (1 - math.exp(lam[1] - lam[2])) * at_the_middle
+
+
+def two_m_in_float32(x_t, x0_hat, x0_before, abar_before, abar_t, abar_s):
+    now, there = (0.5 * torch.logit(abar) for abar in (abar_t, abar_s))
+    share = torch.where(abar_s < 1, 0.5 * (there - now) / (now - 0.5 * torch.logit(abar_before)), 0)
+    bracket = (1 + share) * x0_hat - share * x0_before
+    return (((1 - abar_s) / (1 - abar_t)).sqrt() * x_t - abar_s.sqrt() * torch.expm1(now - there) * bracket).float()
+
+
+@pytest.mark.parametrize("step", [two_m_by_levels, two_m_in_floats, two_m_in_float32])
+def test_the_step_of_2m_may_be_written_in_any_form(step):
+    assert exercises.judge("14.3", step).state == "right"
+
+
+def test_the_step_of_2m_is_checked_on_straight_lines_with_uneven_steps_and_at_zero():
+    cases = list(EXERCISES["14.3"].cases(torch.Generator().manual_seed(0)))
+    for given, book in cases:
+        bars = [given[name] for name in ("abar_before", "abar_t", "abar_s")]
+        before, now, there = (0.5 * torch.logit(bar) for bar in bars)
+        if bars[2] == 1:
+            torch.testing.assert_close(book, given["x0_hat"])
+            continue
+        h, h_before = there - now, now - before
+        assert max(h / h_before, h_before / h) > 1.2
+        middle = given["x0_hat"] + (given["x0_hat"] - given["x0_before"]) / h_before * h / 2  # of the step, on the line
+        a, b = bars[2].sqrt(), ((1 - bars[2]) / (1 - bars[1])).sqrt()
+        torch.testing.assert_close(book, b * given["x_t"] + a * (1 - (-h).exp()) * middle)
+    assert cases[-1][0]["abar_s"] == 1
+
+
+@pytest.mark.parametrize(
+    ("ratio", "case"),
+    [
+        (lambda before, t, s: (s - t) / (t - before), [0.0, 1.0, 3.0]),
+        (lambda before, t, s: (s - t) / (t - before), (-1, 0.5, 0.75)),
+        (lambda before, t, s: (np.exp(-before) - np.exp(-t)) / (np.exp(-t) - np.exp(-s)), np.array([0.0, 1.0, 2.0])),
+        (lambda before, t, s: torch.tensor((s - t) / (t - before)), torch.tensor([0.0, 1.0, 3.0])),
+    ],
+)
+def test_slips_that_an_order_test_does_not_see(ratio, case):
+    verdict = exercises.judge("14.4", (ratio, case))
+    assert verdict.state == "right"
+    karras, uneven = (float(value) for name, value in verdict.rows if name.startswith("order"))
+    assert karras == pytest.approx(2, abs=0.05) and uneven == pytest.approx(2, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (lambda before, t, s: 0, [0, 1, 3]),
+        (lambda before, t, s: 1 / (s - t - (t - before)), [0, 1, 2]),  # no number where the steps are even
+        (lambda before, t: 1, [0, 1, 3]),
+        (lambda before, t, s: None, [0, 1, 3]),
+        (lambda before, t, s: 1, [3, 1, 0]),
+        (lambda before, t, s: 1, [0, 1]),
+        lambda before, t, s: 1,
+    ],
+)
+def test_a_pair_that_cannot_be_tried_is_told_what_was_expected(answer):
+    assert "a pair: a function of λ at t', t and s" in exercises.judge("14.4", answer).words
 
 
 # -- what is shown ------------------------------------------------------------------------------------------------------

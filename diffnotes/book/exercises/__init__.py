@@ -28,6 +28,7 @@ from diffnotes.book.exercises import (
     chapter_09,
     chapter_10,
     chapter_11,
+    chapter_14,
     chapter_90,
     progress,
 )
@@ -46,6 +47,7 @@ EXERCISES: dict[str, Exercise] = {
     **chapter_09.EXERCISES,
     **chapter_10.EXERCISES,
     **chapter_11.EXERCISES,
+    **chapter_14.EXERCISES,
     **chapter_90.EXERCISES,
 }
 MARKS = {"right": ("✓", "#009E73"), "wrong": ("✗", "#D55E00"), "untried": ("○", "#808080")}
