@@ -20,6 +20,7 @@ from diffnotes.book.explorers.guidance import build_guidance, guidance
 from diffnotes.book.explorers.latent import ElboCurves, build_latent_plane, latent_plane
 from diffnotes.book.explorers.posterior import build_posterior, build_reverse_step, posterior, reverse_step
 from diffnotes.book.explorers.schedule import build_schedule, schedule
+from diffnotes.book.explorers.solvers import build_solvers, solvers
 from diffnotes.book.explorers.unet import build_unet, unet
 from diffnotes.book.explorers.weights import build_weights, weights
 
@@ -41,6 +42,7 @@ __all__ = [
     "build_reverse_step",
     "build_round_trip",
     "build_schedule",
+    "build_solvers",
     "build_total",
     "build_unet",
     "build_weights",
@@ -58,6 +60,7 @@ __all__ = [
     "reverse_step",
     "round_trip",
     "schedule",
+    "solvers",
     "total",
     "unet",
     "weights",

@@ -19,21 +19,20 @@ class Mixture:
 
     means: tuple[float, ...] = (-1.2, 0.25, 1.2)
     weights: tuple[float, ...] = (0.35, 0.25, 0.4)
-    sd: float = 0.15
+    sd: float = 0.2
 
     def prediction(self, x: np.ndarray, level: float) -> np.ndarray:
-        """E[x_0 | x / a = x] at a noise level: what a perfect network predicts (book, eq. 4.8)."""
+        """E[x_0 | x_t / a = x], for x of shape (N,): what a perfect network predicts at a noise level (book, eq. 4.8)."""
         variance = self.sd**2 + level**2
-        away = x[..., None] - np.array(self.means)
-        logits = np.log(self.weights) - away**2 / (2 * variance)
-        share = np.exp(logits - logits.max(-1, keepdims=True))
-        share /= share.sum(-1, keepdims=True)
-        return x - level**2 / variance * (share * away).sum(-1)
+        away = x - np.array(self.means)[:, None]
+        squares = away**2
+        share = np.exp((squares.min(0) - squares) / (2 * variance)) * np.array(self.weights)[:, None]
+        return np.asarray(x - level**2 / variance * (share * away).sum(0) / share.sum(0))
 
     def cdf(self, x: np.ndarray, level: float | np.ndarray) -> np.ndarray:
         """The probability that x_0 plus noise of this level is at most x."""
         spread = np.sqrt(self.sd**2 + np.asarray(level)[..., None] ** 2)
-        return (ndtr((x[..., None] - np.array(self.means)) / spread) * np.array(self.weights)).sum(-1)
+        return np.asarray((ndtr((x[..., None] - np.array(self.means)) / spread) * np.array(self.weights)).sum(-1))
 
     def curves(self, shares: np.ndarray, levels: np.ndarray) -> np.ndarray:
         """The exact curves, (levels, shares): a flow on a line cannot change the order of its points, so each keeps the share
