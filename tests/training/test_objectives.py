@@ -1,5 +1,6 @@
 """Any objective fits under the trainer; the first one, Denoising, is the training of the first edition to the last bit."""
 
+import copy
 import dataclasses
 import math
 import re
@@ -14,11 +15,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from diffnotes import Denoising, Images, Schedule, TrainConfig, Trainer, UNet, load_model, load_pretrained
+from diffnotes.process.consistency import consistency_sample
 from diffnotes.process.losses import min_snr_weight, simple_loss
 from diffnotes.training import checkpoint
 from diffnotes.training.ema import EMA
 from diffnotes.training.muon import Muon
-from diffnotes.training.objectives import Draw, Losses
+from diffnotes.training.objectives import Consistency, Draw, Losses
 from diffnotes.training.restore import class_names_of, item_shape_of
 
 SMALL = dict(channels=16, multipliers=(1,), blocks=1, attention=0, patch=4, target="v")
@@ -546,3 +548,298 @@ def test_an_objective_handed_over_must_be_that_of_the_run(few, tmp_path):
 def test_the_packages_network_records_what_images_it_was_trained_on():
     model, _ = load_pretrained("mnist")
     assert model.item_shape == (1, 28, 28) and model.classes == tuple("0123456789") and model.trained_on == "mnist"
+
+
+# -- consistency training -------------------------------------------------------------------------------------------------------
+
+COSINE = Schedule.cosine(1000)
+LEVELS = [
+    992,
+    987,
+    979,
+    965,
+    939,
+    887,
+    785,
+    592,
+    331,
+    134,
+    40,
+    7,
+    0,
+]  # Karras' 12 between the noise levels 80 and 0.02, and 0
+
+
+class Watched(nn.Module):
+    """v = w x, w other at every time, with a record of its calls; dropout in it shows the mode it is in."""
+
+    target, num_classes = "v", 10
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.linspace(-1, 1, 1001))
+        self.calls: list = []
+
+    def forward(self, x_t, t, y=None):
+        self.calls.append(
+            (x_t.clone(), t.clone(), None if y is None else y.clone(), self.training, torch.is_grad_enabled())
+        )
+        return self.w[t].view(-1, 1, 1, 1) * x_t
+
+
+def consistency(few, objective: Consistency | None = None, size: int = 16, update: int = 0, share: slice = slice(None)):
+    """Model, batch, draw, losses and inputs of one update."""
+    objective, model, draw = objective or Consistency(COSINE), Watched(), Draw(3, update, size, share)
+    batch = few(size)[share]
+    return model, batch, objective(model, batch, draw), objective.inputs(model, batch, draw)
+
+
+def test_the_levels_are_karras_times_and_0():
+    assert Consistency(COSINE).times.tolist() == LEVELS
+    assert Consistency(Schedule.cosine(100), levels=5).times[-1] == 0
+
+
+@pytest.mark.parametrize("size, at_top", [(8, 0.25), (32, 0.25), (44, 0.5)])
+def test_a_quarter_of_every_batch_is_at_the_top_and_the_rest_evenly_below(few, size, at_top):
+    objective, counts = Consistency(COSINE, at_top=at_top), torch.zeros(12)
+    for update in range(440):
+        _, _, level, _ = objective.inputs(Watched(), few(size), Draw(3, update, size))
+        assert int((level == 0).sum()) == size * at_top
+        counts += torch.bincount(level, minlength=12)
+    below = counts[1:] / (440 * size * (1 - at_top) / 11)
+    assert (below - 1).abs().max() < 0.15
+
+
+def test_both_levels_have_the_same_image_noise_and_label_and_are_neighbours(few):
+    model, batch, losses, (x0, y, level, eps) = consistency(few)
+    (x_s, s, y_s, training_s, gradient_s), (x_t, t, y_t, training_t, gradient_t) = model.calls
+    assert t.tolist() == [LEVELS[i] for i in level] and s.tolist() == [max(LEVELS[i + 1], 1) for i in level]
+    assert torch.equal(y_s, y_t) and torch.equal(y_t, y) and not training_s and not gradient_s
+    assert training_t and gradient_t and model.training
+    for x, time in ((x_t, [LEVELS[i] for i in level]), (x_s, [LEVELS[i + 1] for i in level])):
+        abar = COSINE.alpha_bar[time].float().view(-1, 1, 1, 1)
+        assert torch.allclose(x, abar.sqrt() * batch.x + (1 - abar).sqrt() * eps, atol=1e-6)
+    assert torch.equal(x0, batch.x) and abs(float(eps.std()) - 1) < 0.02
+    assert torch.equal(losses.time_bin, (t - 1) * 10 // 1000)
+
+
+def test_the_loss_is_its_formula_and_the_target_at_the_bottom_is_the_image(few):
+    """Written out, for a network v = w x: f = (a - b w) x; at the level below the lowest, f = x_0 whatever w is."""
+    model, _, losses, (x0, _, level, eps) = consistency(few, Consistency(COSINE, softness=0.7), 32)
+
+    def end(x, time: int):
+        a, b = math.sqrt(COSINE.alpha_bar[time]), math.sqrt(1 - COSINE.alpha_bar[time])
+        return x0[i] if time == 0 else (a - b * model.w[time].item()) * (a * x0[i] + b * eps[i])
+
+    bottom = 0
+    for i in range(32):
+        t, s = LEVELS[level[i]], LEVELS[level[i] + 1]
+        square = (end(x0, t) - end(x0, s)).double().square().sum().item()
+        assert losses.total[i].item() == pytest.approx(math.sqrt(square + 0.49) - 0.7, rel=1e-4)
+        assert losses.parts["distance to the level below"][i].item() == pytest.approx(math.sqrt(square / 784), rel=1e-4)
+        bottom += s == 0
+    assert bottom >= 2
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_no_gradient_goes_through_the_target_and_all_of_it_through_the_other(few, precision):
+    """The gradient is that of a student against a copy of itself that stands still, also where autocast keeps weights that it
+    has converted for the target, without gradients."""
+    objective, images, draw = Consistency(COSINE), few(16), Draw(3, 0, 16)
+    model, twin = network(num_classes=10), network(num_classes=10)
+    for net in (model, twin):
+        torch.nn.init.normal_(net.last.weight, std=0.1, generator=torch.Generator().manual_seed(1))
+    frozen = copy.deepcopy(twin).eval().requires_grad_(False)
+    x0, y, level, eps = objective.inputs(model, images, draw)
+    t, s = torch.tensor(LEVELS)[level], torch.tensor(LEVELS)[level + 1]
+
+    def end(net, time):
+        abar = COSINE.alpha_bar[time].float().view(-1, 1, 1, 1)
+        x = abar.sqrt() * x0 + (1 - abar).sqrt() * eps
+        return abar.sqrt() * x - (1 - abar).sqrt() * net(x, time.clamp(min=1), y).float()
+
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        objective(model, images, draw).total.mean().backward()
+        delta = end(twin, t) - end(frozen, s)
+    assert delta.dtype == torch.float32
+    ((delta.square().flatten(1).sum(1) + 0.09).sqrt() - 0.3).mean().backward()
+    for (name, mine), theirs in zip(model.named_parameters(), twin.parameters(), strict=True):
+        assert mine.grad is not None, name
+        assert (mine.grad - theirs.grad).norm() <= 0.01 * theirs.grad.norm(), name
+    assert max(p.grad.abs().max() for p in model.parameters()) > 1e-3
+
+
+def test_under_autocast_only_the_network_is_rounded(few):
+    """At the lowest levels b is small, and b F has no room for the rounding of F; a difference in bfloat16 would be 0.002 off."""
+    objective, images, draw = Consistency(COSINE), few(64), Draw(3, 0, 64)
+    model = network(num_classes=10).eval()
+    torch.nn.init.normal_(model.last.weight, std=0.1, generator=torch.Generator().manual_seed(1))
+    low = objective.inputs(model, images, draw)[2] >= 10
+    exact = objective(model, images, draw).parts["distance to the level below"][low]
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = objective(model, images, draw).parts["distance to the level below"][low]
+    assert len(exact) >= 6 and rounded.dtype == torch.float32
+    assert 0 < (rounded - exact).abs().max() < 3e-4
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_several_processes_share_a_batch_of_it(few, processes):
+    _, _, whole, inputs = consistency(few, size=16, update=7)
+    for rank in range(processes):
+        share = slice(rank * 16 // processes, (rank + 1) * 16 // processes)
+        _, _, losses, part = consistency(few, size=16, update=7, share=share)
+        assert torch.allclose(losses.total, whole.total[share], rtol=1e-5)
+        assert all(torch.equal(a, b[share]) for a, b in zip(part, inputs, strict=True))
+
+
+class Gains(nn.Module):
+    """v = g x, a number g for every time."""
+
+    target = "v"
+
+    def __init__(self, gains: torch.Tensor | None = None) -> None:
+        super().__init__()
+        self.g = nn.Parameter(torch.zeros(1001) if gains is None else gains.float())
+
+    def forward(self, x_t, t, y=None):
+        return self.g[t].view(-1, 1, 1, 1) * x_t
+
+
+def gaussian(number: int, sd: float) -> Images:
+    """One-pixel images from N(0, sd^2), of exactly that second moment."""
+    x = torch.randn(number, 1, 1, 1, generator=torch.Generator().manual_seed(0))
+    x = x.clamp(-3.4, 3.4)
+    return Images(sd * x / x.square().mean().sqrt(), torch.zeros(number).long(), "Gaussian", "made")
+
+
+def test_trained_on_gaussian_data_it_is_the_path_of_ddim_and_not_the_mean():
+    """In closed form (eq. 14.14) f = s_0 x at the top, and E[x_0 | x_t] = 0.001 x. With 12 levels the fixed point of training
+    is DDIM's end over the same 12 times: on average the same noise is a DDIM step (eq. 14.15), and here f is linear."""
+    sd = 0.28
+    trainer = Trainer(
+        Gains(),
+        Consistency(COSINE),
+        gaussian(2048, sd),
+        TrainConfig(batch_size=512, optimizer="adamw", learning_rate=0.05, warmup=5, weight_decay=0.0, ema_decay=0.95),
+    )
+    list(trainer.steps(updates=500))
+    a, b = COSINE.alpha_bar.sqrt(), (1 - COSINE.alpha_bar).sqrt()
+    expected = 1.0
+    for t, s in zip(LEVELS[-2::-1], LEVELS[:0:-1], strict=True):
+        expected *= float((a[t] * a[s] * sd**2 + b[t] * b[s]) / (a[t] ** 2 * sd**2 + b[t] ** 2))
+        f = float(a[t] - b[t] * trainer.ema.model.g[t])
+        assert f == pytest.approx(expected, rel=0.05), (t, s)
+    assert expected == pytest.approx(0.778 * sd, rel=1e-3)  # what 12 steps of first order make of s_0
+    mean = float(a[992] * sd**2 / (a[992] ** 2 * sd**2 + b[992] ** 2))
+    assert mean < 0.01 * f
+
+
+def test_the_exact_consistency_function_has_a_loss_that_falls_with_the_square_of_the_step():
+    """Its two ends differ by O(h), whose mean given x_t is O(h^2): so twice as many levels, a fourth of the squares."""
+    schedule, sd = Schedule.cosine(20_000), 0.28
+    images = gaussian(4096, sd)
+    a, b = schedule.alpha_bar.sqrt(), (1 - schedule.alpha_bar).sqrt()
+    exact = Gains((a - sd / (a**2 * sd**2 + b**2).sqrt()) / b.clamp(min=1e-9))
+    squares = []
+    for levels in (24, 48, 96):
+        objective = Consistency(schedule, levels=levels, at_top=0.01)
+        losses = objective(exact, images, Draw(0, 0, 4096))
+        squares.append(losses.parts["distance to the level below"].square().mean().item())
+    assert squares[0] / squares[1] == pytest.approx(4, abs=0.6) and squares[1] / squares[2] == pytest.approx(4, abs=0.6)
+    assert squares[-1] > 1e-6  # and it is not 0
+
+
+class Table(nn.Module):
+    """v as a polygon over x, another one at every time: can be any function of one pixel."""
+
+    target, knots = "v", 25
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.v = nn.Parameter(torch.zeros(1001, self.knots))
+
+    def forward(self, x_t, t, y=None):
+        place = (x_t.flatten().clamp(-3.4, 3.4) / 3.5 + 1) / 2 * (self.knots - 1)
+        k = place.floor().long()
+        return torch.lerp(self.v[t, k], self.v[t, k + 1], place - k).view_as(x_t)
+
+
+def test_trained_on_two_clusters_it_leads_to_the_end_of_the_curve_where_denoising_leads_to_the_mean():
+    """The end by quantiles (in one dimension a point keeps the share of the data on its left): at t = 992 the lower half of all
+    noise belongs to the cluster at -0.6, the upper half to that at 0.6. The mean is near 0 everywhere."""
+    g = torch.Generator().manual_seed(0)
+    x = 0.6 * torch.randn(4096, generator=g).sign() + 0.1 * torch.randn(4096, generator=g).clamp(-3.5, 3.5)
+    images = Images(x.view(-1, 1, 1, 1), torch.zeros(4096).long(), "clusters", "made")
+    noise = torch.linspace(-2, 2, 41)
+    noise = noise[noise.abs() > 0.25]
+    inside = (2 * torch.special.ndtr(noise.double()) - (noise > 0).double()).clamp(1e-9, 1 - 1e-9)
+    end = 0.6 * noise.sign() + 0.1 * torch.special.ndtri(inside)
+    settings = dict(batch_size=256, optimizer="adamw", learning_rate=0.1, warmup=5, weight_decay=0.0, ema_decay=0.95)
+    found = {}
+    for objective in (Consistency(COSINE, softness=0.03), Denoising(COSINE, min_snr=None)):
+        trainer = Trainer(Table(), objective, images, TrainConfig(**settings, gradient_clip=100.0, precision="float32"))
+        list(trainer.steps(updates=400))
+        *_, last = consistency_sample(trainer.ema.model, COSINE, noise.view(-1, 1, 1, 1))
+        found[type(objective)] = last.x_t.flatten()
+    assert (found[Consistency] - end).square().mean().sqrt() < 0.2
+    assert (found[Denoising] - end).square().mean().sqrt() > 0.5
+
+
+def test_a_run_of_it_is_kept_and_goes_on_bit_by_bit(few, tmp_path, run_of, same_run):
+    objective = Consistency(COSINE, levels=9, at_top=0.5, softness=0.2, label_dropout=0.3)
+    whole, half = (
+        Trainer(network(num_classes=10), objective, few(64), TrainConfig(seed=3, batch_size=8, warmup=2)) for _ in "ab"
+    )
+    list(whole.steps(updates=8))
+    for state in half.steps(updates=8):
+        if state.update == 3:
+            half.save(tmp_path)
+            break
+    again = Trainer.load(tmp_path, few(64))
+    assert repr(again.objective) == repr(objective) and torch.equal(again.objective.times, objective.times)
+    list(again.steps(updates=8))
+    same_run(run_of(again), run_of(whole))
+    model, schedule = load_model(tmp_path)
+    assert schedule.T == 1000 and model.label_dropout == 0.3
+    list(consistency_sample(model, schedule, torch.zeros(2, 1, 28, 28), y=[1, 2]))
+
+
+@pytest.mark.parametrize("target", ["eps", "x0", None])
+def test_it_asks_for_a_v_prediction(few, target):
+    model = network(target=target or "v")
+    model.target = target
+    with pytest.raises(ValueError, match=rf'^model\.target must be "v" for consistency training: .*; got {target!r}$'):
+        trainer_with(few, model, Consistency(COSINE))
+
+
+def test_it_refuses_what_denoising_refuses(few):
+    images = Images(few(8).x, torch.arange(1, 9), "letters", "mine")
+    with pytest.raises(ValueError, match=r"^data\.y must hold labels 0\.\.7"):
+        trainer_with(few, network(num_classes=8), Consistency(COSINE), images)
+    with pytest.raises(ValueError, match=r"^x must .*\[-1, 1\]"):
+        trainer_with(few, network(), Consistency(COSINE), Images((few(8).x + 1) / 2, few(8).y, "mine", "mine"))
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (dict(schedule="cosine"), "schedule must be a Schedule, got str"),
+        (dict(levels=1), "levels must be an integer from 2 to T = 1000, got 1"),
+        (dict(levels=12.0), "levels must be an integer from 2 to T = 1000, got 12.0"),
+        (dict(at_top=0), "at_top must lie between 0 and 1, got 0"),
+        (dict(at_top=1.0), "at_top must lie between 0 and 1, got 1.0"),
+        (dict(softness=0.0), "softness must be a positive number, got 0.0"),
+        (dict(softness=math.inf), "softness must be a positive number, got inf"),
+        (dict(label_dropout=1.1), "label_dropout must lie in [0, 1], got 1.1"),
+    ],
+)
+def test_a_wrong_setting_of_it_is_refused(settings, message, as_installed):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Consistency(**{"schedule": COSINE, **settings})
+
+
+def test_more_levels_than_the_schedule_has_are_refused():
+    with pytest.raises(
+        ValueError, match=r"^levels must fit into the schedule, got 30: steps must be at most \d+, the number"
+    ):
+        Consistency(Schedule.cosine(30), levels=30)
