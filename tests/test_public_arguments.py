@@ -32,6 +32,7 @@ import diffnotes
 from diffnotes.models import classifier, unet, vae
 from diffnotes.process import (
     adapters,
+    consistency,
     elbo,
     exact,
     forward,
@@ -484,6 +485,18 @@ ROWS: dict[str, Row] = {
     "ddim_invert": row(
         sample(samplers.ddim_invert), all_like("x_0"), _names=WAYS, x_0=IMAGES, refine=one_of(0, 1, np.int64(2)), **RUN
     ),
+    "consistency_sample": row(
+        lambda **given: list(consistency.consistency_sample(**given)),
+        all_like("x_T"),
+        _names=CALLED,
+        model=MODELS,
+        schedule=SCHEDULES,
+        x_T=IMAGES,
+        times=one_of(None, [9, 4, 1], (11,), np.array([3, 8])[::-1], torch.tensor([7, 3, 0])),
+        y=LABELS,
+        clip=st.booleans(),
+        generator=GENERATORS,
+    ),
     "predict_in_parallel": row(parallel.predict_in_parallel, like("x_t"), model=MODELS, x_t=IMAGES, t=TIMES, y=LABELS),
     # guidance
     "ClassifierFreeGuidance": row(guidance.ClassifierFreeGuidance, model=MODELS, scale=SCALE),
@@ -617,10 +630,18 @@ ROWS |= {
         even_times=st.booleans(),
         label_dropout=one_of(0, 0.1, 1),
     ),
+    "Consistency": row(
+        lambda **given: [diffnotes.Consistency(**given)],
+        schedule=SCHEDULES,
+        levels=one_of(2, 3, np.int64(5)),
+        at_top=one_of(0.25, np.float32(0.5)),
+        softness=BETA,
+        label_dropout=one_of(0, 0.1, 1),
+    ),
     "Trainer": row(
         lambda **given: [next(diffnotes.Trainer(**given).steps(updates=1)).loss],
         model=st.builds(Network),
-        objective=SCHEDULES | one_of(diffnotes.Denoising(S, min_snr=None)),
+        objective=SCHEDULES | one_of(diffnotes.Denoising(S, min_snr=None), diffnotes.Consistency(S, levels=3)),
         data=DATA,
         config=one_of(SETTINGS),
         _names=("x", "y", "x_t", "batch_size", "run"),
