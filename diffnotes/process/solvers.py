@@ -26,6 +26,7 @@ from diffnotes.process.arguments import (
     choice,
     integer,
     number,
+    shown,
 )
 from diffnotes.process.forward import Images, Times, check_step
 from diffnotes.process.losses import Denoiser
@@ -40,7 +41,7 @@ from diffnotes.process.samplers import (
     step_by_step,
     times_visited,
 )
-from diffnotes.process.schedules import SPACINGS, Schedule, Table, check_schedule, per_image
+from diffnotes.process.schedules import SPACINGS, Schedule, Table, check_schedule, check_t, per_image
 
 HIGHEST, LOWEST = 80.0, 0.02  # noise levels between which the calls are placed
 MOST_CHURN = math.sqrt(2) - 1  # then the new noise has the variance of the old (book, eq. 14.11)
@@ -74,42 +75,55 @@ def karras_times(
     varsigma^(1/rho) evenly spaced from `highest` to `lowest`. rho = 1: even in varsigma; rho = math.inf: even in lambda.
 
     Each level is rounded once, to the nearest time of the schedule in lambda, and times that would coincide are moved apart. A
-    schedule that does not reach `highest` begins at T. With `start` the first time is that one. ValueError where so many
-    different times do not lie between the two levels."""
+    schedule that does not reach `highest` begins at T. With `start` the first time is that one, and the levels of the others
+    begin there or, if that is lower, at `highest`. ValueError where so many different times do not lie between the two levels."""
     levels = noise_level(schedule)
     S = integer("steps", steps, 1, schedule.T, "T = ")
     rho = number("rho", rho, "be a number >= 1, or math.inf", lambda v: v >= 1)
     highest = number("highest", highest, "be a positive number", lambda v: 0 < v < math.inf)
     lowest = number("lowest", lowest, f"be a positive number below highest = {highest:g}", lambda v: 0 < v < highest)
-    first = schedule.T if start is None else integer("start", start, 1, schedule.T, "T = ")
-    if start is None or not math.isfinite(levels[first]):
-        first = min(first, int(_nearest(levels, torch.tensor([highest], dtype=torch.float64))))
-    top = float(levels[first])
-    bottom = min(lowest, top)
+    first = None if start is None else integer("start", start, 1, schedule.T, "T = ")
+    first, last, top, bottom = _ends(levels, highest, lowest, first)
+    if S > first - last + 1:
+        raise ValueError(
+            f"steps must be at most {first - last + 1}, the number of times from t = {first} down to t = {last}, where the "
+            f"noise level is {levels[last]:.3g}, got {S}"
+        )
 
     share = torch.arange(S, dtype=torch.float64) / max(1, S - 1)
-    if rho == math.inf:
+    if rho > 1e6:  # the limit of the other line, which loses its digits there
         wanted = top * (bottom / top) ** share
     else:
         wanted = (top ** (1 / rho) + share * (bottom ** (1 / rho) - top ** (1 / rho))) ** rho
     times = _nearest(levels, wanted).tolist()
-    times[0], last = first, times[-1]
+    times[0] = first
     for i in range(1, S):
         times[i] = min(times[i], times[i - 1] - 1)
-    times[-1] = max(times[-1], min(last, first))
+    times[-1] = max(times[-1], last)
     for i in range(S - 2, -1, -1):
         times[i] = max(times[i], times[i + 1] + 1)
-    if times[0] > first:
-        raise ValueError(
-            f"steps must be at most {first - last + 1}, the number of times between the noise levels {top:.3g} (t = {first}) "
-            f"and {bottom:.3g} (t = {last}), got {S}"
-        )
     return torch.tensor([*times, 0])
+
+
+def most_karras_steps(schedule: Schedule) -> int:
+    """How many different times karras_times has to choose from, between the noise levels 80 and 0.02."""
+    first, last, _, _ = _ends(noise_level(schedule), HIGHEST, LOWEST, None)
+    return first - last + 1
+
+
+def _ends(levels: Table, highest: float, lowest: float, start: int | None) -> tuple[int, int, float, float]:
+    """The first time and the last before 0, and the levels between which the grid is drawn."""
+    usual = int(_nearest(levels, torch.tensor([highest], dtype=torch.float64)))
+    first = usual if start is None else start
+    top = float(levels[min(first, usual)])
+    bottom = min(lowest, top)
+    return first, int(_nearest(levels, torch.tensor([bottom], dtype=torch.float64))), top, bottom
 
 
 def _nearest(levels: Table, wanted: Float[Tensor, "S"]) -> Int[Tensor, "S"]:
     """The times 1..T whose levels lie nearest to those wanted, on a logarithmic axis."""
-    return 1 + (levels[1:].log()[None, :] - wanted.log()[:, None]).abs().argmin(dim=1)
+    logarithms = levels[1:].log()
+    return 1 + torch.searchsorted((logarithms[1:] + logarithms[:-1]) / 2, wanted.log())
 
 
 def _solver_times(
@@ -141,9 +155,9 @@ def dpm_solver_step(
 ) -> Images:
     """One step of DPM-Solver++ from t to s (book, eq. 14.12; Lu et al. 2022b, algorithm 2 and its stochastic form).
 
-    before = (x0_hat at t', t'), the prediction of the step before, t' > t: then it is of second order, 2M (book, eq. 14.5), and
-    without it, or where s = 0, of first. eta = 0: deterministic, and of first order DDIM (book, eq. 14.3); eta = 1: stochastic, and
-    of first order DDPM with the variance beta-tilde."""
+    before = (x0_hat at t', t'), the prediction of the step before, t' > t: then it is of second order, 2M (book, eq. 14.5),
+    and without it, or where s = 0, of first. eta = 0: deterministic, and of first order DDIM (book, eq. 14.3); eta = 1:
+    stochastic, and of first order DDPM with the variance beta-tilde."""
     check_images(x0_hat=x0_hat, x_t=x_t, noise=noise)
     eta = _zero_or_one(eta)
     t, s = check_step(schedule, t, s)
@@ -151,9 +165,7 @@ def dpm_solver_step(
     shrink = level[s] / level[t]  # e^(-h), 0 for the step to s = 0
     D = x0_hat
     if before is not None:
-        x0_before, t_before = before
-        check_images(x0_hat_before=x0_before)
-        t_before, _ = check_step(schedule, t_before, t)
+        x0_before, t_before = _check_before(schedule, before, x0_hat, t)
         ratio = (level[t_before] / level[t]).log() / (level[t] / level[s]).log()  # r = h' / h
         share = per_image((0.5 / ratio).where(s > 0, 0.0), x0_hat)
         D = (1 + share) * x0_hat - share * x0_before
@@ -162,6 +174,17 @@ def dpm_solver_step(
         + per_image(a[s] * (1 - shrink ** (1 + eta)), x_t) * D
         + per_image(b[s] * (1 - shrink ** (2 * eta)).sqrt(), x_t) * noise
     )
+
+
+def _check_before(schedule: Schedule, before: object, x0_hat: Images, t: Tensor) -> tuple[Images, Tensor]:
+    """The prediction of the step before and its time, which must be a later one than t."""
+    if not isinstance(before, tuple) or len(before) != 2:
+        raise ValueError(f"before must be (x0_hat, t) of the step before, or None, got {shown(before)}")
+    check_images(x0_hat=x0_hat, before=before[0])
+    t_before = check_t(schedule, before[1], name="the time in before")
+    if not bool((t_before > t).all()):
+        raise ValueError(f"before must be of a later time than t = {t.tolist()}, got {t_before.tolist()}")
+    return before[0], t_before
 
 
 def dpm_solver_sample(
