@@ -16,21 +16,26 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 SMALLEST = 16  # a matrix with fewer rows or columns is left to AdamW
 
 
-def orthogonalize(m: Float[Tensor, "row column"], iterations: int = 5) -> Float[Tensor, "row column"]:
+def orthogonalize(m: Float[Tensor, "*batch row column"], iterations: int = 5) -> Float[Tensor, "*batch row column"]:
     """Nearly U V^T for m = U S V^T: all singular values come out between 0.6 and 1.3, unless they were very small.
 
     Each iteration applies the odd polynomial 3.4445 s - 4.7750 s^3 + 2.0315 s^5 to every singular value s (book, eq. 6.5):
-    multiplying matrices is all it takes. The coefficients are Jordan's, steep at 0."""
-    wide = m if m.shape[0] <= m.shape[1] else m.T
-    x = wide / wide.norm().clamp(min=1e-7)  # no singular value above 1
+    multiplying matrices is all it takes. The coefficients are Jordan's, steep at 0. The polynomial is s times one in s^2, so
+    the iterations act on the small matrix x x^T alone, and the wide x is multiplied once, at the end."""
+    wide = m if m.shape[-2] <= m.shape[-1] else m.mT
+    x = wide / wide.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)  # no singular value above 1
+    one = torch.eye(x.shape[-2], dtype=x.dtype, device=x.device)
+    gram, product = x @ x.mT, one
     for _ in range(iterations):
-        gram = x @ x.T
-        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return x if m.shape[0] <= m.shape[1] else x.T
+        factor = 3.4445 * one - 4.7750 * gram + 2.0315 * gram @ gram  # x <- factor x
+        product, gram = factor @ product, factor @ gram @ factor
+    x = product @ x
+    return x if m.shape[-2] <= m.shape[-1] else x.mT
 
 
 class Muon(torch.optim.Optimizer):
@@ -63,14 +68,20 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 value = closure()
         for group in self.param_groups:
+            matrices: dict[tuple[int, int], list[Tensor]] = {}  # those of one shape are orthogonalised together
+            others: list[Tensor] = []
             for weight in group["params"]:
                 if weight.grad is not None:
-                    weight.mul_(1 - group["lr"] * group["weight_decay"])
                     rows = weight.shape[0] if weight.ndim > 1 else 1
                     columns = weight.numel() // max(1, rows)
-                    by_shape = min(rows, columns) >= SMALLEST
-                    step = _muon if (by_shape if group["muon"] is None else group["muon"]) else _adam
-                    step(weight, weight.grad, self.state[weight], group)
+                    if min(rows, columns) >= SMALLEST if group["muon"] is None else group["muon"]:
+                        matrices.setdefault((rows, columns), []).append(weight)
+                    else:
+                        others.append(weight)
+            for alike in matrices.values():
+                _muon(alike, [self.state[weight] for weight in alike], group)
+            if others:
+                _adamw(others, [self.state[weight] for weight in others], group)
         return value
 
 
@@ -89,24 +100,43 @@ def muon_groups(model: nn.Module) -> list[dict[str, Any]]:
     ]
 
 
-def _muon(weight: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-    if not state:
-        state["momentum"] = torch.zeros_like(weight)
-    mu = group["momentum"]
-    state["momentum"].lerp_(gradient, 1 - mu)
-    direction = orthogonalize(gradient.lerp(state["momentum"], mu).flatten(1))
-    size = 0.2 * math.sqrt(max(direction.shape))
-    weight.sub_(direction.view_as(weight), alpha=group["lr"] * size)
+def _muon(weights: list[Tensor], states: list[dict[str, Any]], group: dict[str, Any]) -> None:
+    mu, ahead = group["momentum"], []
+    for weight, gradient, state in zip(weights, _gradients(weights), states, strict=True):
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+        state["momentum"].lerp_(gradient, 1 - mu)
+        ahead.append(gradient.lerp(state["momentum"], mu).flatten(1))
+    directions = orthogonalize(torch.stack(ahead))
+    size = 0.2 * math.sqrt(max(directions.shape[1:]))
+    for weight, direction in zip(weights, directions, strict=True):
+        weight.mul_(1 - group["lr"] * group["weight_decay"])
+        weight.sub_(direction.view_as(weight), alpha=group["lr"] * size)
 
 
-def _adam(weight: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-    if not state:
-        state["step"] = torch.zeros(())
-        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
-    beta_1, beta_2 = group["betas"]
-    state["step"] += 1
-    n = state["step"].item()
-    mean = state["exp_avg"].lerp_(gradient, 1 - beta_1)
-    square = state["exp_avg_sq"].mul_(beta_2).addcmul_(gradient, gradient, value=1 - beta_2)
-    spread = (square / (1 - beta_2**n)).sqrt().add_(group["eps"])
-    weight.addcdiv_(mean, spread, value=-group["lr"] / (1 - beta_1**n))
+def _adamw(weights: list[Tensor], states: list[dict[str, Any]], group: dict[str, Any]) -> None:
+    for weight, state in zip(weights, states, strict=True):
+        if not state:
+            state["step"] = torch.zeros(())
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
+    beta1, beta2 = group["betas"]
+    adamw(
+        weights,
+        _gradients(weights),
+        [state["exp_avg"] for state in states],
+        [state["exp_avg_sq"] for state in states],
+        [],
+        [state["step"] for state in states],
+        foreach=True,
+        amsgrad=False,
+        beta1=beta1,
+        beta2=beta2,
+        lr=group["lr"],
+        weight_decay=group["weight_decay"],
+        eps=group["eps"],
+        maximize=False,
+    )
+
+
+def _gradients(weights: list[Tensor]) -> list[Tensor]:
+    return [weight.grad for weight in weights if weight.grad is not None]
