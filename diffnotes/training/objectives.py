@@ -166,13 +166,13 @@ class Consistency:
 
     t > s are neighbours on Karras' grid with `levels` times and 0 after them (karras_times), x_t and x_s have the same noise, and
     f(x_s, s), which is x_0 at s = 0, is the network itself in eval mode, without gradient. F is a v-prediction, so f(x, 0) = x
-    whatever F is: without such a boundary a constant would have loss 0. Sample with process/consistency.py, from the average of
-    the weights. What matters:
+    whatever F is: without such a boundary a constant would have loss 0. Where the trainer computes in bfloat16 only the F that is
+    trained does: the target, whose rounding would be carried up from level to level, a x - b F and the difference are in float32.
+    Sample with process/consistency.py, from the average of the weights.
 
     levels         the end is carried up from level to level: many levels follow the curve closely, and take many updates
     at_top         share of a batch at the highest level, from which one call samples; the rest lies evenly over the others
-    softness       below it the loss is quadratic: as large as the rounding of a network in bfloat16. a x - b F, the
-                   difference and its norm are computed in float32, whatever the network computes in
+    softness       below it the loss is quadratic, above it linear, so that images that differ much do not outweigh the others
     label_dropout  share of labels replaced by "no label", so that the network still draws without them"""
 
     schedule: Schedule
@@ -206,7 +206,7 @@ class Consistency:
         """How far apart the ends of two neighbouring times are, for a batch of images (batch.x, batch.y)."""
         x0, y, level, eps = self.inputs(model, batch, draw)
         t, s = self.times[level], self.times[level + 1]
-        with evaluated(model):
+        with evaluated(model), torch.autocast(x0.device.type, enabled=False):
             target = self.end(model, q_sample(self.schedule, x0, s, eps), s, y)
         delta = self.end(model, q_sample(self.schedule, x0, t, eps), t, y) - target
         square = delta.square().flatten(1).sum(1)

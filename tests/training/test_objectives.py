@@ -643,8 +643,7 @@ def test_the_loss_is_its_formula_and_the_target_at_the_bottom_is_the_image(few):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_no_gradient_goes_through_the_target_and_all_of_it_through_the_other(few, precision):
-    """The gradient is that of a student against a copy of itself that stands still, also where autocast keeps weights that it
-    has converted for the target, without gradients."""
+    """The gradient is that of a network against a copy of itself that stands still and computes in float32."""
     objective, images, draw = Consistency(COSINE), few(16), Draw(3, 0, 16)
     model, twin = network(num_classes=10), network(num_classes=10)
     for net in (model, twin):
@@ -660,7 +659,8 @@ def test_no_gradient_goes_through_the_target_and_all_of_it_through_the_other(few
 
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
         objective(model, images, draw).total.mean().backward()
-        delta = end(twin, t) - end(frozen, s)
+        f = end(twin, t)
+    delta = f - end(frozen, s)  # the target in float32
     assert delta.dtype == torch.float32
     ((delta.square().flatten(1).sum(1) + 0.09).sqrt() - 0.3).mean().backward()
     for (name, mine), theirs in zip(model.named_parameters(), twin.parameters(), strict=True):
@@ -670,7 +670,7 @@ def test_no_gradient_goes_through_the_target_and_all_of_it_through_the_other(few
 
 
 def test_under_autocast_only_the_network_is_rounded(few):
-    """At the lowest levels b is small, and b F has no room for the rounding of F; a difference in bfloat16 would be 0.002 off."""
+    """At the lowest levels b is small, and so is the rounding of b F; a difference in bfloat16 would be 0.002 off."""
     objective, images, draw = Consistency(COSINE), few(64), Draw(3, 0, 64)
     model = network(num_classes=10).eval()
     torch.nn.init.normal_(model.last.weight, std=0.1, generator=torch.Generator().manual_seed(1))
