@@ -1,6 +1,7 @@
 """The book's explorers: sliders that move a picture. Each is shown by calling it in a cell; `build_...` gives it unshown."""
 
 from diffnotes.book.explorers.bound import bound, build_bound
+from diffnotes.book.explorers.few_calls import build_few_calls, few_calls
 from diffnotes.book.explorers.films import (
     build_ddim,
     build_draw,
@@ -31,6 +32,7 @@ __all__ = [
     "build_chain",
     "build_ddim",
     "build_draw",
+    "build_few_calls",
     "build_film",
     "build_gap",
     "build_guidance",
@@ -49,6 +51,7 @@ __all__ = [
     "chain",
     "ddim",
     "draw",
+    "few_calls",
     "film",
     "gap",
     "guidance",
