@@ -6,6 +6,7 @@ from diffnotes.process.elbo import ElboTerms, elbo_terms
 from diffnotes.process.forward import q_posterior, q_sample, q_step
 from diffnotes.process.samplers import Frame, ddim_invert, ddim_sample, ddpm_sample, initial_noise
 from diffnotes.process.schedules import Schedule
+from diffnotes.process.solvers import dpm_solver_sample, heun_sample, karras_times
 from diffnotes.training.config import TrainConfig, TrainState
 from diffnotes.training.data import DataUnavailable, Images, load_images
 from diffnotes.training.objectives import Consistency, Denoising
@@ -30,8 +31,11 @@ __all__ = [
     "ddim_invert",
     "ddim_sample",
     "ddpm_sample",
+    "dpm_solver_sample",
     "elbo_terms",
+    "heun_sample",
     "initial_noise",
+    "karras_times",
     "load_images",
     "load_model",
     "load_pretrained",

@@ -32,6 +32,7 @@ import diffnotes
 from diffnotes.models import classifier, unet, vae
 from diffnotes.process import (
     adapters,
+    choose,
     consistency,
     elbo,
     exact,
@@ -42,6 +43,7 @@ from diffnotes.process import (
     parallel,
     parameterize,
     samplers,
+    solvers,
 )
 from diffnotes.process.schedules import Schedule
 from diffnotes.training import ema, grid, metrics
@@ -115,6 +117,11 @@ TABLE = one_of([0.1, 0.2], (0.3,), np.array([0.1, 0.2, 0.4]), torch.tensor([0.1,
 WAY = one_of(
     {}, {"steps": 3}, {"steps": np.int64(4), "spacing": "quadratic"}, {"start": 5}, {"start": np.int64(7), "steps": 2},
     {"times": [9, 4, 1]}, {"times": (12, 0)}, {"times": np.array([1, 5])[::-1]}, {"times": torch.tensor([7, 3, 0])},
+)  # fmt: skip
+KARRAS_WAY = one_of(
+    {"steps": 3}, {"steps": np.int64(4), "spacing": "quadratic"}, {"steps": 4, "spacing": "karras"},
+    {"start": np.int64(7), "steps": 2}, {"times": [9, 4, 1]}, {"times": (12, 0)},
+    {"times": np.array([1, 5])[::-1]}, {"times": torch.tensor([7, 3, 0])},
 )  # fmt: skip
 
 # -- arguments of every other kind ------------------------------------------------------------------------------------
@@ -496,6 +503,69 @@ ROWS: dict[str, Row] = {
         y=LABELS,
         clip=st.booleans(),
         generator=GENERATORS,
+    ),
+    # solvers
+    "noise_level": row(solvers.noise_level, lambda given: [(13,)], schedule=SCHEDULES, _finite=False),
+    "half_log_snr": row(solvers.half_log_snr, lambda given: [(13,)], schedule=SCHEDULES, _finite=False),
+    "karras_times": row(
+        solvers.karras_times,
+        lambda given: [(int(given["steps"]) + 1,)],
+        schedule=SCHEDULES,
+        steps=one_of(1, 3, np.int64(4)),
+        rho=one_of(1, 7.0, np.float32(3), float("inf")),
+        highest=one_of(80, 20.0),
+        lowest=one_of(0.02, np.float32(0.3)),
+        start=one_of(None, 12, np.int64(5)),
+    ),
+    "most_karras_steps": row(solvers.most_karras_steps, schedule=SCHEDULES, start=one_of(None, 12, np.int64(5))),
+    "dpm_solver_step": row(
+        solvers.dpm_solver_step,
+        like("x_t"),
+        _hides=("before",),  # where s = 0 it is not used
+        schedule=SCHEDULES,
+        x0_hat=IMAGES,
+        x_t=IMAGES,
+        t=one_of(5, [7, 8, 9], np.array([11, 2, 3])),
+        s=one_of(0, [1, 1, 1]),
+        noise=IMAGES,
+        eta=one_of(0, 1, np.float32(1)),
+        before=one_of(None, (noise(3, 1, 4, 4), 12), (noise(3, 1, 4, 4), [12, 12, 10])),
+    ),
+    "dpm_solver_sample": row(
+        sample(solvers.dpm_solver_sample),
+        all_like("x_T"),
+        _names=WAYS,
+        x_T=IMAGES,
+        order=one_of(1, 2, np.int64(2)),
+        eta=one_of(0, 1, np.float32(1)),
+        clip=st.booleans(),
+        generator=GENERATORS,
+        **RUN | {"way": KARRAS_WAY},
+    ),
+    "heun_sample": row(
+        sample(solvers.heun_sample),
+        all_like("x_T"),
+        _names=WAYS,
+        x_T=IMAGES,
+        churn=one_of(0, 1.5, np.float32(3)),
+        clip=st.booleans(),
+        generator=GENERATORS,
+        **RUN | {"way": KARRAS_WAY, "schedule": ON_S},  # from pure noise the noise level is infinite
+    ),
+    "sample_with": row(
+        lambda **given: list(choose.sample_with(**given)),
+        all_like("x_T"),
+        _names=CALLED,
+        model=MODELS,
+        schedule=SCHEDULES,
+        x_T=IMAGES,
+        solver=one_of(*choose.SOLVERS),
+        steps=one_of(None, 1, np.int64(3)),
+        y=LABELS,
+        clip=st.booleans(),
+        generator=GENERATORS,
+        eta=one_of(0, np.float32(0)),
+        start=one_of(None, 11, np.int64(5)),
     ),
     "predict_in_parallel": row(parallel.predict_in_parallel, like("x_t"), model=MODELS, x_t=IMAGES, t=TIMES, y=LABELS),
     # guidance

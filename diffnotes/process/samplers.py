@@ -63,6 +63,7 @@ class Frame:
 
 Step = Callable[[Frame, int, Frame | None], Images]  # the frame at t, the time s it goes to, the frame before
 
+
 class Noise:
     """Standard normal noise for a batch: from a torch.Generator; or, given an integer seed, from one stream for each
     image, so that image i gets the same noise whatever the size of the batch; or, given None, from torch's own state."""

@@ -82,8 +82,7 @@ def karras_times(
     rho = number("rho", rho, "be a number >= 1, or math.inf", lambda v: v >= 1)
     highest = number("highest", highest, "be a positive number", lambda v: 0 < v < math.inf)
     lowest = number("lowest", lowest, f"be a positive number below highest = {highest:g}", lambda v: 0 < v < highest)
-    first = None if start is None else integer("start", start, 1, schedule.T, "T = ")
-    first, last, top, bottom = _ends(levels, highest, lowest, first)
+    first, last, top, bottom = _ends(levels, highest, lowest, start)
     if S > first - last + 1:
         raise ValueError(
             f"steps must be at most {first - last + 1}, the number of times from t = {first} down to t = {last}, where the "
@@ -105,16 +104,16 @@ def karras_times(
     return torch.tensor([*times, 0])
 
 
-def most_karras_steps(schedule: Schedule) -> int:
-    """How many different times karras_times has to choose from, between the noise levels 80 and 0.02."""
-    first, last, _, _ = _ends(noise_level(schedule), HIGHEST, LOWEST, None)
+def most_karras_steps(schedule: Schedule, start: IntLike | None = None) -> int:
+    """How many times karras_times has to choose from: those from `start`, or the noise level 80, down to the level 0.02."""
+    first, last, _, _ = _ends(noise_level(schedule), HIGHEST, LOWEST, start)
     return first - last + 1
 
 
-def _ends(levels: Table, highest: float, lowest: float, start: int | None) -> tuple[int, int, float, float]:
+def _ends(levels: Table, highest: float, lowest: float, start: IntLike | None) -> tuple[int, int, float, float]:
     """The first time and the last before 0, and the levels between which the grid is drawn."""
     usual = int(_nearest(levels, torch.tensor([highest], dtype=torch.float64)))
-    first = usual if start is None else start
+    first = usual if start is None else integer("start", start, 1, len(levels) - 1, "T = ")
     top = float(levels[min(first, usual)])
     bottom = min(lowest, top)
     return first, int(_nearest(levels, torch.tensor([bottom], dtype=torch.float64))), top, bottom
@@ -215,9 +214,9 @@ def dpm_solver_sample(
 
     def loop(x_T: Images, y: Labels | None, noise: Noise | None) -> Iterator[Frame]:
         def step(frame: Frame, s: int, before: Frame | None) -> Images:
-            memory = None if before is None or order == 1 else (before.x0_hat, before.t)
+            earlier = None if before is None or order == 1 else (before.x0_hat, before.t)
             fresh = fresh_noise(noise if s > 0 else None, frame.x_t)
-            return dpm_solver_step(schedule, frame.x0_hat, frame.x_t, frame.t, s, fresh, eta, memory)
+            return dpm_solver_step(schedule, frame.x0_hat, frame.x_t, frame.t, s, fresh, eta, earlier)
 
         return step_by_step(model, schedule, x_T, tau, step, clip, y)
 
