@@ -13,13 +13,14 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffnotes.models.classifier import Classifier
 from diffnotes.process.arguments import array, check_images, integer
+from diffnotes.process.choose import sample_with
 from diffnotes.process.guidance import ClassifierFreeGuidance
 from diffnotes.process.losses import Denoiser
-from diffnotes.process.samplers import ddim_sample, initial_noise
+from diffnotes.process.samplers import initial_noise
 from diffnotes.process.schedules import Schedule
 from diffnotes.training import checkpoint
 from diffnotes.training.pretrained import WEIGHTS
@@ -183,26 +184,35 @@ def draw_samples(
     schedule: Schedule,
     number: int,
     *,
-    steps: int = 50,
+    solver: str = "ddim",
+    steps: int | None = None,
     eta: float = 0.0,
     labels: bool = False,
     guidance: float = 1.0,
     clip: bool = False,
     seed: int = 0,
 ) -> Pictures:
-    """Samples to measure: (number, C, H, W), of the shape that the model was trained on, from DDIM, a hundred at a time;
-    eta = 0 without fresh noise, eta = 1 with that of DDPM. With labels, all of them in turn, for a model that takes them, by
-    classifier-free guidance with the scale `guidance` (1: none). With clip, each prediction of the image is cut to [-1, 1]
-    (book, eq. 7.7). Image i depends on the seed and on i only."""
+    """Samples to measure: (number, C, H, W), of the shape that the model was trained on, a hundred at a time, drawn on the
+    device where the model's weights are and returned on the CPU.
+
+    solver, steps, eta: as sample_with (process/choose.py) has them; eta is DDIM's alone, 0 without fresh noise and 1 with
+    that of DDPM. With labels, all of them in turn, for a model that takes them, by classifier-free guidance with the scale
+    `guidance` (1: none). With clip, each prediction of the image is cut to [-1, 1] (book, eq. 7.7). Image i depends on the
+    seed and on i only."""
     if guidance != 1 and not labels:
         raise ValueError(f"guidance must be 1 without labels, which it leans towards, got {guidance}")
     shape, K = item_shape_of(model), len(class_names_of(model)) or 10
+    weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    device = torch.device("cpu") if weight is None else weight.device
     model = ClassifierFreeGuidance(model, guidance)
     x_T, y = initial_noise(seed, number, shape), torch.arange(number) % K
     ends = []
     for i in range(0, number, 100):
         part = slice(i, i + 100)
         asked = y[part] if labels else None
-        *_, last = ddim_sample(model, schedule, x_T[part], steps=steps, eta=eta, y=asked, clip=clip, generator=seed + i)
-        ends.append(last.x_t)
+        x = x_T[part].to(device)
+        *_, last = sample_with(
+            model, schedule, x, solver=solver, steps=steps, eta=eta, y=asked, clip=clip, generator=seed + i
+        )
+        ends.append(last.x_t.cpu())
     return torch.cat(ends)

@@ -8,6 +8,7 @@ import torch
 from scipy.linalg import sqrtm
 
 from diffnotes.models.classifier import Classifier
+from diffnotes.process.choose import SOLVERS, sample_with
 from diffnotes.process.samplers import ddim_sample, initial_noise
 from diffnotes.process.schedules import Schedule
 from diffnotes.training import metrics
@@ -186,12 +187,43 @@ class Labelled:
         return x_t / 100 + (torch.full((len(x_t),), -1.0) if y is None else y.float()).reshape(-1, 1, 1, 1)
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_draw_takes_any_solver_and_the_noise_depends_on_seed_and_number_only(solver):
+    schedule, network = Schedule.cosine(T=20), Labelled()
+    drawn = draw_samples(network, schedule, 103, solver=solver, steps=4, seed=7)
+    how = {"solver": solver, "steps": 4, "generator": 107}  # the second hundred
+    *_, last = sample_with(network, schedule, initial_noise(7, 103)[100:], **how)
+    torch.testing.assert_close(drawn[100:], last.x_t)
+    torch.testing.assert_close(draw_samples(network, schedule, 5, solver=solver, steps=4, seed=7), drawn[:5])
+
+
+def test_draw_refuses_what_there_is_not():
+    with pytest.raises(
+        ValueError, match=r"^eta must be 0 with solver \"dpm[+][+]\", for it belongs to \"ddim\", got 1"
+    ):
+        draw_samples(Labelled(), Schedule.cosine(T=20), 3, solver="dpm++", eta=1.0)
+    with pytest.raises(ValueError, match=r"^solver must be one of .*, got 'euler'$"):
+        draw_samples(Labelled(), Schedule.cosine(T=20), 3, solver="euler")
+
+
+def test_draw_works_where_the_weights_are():
+    class Elsewhere(torch.nn.Linear):
+        """A network whose weights are on a device that holds no numbers."""
+
+        target = "x0"
+
+    with pytest.raises(ValueError, match=r"^x_T must be a dense tensor that holds numbers, got torch.strided on meta$"):
+        draw_samples(Elsewhere(1, 1, device="meta"), Schedule.cosine(T=20), 3)
+
+
 def test_draw_is_ddim_from_noise_that_depends_on_seed_and_number_only():
     schedule, network = Schedule.cosine(T=20), Labelled()
     drawn = draw_samples(network, schedule, 203, steps=4, seed=7)
     assert drawn.shape == (203, 1, 28, 28)
     *_, last = ddim_sample(network, schedule, initial_noise(7, 203), steps=4)
     torch.testing.assert_close(drawn, last.x_t)
+    *_, usual = ddim_sample(network, schedule, initial_noise(7, 2), steps=20)  # as many as there are, up to 50
+    torch.testing.assert_close(draw_samples(network, schedule, 2, seed=7), usual.x_t)
     torch.testing.assert_close(draw_samples(network, schedule, 5, steps=4, seed=7), drawn[:5])
     assert not torch.equal(draw_samples(network, schedule, 5, steps=4, seed=8), drawn[:5])
 
