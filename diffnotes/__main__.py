@@ -21,17 +21,17 @@ from diffnotes import (
     TrainConfig,
     Trainer,
     UNet,
-    ddim_sample,
-    ddpm_sample,
     initial_noise,
     load_images,
     load_model,
     load_pretrained,
 )
+from diffnotes.process.choose import SOLVERS, USUAL_STEPS, sample_with, usual_solver, usual_steps
 from diffnotes.process.guidance import ClassifierFreeGuidance
 from diffnotes.training import checkpoint
 from diffnotes.training.checkpoint import FILE_NAME
 from diffnotes.training.interrupts import defer_interrupts
+from diffnotes.training.pretrained import WEIGHTS
 from diffnotes.training.restore import class_names_of, item_shape_of
 from diffnotes.training.run_folder import own
 from diffnotes.training.trainer import TrainingDiverged
@@ -43,6 +43,11 @@ SCHEDULES = {
     "cosine": Schedule.cosine,
 }
 
+RUN = 'folder of the run, or "mnist" or "mnist-small" for weights of the package'
+STEPS = (
+    f"sampling steps; unless given, {', '.join(f'{steps} with {solver}' for solver, steps in USUAL_STEPS.items())}, or as many "
+    "as there are times if that is fewer. A step is one call of the network, with heun two"
+)
 GUIDANCE = "scale of classifier-free guidance; 1: none. Above, digits are more typical of their label, and more alike"
 
 
@@ -157,7 +162,7 @@ def _save_on_the_way(trainer: Trainer, folder: str) -> None:
 
 
 def sample(options: argparse.Namespace) -> None:
-    """Draw images from a saved run, or from the weights that come with the package ("mnist"), into one picture."""
+    """Draw images from a saved run, or from weights that come with the package ("mnist", "mnist-small"), into one picture."""
     from PIL import Image
 
     from diffnotes.training.grid import grid_image
@@ -178,11 +183,9 @@ def sample(options: argparse.Namespace) -> None:
         raise ValueError(f"--guidance must be 1 without --label or --labels, got {options.guidance}")
     guided = ClassifierFreeGuidance(model, options.guidance)
     x_T = initial_noise(options.seed, options.number, item_shape_of(model))
-    steps = min(50, schedule.T) if options.steps is None else options.steps
-    if options.sampler == "ddim":
-        frames = ddim_sample(guided, schedule, x_T, steps=steps, eta=options.eta, y=y, generator=options.seed + 1)
-    else:
-        frames = ddpm_sample(guided, schedule, x_T, steps=steps, y=y, generator=options.seed + 1)
+    solver, steps = _solver_and_steps(options, schedule, labels=y is not None)
+    how = {"solver": solver, "steps": steps, "eta": options.eta, "generator": options.seed + 1}
+    frames = sample_with(guided, schedule, x_T, y=y, **how)
     for frame in tqdm(frames, total=steps + 1, unit="step"):
         last = frame
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -200,8 +203,8 @@ def _label(wanted: str, names: tuple[str, ...]) -> int:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Measure the quality of samples from a saved run, or from the weights that come with the package ("mnist"), with a
-    classifier that judges handwritten digits, and nothing else."""
+    """Measure the quality of samples from a saved run, or from weights that come with the package ("mnist", "mnist-small"),
+    with a classifier that judges handwritten digits, and nothing else."""
     from diffnotes.training import metrics
 
     if options.number < 10:
@@ -219,11 +222,13 @@ def measure(options: argparse.Namespace) -> None:
             f"The network was trained on {model.trained_on!r}; the classifier judges handwritten digits, and nothing else."
         )
     print(f"real images: {metrics.quality(perfect, real)}")
+    solver, steps = _solver_and_steps(options, schedule, labels=options.labels)
     samples = metrics.draw_samples(
         model,
         schedule,
         options.number,
-        steps=min(50, schedule.T) if options.steps is None else options.steps,
+        solver=solver,
+        steps=steps,
         eta=options.eta,
         labels=options.labels,
         guidance=options.guidance,
@@ -233,14 +238,21 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def _network(name: str) -> tuple[Any, Schedule]:
-    """Network and schedule of the run in folder `name`; "mnist", where there is no such run: those of the package."""
-    of_package = name == "mnist" and not (Path(name) / FILE_NAME).exists()
-    model, schedule = load_pretrained("mnist") if of_package else load_model(name)
+    """Network and schedule of the run in folder `name`; "mnist" or "mnist-small", where there is no such run: those of the
+    package."""
+    of_package = name in {path.stem for path in WEIGHTS.glob("*.safetensors")} and not (Path(name) / FILE_NAME).exists()
+    model, schedule = load_pretrained(name) if of_package else load_model(name)
     if schedule is None:
         raise ValueError(
             f"{name} must hold a diffusion model, got a {type(model).__name__} that was trained without a schedule"
         )
     return model, schedule
+
+
+def _solver_and_steps(options: argparse.Namespace, schedule: Schedule, labels: bool) -> tuple[str, int]:
+    """The solver and the number of steps asked for, or the usual ones."""
+    solver = options.solver or usual_solver(labels)
+    return solver, usual_steps(schedule, solver) if options.steps is None else options.steps
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -306,12 +318,10 @@ def _parser() -> argparse.ArgumentParser:
 
     p = commands.add_parser("sample", help="draw images from a run", description=sample.__doc__, formatter_class=_Help)
     p.set_defaults(run=sample)
-    p.add_argument("run_folder", metavar="RUN", help='folder of the run, or "mnist" for the weights of the package')
+    p.add_argument("run_folder", metavar="RUN", help=RUN)
     p.add_argument("--out", type=Path, default=Path("samples.png"), help="the picture to write")
     p.add_argument("--number", type=int, default=64, help="how many images")
-    p.add_argument("--sampler", default="ddim", choices=["ddim", "ddpm"], help="the sampler")
-    p.add_argument("--steps", type=int, help="sampling steps; 50 unless given, or T if that is fewer")
-    p.add_argument("--eta", type=float, default=0.0, help="of DDIM: 0 deterministic, 1 like DDPM")
+    _add_solver(p)
     asked = p.add_mutually_exclusive_group()
     asked.add_argument("--label", help="draw this label, by name or number (a run trained with --labels)")
     asked.add_argument("--labels", action="store_true", help="draw all labels in turn, one of each in a row (likewise)")
@@ -322,17 +332,24 @@ def _parser() -> argparse.ArgumentParser:
         "measure", help="how good are a run's digits?", description=measure.__doc__, formatter_class=_Help
     )
     p.set_defaults(run=measure)
-    p.add_argument("run_folder", metavar="RUN", help='folder of the run, or "mnist" for the weights of the package')
+    p.add_argument("run_folder", metavar="RUN", help=RUN)
     p.add_argument(
         "--data", default="auto", choices=["auto", "mnist", "digits"], help="the test images to measure against"
     )
     p.add_argument("--number", type=int, default=2000, help="how many images")
-    p.add_argument("--steps", type=int, help="sampling steps (DDIM); 50 unless given, or T if that is fewer")
-    p.add_argument("--eta", type=float, default=0.0, help="of DDIM: 0 deterministic, 1 like DDPM")
+    _add_solver(p)
     p.add_argument("--labels", action="store_true", help="ask for the digits 0 to 9 in turn")
     p.add_argument("--guidance", type=float, default=1.0, help=GUIDANCE)
     p.add_argument("--seed", type=int, default=0, help="decides the noise")
     return parser
+
+
+def _add_solver(p: argparse.ArgumentParser) -> None:
+    """The options that choose the sampler, and --sampler, as --solver was called when there were two of them."""
+    p.add_argument("--solver", choices=SOLVERS, help="the sampler; dpm++ where labels are asked for, else sde-dpm++")
+    p.add_argument("--sampler", dest="solver", choices=SOLVERS, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    p.add_argument("--steps", type=int, help=STEPS)
+    p.add_argument("--eta", type=float, default=0.0, help="of ddim: 0 deterministic, 1 like ddpm")
 
 
 if __name__ == "__main__":

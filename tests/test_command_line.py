@@ -9,8 +9,17 @@ import pytest
 import torch
 from PIL import Image
 
-from diffnotes import Trainer, ddim_sample, initial_noise, load_images, load_model
+from diffnotes import (
+    Trainer,
+    ddim_sample,
+    dpm_solver_sample,
+    initial_noise,
+    load_images,
+    load_model,
+    load_pretrained,
+)
 from diffnotes.__main__ import main
+from diffnotes.process.choose import SOLVERS, sample_with
 from diffnotes.training import checkpoint, metrics, run_folder
 from diffnotes.training.grid import grid_image
 from diffnotes.training.trainer import TrainingDiverged
@@ -29,6 +38,7 @@ TRAIN_DEFAULTS = {
 MEASURE_DEFAULTS = {
     "--data": "auto",
     "--number": "2000",
+    "--solver": None,
     "--steps": None,
     "--eta": "0.0",
     "--labels": "False",
@@ -36,7 +46,7 @@ MEASURE_DEFAULTS = {
     "--seed": "0",
 }
 SAMPLE_DEFAULTS = {
-    "--out": "samples.png", "--number": "64", "--sampler": "ddim", "--steps": None, "--eta": "0.0", "--label": None,
+    "--out": "samples.png", "--number": "64", "--solver": None, "--steps": None, "--eta": "0.0", "--label": None,
     "--labels": "False", "--guidance": "1.0", "--seed": "0",
 }  # fmt: skip
 
@@ -329,7 +339,7 @@ def test_sample_is_64_digits_in_samples_png_unless_told_otherwise(run, tmp_path,
     assert capsys.readouterr().out == "64 images saved to samples.png\n"
 
 
-@pytest.mark.parametrize("how", [["--sampler", "ddim"], ["--sampler", "ddim", "--eta", "1"], ["--sampler", "ddpm"]])
+@pytest.mark.parametrize("how", [*(["--solver", solver] for solver in SOLVERS), ["--solver", "ddim", "--eta", "1"]])
 def test_picture_depends_on_the_seed_and_on_nothing_else(run, how):
     torch.manual_seed(1)
     first = picture(run, *how, "--number", "4", "--seed", "3")
@@ -343,9 +353,50 @@ def test_digit_of_a_picture_does_not_depend_on_how_many_there_are(run):
     assert np.abs(one.astype(int) - many[: 3 * 28, : 3 * 28]).max() <= 1  # a grey value: batches are summed differently
 
 
-@pytest.mark.parametrize("how", [["--label", "7"], ["--sampler", "ddpm"], ["--eta", "1"], ["--steps", "4"]])
+@pytest.mark.parametrize("how", [["--label", "7"], ["--solver", "ddpm"], ["--eta", "1"], ["--steps", "4"]])
 def test_every_option_of_sample_changes_the_picture(run, how):
-    assert (picture(run, "--number", "4") != picture(run, "--number", "4", *how)).any()
+    usual = ["--number", "4", "--solver", "ddim"]
+    assert (picture(run, *usual) != picture(run, *usual, *how)).any()
+
+
+def test_the_option_that_was_called_sampler_is_called_solver(run, capsys):
+    assert (
+        picture(run, "--number", "2", "--sampler", "ddpm") == picture(run, "--number", "2", "--solver", "ddpm")
+    ).all()
+    with pytest.raises(SystemExit):
+        main(["sample", "--help"])
+    assert "--solver" in (said := capsys.readouterr().out) and "--sampler" not in said
+
+
+@pytest.mark.parametrize(
+    ("command", "asked", "solver", "steps"),
+    [
+        ("sample", [], "sde-dpm++", 20),
+        ("sample", ["--labels"], "dpm++", 8),
+        ("sample", ["--label", "7"], "dpm++", 8),
+        ("sample", ["--labels", "--solver", "sde-dpm++"], "sde-dpm++", 20),
+        ("sample", ["--solver", "dpm++", "--steps", "3"], "dpm++", 3),
+        ("sample", ["--solver", "heun"], "heun", 10),
+        ("sample", ["--solver", "ddim"], "ddim", 20),  # T
+        ("measure", [], "sde-dpm++", 20),
+        ("measure", ["--labels"], "dpm++", 8),
+        ("measure", ["--labels", "--solver", "ddpm", "--steps", "4"], "ddpm", 4),
+    ],
+)
+def test_the_solver_and_its_steps_are_the_best_measured_unless_told_otherwise(
+    run, monkeypatch, command, asked, solver, steps
+):
+    seen = set()
+
+    def noted(*given, **how):
+        seen.add((how["solver"], how["steps"]))
+        return sample_with(*given, **how)
+
+    monkeypatch.setattr("diffnotes.__main__.sample_with", noted)
+    monkeypatch.setattr(metrics, "sample_with", noted)
+    more = ["--data", "digits"] if command == "measure" else []
+    assert main([command, run, "--number", "10", *more, *asked]) == 0
+    assert seen == {(solver, steps)}
 
 
 def test_guidance_changes_what_is_asked_for(run):
@@ -361,15 +412,24 @@ def test_labels_in_turn_are_ten_in_a_row(run):
     assert np.abs(together[: 3 * 28, 3 * 90 : 3 * 118].astype(int) - first_three).max() <= 1
 
 
-def test_sample_knows_the_weights_of_the_package_by_name():
-    assert picture("mnist", "--number", "1").any()
+@pytest.mark.parametrize("name", ["mnist", "mnist-small"])
+def test_sample_knows_the_weights_of_the_package_by_name(name):
+    model, schedule = load_pretrained(name)
+    *_, last = dpm_solver_sample(model, schedule, initial_noise(0, 1), steps=5, y=3)
+    wanted = np.array(grid_image(last.x_t, scale=3)).astype(int)
+    assert np.abs(picture(name, "--number", "1", "--label", "3") - wanted).max() <= 1
+
+
+def test_a_run_in_a_folder_of_that_name_comes_before_the_weights_of_the_package(run, tmp_path):
+    shutil.copytree(run, tmp_path / "mnist")
+    assert (picture("mnist", "--number", "1") == picture(run, "--number", "1")).all()
 
 
 def test_sample_uses_the_average_and_not_the_last_weights(run):
     model, schedule = load_model(run)
     for frame in ddim_sample(model, schedule, initial_noise(0, 4), steps=5):
         last = frame.x_t
-    assert (picture(run, "--number", "4") == np.array(grid_image(last, scale=3))).all()
+    assert (picture(run, "--number", "4", "--solver", "ddim") == np.array(grid_image(last, scale=3))).all()
 
 
 @pytest.mark.parametrize(
@@ -378,7 +438,9 @@ def test_sample_uses_the_average_and_not_the_last_weights(run):
         ("--number 0", "--number must be at least 1, got 0"),
         ("--steps 0", "steps must be an integer from 1 to T = 20, got 0"),
         ("--steps 21", "steps must be an integer from 1 to T = 20, got 21"),
-        ("--eta -1", "eta must be >= 0, got -1.0"),
+        ("--solver ddim --eta -1", "eta must be >= 0, got -1.0"),
+        ("--eta 1", 'eta must be 0 with solver "sde-dpm++", for it belongs to "ddim", got 1.0'),
+        ("--labels --eta 1", 'eta must be 0 with solver "dpm++", for it belongs to "ddim", got 1.0'),
         ("--guidance 2", "--guidance must be 1 without --label or --labels, got 2.0"),
         ("--labels --guidance nan", "scale must be a finite number, got nan"),
         (
@@ -417,18 +479,21 @@ def test_measure_tells_the_quality_of_samples_beside_that_of_real_images(run, ca
     real, samples = capsys.readouterr().out.splitlines()
     perfect, others = metrics.held_out(load_images("digits", "test").x, 30)
     assert real == f"real images: {metrics.quality(perfect, others)}"
-    drawn = metrics.draw_samples(*load_model(run), 30, steps=3)
+    drawn = metrics.draw_samples(*load_model(run), 30, solver="sde-dpm++", steps=3)
     assert samples == f"samples:     {metrics.quality(drawn, others)}"
 
 
-@pytest.mark.parametrize("how", [["--labels"], ["--seed", "5"], ["--steps", "4"], ["--eta", "1"]])
+@pytest.mark.parametrize(
+    "how", [["--labels"], ["--seed", "5"], ["--steps", "4"], ["--eta", "1"], ["--solver", "dpm++"]]
+)
 def test_every_option_of_measure_changes_the_samples(run, how, capsys, monkeypatch):
     monkeypatch.setattr(
         metrics, "quality", lambda x, real: f"{x.double().sum():.9f}"
     )  # a short run's digits are all alike
 
     def samples(*more: str) -> str:
-        assert main(["measure", run, "--data", "digits", "--number", "30", "--steps", "3", *more]) == 0
+        usual = ["--data", "digits", "--number", "30", "--steps", "3", "--solver", "ddim"]
+        assert main(["measure", run, *usual, *more]) == 0
         return capsys.readouterr().out.splitlines()[1]
 
     assert samples(*how) != samples()
@@ -444,8 +509,9 @@ def test_measure_guides_the_samples(run, capsys, monkeypatch):
     assert found[0] != found[1]
 
 
-def test_measure_knows_the_weights_of_the_package_by_name(capsys):
-    assert main(["measure", "mnist", "--data", "digits", "--number", "10", "--steps", "1"]) == 0
+@pytest.mark.parametrize("name", ["mnist", "mnist-small"])
+def test_measure_knows_the_weights_of_the_package_by_name(name, capsys):
+    assert main(["measure", name, "--data", "digits", "--number", "10", "--steps", "1"]) == 0
     assert "from 10 samples" in capsys.readouterr().out
 
 
