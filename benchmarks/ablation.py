@@ -53,7 +53,7 @@ def measure(budget: Budget, train: Images, test: Images) -> dict[str, Any]:
             networks["raw_weights"] = trainer.model.eval()
         for row, network in networks.items():
             labels = trainer.model.num_classes is not None
-            how = {"steps": budget.steps, "eta": budget.eta, "labels": labels, "clip": CLIP}
+            how = {"solver": budget.solver, "steps": budget.steps, "eta": budget.eta, "labels": labels, "clip": CLIP}
             samples = draw_samples(network, trainer.schedule, budget.many, **how)
             images = trainer.update * trainer.config.batch_size
             rows[row] = {
@@ -69,6 +69,7 @@ def measure(budget: Budget, train: Images, test: Images) -> dict[str, Any]:
         "clip": CLIP,
         "threads": torch.get_num_threads(),
         "samples": budget.many,
+        "solver": budget.solver,
         "steps": budget.steps,
         "eta": budget.eta,
         "real": len(real),

@@ -33,7 +33,9 @@ class Budget:
     seconds         of training for each network
     marks           seconds at which a run is looked at on the way
     own             training budgets of our own network, each a run of its own
-    samples, steps, eta    images drawn to judge a network, and DDIM's steps and fresh noise for them
+    samples         images drawn to judge a network
+    solver, steps, eta    the sampler they are drawn with, of process/choose.py, its steps, and DDIM's fresh noise: the same for
+                    every network, so that all get as many calls
     guidance        the scale of classifier-free guidance, where it is used
     many            images drawn for the number of sampling steps and for the ablation, where differences are small
     ablation_seconds, runs    of training for each run of the ablation, and which runs, of ablation.RUNS; all if empty
@@ -49,6 +51,7 @@ class Budget:
     marks: tuple[float, ...] = (15, 30, 60, 120, 180)
     own: tuple[float, ...] = (60, 180)
     samples: int = 256
+    solver: str = "ddim"
     steps: int = 20
     eta: float = 1.0
     guidance: float = 1.5

@@ -157,8 +157,14 @@ def measure(budget: Budget, train: Images, test: Images) -> dict[str, Any]:
             # a training that hid some of the labels, as ours does, allows guidance
             for row, scale in ((name, 1.0), ("ours_guided", budget.guidance))[: 1 + (name == "ours")]:
                 started = time.perf_counter()
-                how = {"steps": budget.steps, "eta": budget.eta, "labels": labels, "guidance": scale, "clip": CLIP}
-                samples = draw_samples(trained, schedule, budget.samples, **how)
+                how = {
+                    "solver": budget.solver,
+                    "steps": budget.steps,
+                    "eta": budget.eta,
+                    "labels": labels,
+                    "clip": CLIP,
+                }
+                samples = draw_samples(trained, schedule, budget.samples, guidance=scale, **how)
                 drawn = time.perf_counter() - started
                 point = {"seconds": seconds, "updates": updates, "sampling_seconds": drawn, **_judge(samples, real)}
                 curves.setdefault(row, []).append(point)
@@ -167,6 +173,7 @@ def measure(budget: Budget, train: Images, test: Images) -> dict[str, Any]:
                 print(f"  {row}: {seconds:.0f} s, Fréchet distance {point['frechet']['value']:.2f}", flush=True)
     return {
         "samples": budget.samples,
+        "solver": budget.solver,
         "steps": budget.steps,
         "eta": budget.eta,
         "guidance": budget.guidance,

@@ -30,6 +30,13 @@ RECIPES = {
     "ours_no_labels": "ours, but without labels",
     "ours_eps_linear": "ours, but ε and the linear schedule",
 }
+SOLVERS = {
+    "dpm++": "DPM-Solver++(2M)",
+    "sde-dpm++": "SDE-DPM-Solver++(2M)",
+    "heun": "Heun",
+    "ddim": "DDIM",
+    "ddpm": "DDPM",
+}
 OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
 SECTIONS = ("quality", "steps", "ablation", "throughput", "cost", "sampling", "start", "gpu")
 HEAD = """# Benchmarks
@@ -77,6 +84,13 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 def _spread(value: dict[str, float], scale: float = 1.0) -> str:
     low, median, high = (number(value[key] * scale) for key in ("low", "median", "high"))
     return f"{median} ({low}{' to ' if low.startswith('-') else '–'}{high})"
+
+
+def _sampler(data: dict[str, Any]) -> str:
+    """The steps and the sampler that the samples of a section were drawn with."""
+    solver = data.get("solver", "ddim")  # sections measured before there was a choice do not say
+    eta = f" with η = {data['eta']:g}" if solver == "ddim" and "eta" in data else ""
+    return f"{data['steps']} {SOLVERS[solver]} steps{eta}"
 
 
 def _duration(seconds: float) -> str:
@@ -161,7 +175,7 @@ def _quality(data: dict[str, Any]) -> str:
 
 A reader of chapter 6 has three minutes. So every network starts from random weights, on the same MNIST, and gets the same
 seconds of training; time for anything else does not count. Then each draws {data["samples"]} digits from the same noise
-in {data["steps"]} DDIM steps with η = {data["eta"]:g}, through the same sampler, which cuts each prediction of the image to the
+in {_sampler(data)}, through the same sampler, which cuts each prediction of the image to the
 range of pixels, as the peers' own samplers do (0 to 9 in turn, where the network was trained with labels), and
 a classifier that none of them has seen looks at them. Its features of the samples are compared with those of
 {data["real"]:,} test images: the Fréchet distance d² (0 is best; equation 6.6 of the book, a squared distance, and the number
@@ -215,7 +229,7 @@ def _apart(last: dict[str, float]) -> str:
 
 def _steps(data: dict[str, Any]) -> str:
     numbers = [str(point["steps"]) for point in next(iter(data["curves"].values()))["uniform"]]
-    perfect = data["perfect"]
+    perfect, karras = data["perfect"], data.get("karras", {})
 
     def table(measure: str) -> str:
         rows = [
@@ -223,6 +237,7 @@ def _steps(data: dict[str, Any]) -> str:
             for name, curve in data["curves"].items()
             for spacing, points in curve.items()
         ]
+        rows += [[name, "Karras", *(with_error(point[measure]) for point in points)] for name, points in karras.items()]
         rows.append([f"*{TITLES['perfect']}*", "", *[with_error(perfect[measure])] * len(numbers)])
         return _table(["sampler", "spacing", *numbers], rows)
 
@@ -233,6 +248,7 @@ def _steps(data: dict[str, Any]) -> str:
         for curve in data["curves"].values()
         for uniform, quadratic in zip(curve["uniform"], curve["quadratic"], strict=True)
     ]
+    more, clipped = _solvers(karras), "" if data["clip"] else "not "
     return f"""
 ## How many sampling steps?
 
@@ -240,7 +256,7 @@ def _steps(data: dict[str, Any]) -> str:
 schedule), draws {data["samples"]} digits without labels, always from the same initial noise. What changes is the sampler:
 DDIM without fresh noise (η = 0), with half of DDPM's (η = 0.5), with all of it (η = 1; that *is* DDPM with the variance
 β-tilde), and DDPM with its other variance, β; the times that are visited, evenly spaced ("uniform") or dense near the image
-("quadratic"); and how many they are. The predicted image is {"" if data["clip"] else "not "}cut to [-1, 1] at every step, for
+("quadratic"); and how many they are.{more} The predicted image is {clipped}cut to [-1, 1] at every step, for
 all of them. The measures are those above, against {data["real"]:,} test images, and the last row is what as many real
 images get. The Fréchet distance (0 is best) against the number of steps:
 
@@ -264,6 +280,17 @@ quadratic spacing comes from work with the linear schedule), may have another or
 """
 
 
+def _solvers(karras: dict[str, Any]) -> str:
+    """What the rows of the solvers of second order are, if they were measured."""
+    if not karras:
+        return ""
+    return (
+        "\nThe two rows before the last are chapter 14's solvers of second order, DPM-Solver++(2M) without fresh noise and its\n"
+        "stochastic form with it, at the times of Karras' grid. Every sampler here calls the network once a step, so a column\n"
+        "compares equal numbers of calls."
+    )
+
+
 def _order(values: dict[str, float]) -> str:
     return ", ".join(f"{name} ({value:.1f})" for name, value in sorted(values.items(), key=lambda item: item[1]))
 
@@ -277,13 +304,14 @@ def _ablation(data: dict[str, Any]) -> str:
     changes = {CHOICES[name]: distance[name]["value"] for name in names if not name.startswith("base")}
     worse = {name: value for name, value in changes.items() if value > middle + apart}
     better = {name: value for name, value in changes.items() if value < middle - apart}
+    steps, _, sampler = _sampler(data).partition(" ")
     threads = "one thread" if data["threads"] == 1 else f"{data['threads']} threads"
     return f"""
 ## What each choice is worth
 
 The run of chapter 6 makes many choices. Here each of some is taken back, one at a time: the same images, {data["seconds"]:g}
-seconds of training from random weights in {threads}, then {data["samples"]} digits, 0 to 9 in turn, in {data["steps"]}
-DDIM steps with η = {data["eta"]:g}. So a change that makes an update slower leaves fewer of them. The run as it is stands
+seconds of training from random weights in {threads}, then {data["samples"]} digits, 0 to 9 in turn, in {steps}
+{sampler}. So a change that makes an update slower leaves fewer of them. The run as it is stands
 there three times: first of all, with another seed, and once more at the very end. How far these lie apart is what this
 machine and chance do on their own.
 
@@ -405,7 +433,7 @@ def _sampling(data: dict[str, Any]) -> str:
     return f"""
 ## Sampling
 
-{data["number"]} digits in {data["steps"]} DDIM steps from `load_pretrained("mnist")`, a network of
+{data["number"]} digits in {_sampler(data)} from `load_pretrained("mnist")`, a network of
 {data["parameters"]:,} parameters: {_spread(data["seconds"])} seconds.
 """
 
@@ -442,7 +470,7 @@ def _gpu(data: dict[str, Any]) -> str:
 
 Compiled by torch.compile, in bfloat16, channels last, {data["batch"]} images at a time; the compiling does not count.
 
-{_table(["network", "seconds for one epoch of MNIST", f"samples a second, {data['steps']} DDIM steps"], rows)}
+{_table(["network", "seconds for one epoch of MNIST", f"samples a second, {_sampler(data)}"], rows)}
 """
 
 

@@ -14,7 +14,8 @@ import torch
 
 from benchmarks import memory, networks
 from benchmarks.measure import Budget, batch_of, interleaved, quotients, spread, training_step
-from diffnotes import Images, Schedule, UNet, ddim_sample, initial_noise, load_pretrained
+from diffnotes import Images, Schedule, UNet, initial_noise, load_pretrained
+from diffnotes.process.choose import sample_with
 from diffnotes.process.losses import simple_loss
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,7 +77,7 @@ def cost(budget: Budget) -> dict[str, Any]:
     for side in budget.sides:
         calls[f"side {side}"] = _update(networks.ours(), schedule, budget.batch, side)
     for steps in budget.sampling_steps:
-        calls[f"steps {steps}"] = partial(_draw, model, schedule, initial_noise(0, 16), steps)
+        calls[f"steps {steps}"] = partial(_draw, model, schedule, initial_noise(0, 16), "ddim", steps)
     times = interleaved(calls, budget.rounds, budget.at_least)
 
     curves = {}
@@ -103,18 +104,23 @@ def _update(model: UNet, schedule: Schedule, batch: int, side: int = 28) -> Call
     return update
 
 
-def _draw(model: torch.nn.Module, schedule: Schedule, x_T: torch.Tensor, steps: int) -> torch.Tensor:
-    """The images at the end of `steps` DDIM steps."""
-    return list(ddim_sample(model, schedule, x_T, steps=steps, eta=0.0))[-1].x_t
+def _draw(
+    model: torch.nn.Module, schedule: Schedule, x_T: torch.Tensor, solver: str, steps: int, eta: float = 0.0
+) -> torch.Tensor:
+    """The images at the end of so many steps of a solver."""
+    return list(sample_with(model, schedule, x_T, solver=solver, steps=steps, eta=eta))[-1].x_t
 
 
-def sampling(budget: Budget, number: int = 64, steps: int = 20) -> dict[str, Any]:
-    """Seconds for `number` digits in `steps` DDIM steps from the network that comes with the package."""
+def sampling(budget: Budget, number: int = 64) -> dict[str, Any]:
+    """Seconds for `number` digits from the network that comes with the package, by the sampler of the budget."""
     model, schedule = load_pretrained("mnist")
-    call = partial(_draw, model, schedule, initial_noise(0, number), steps)
+    call = partial(_draw, model, schedule, initial_noise(0, number), budget.solver, budget.steps)
     draws = 5 * budget.rounds  # about a minute of them: what shares the machine comes and goes
     seconds = spread(interleaved({"draw": call}, draws)["draw"])
-    return {"number": number, "steps": steps, "parameters": networks.parameters(model), "seconds": seconds}
+    return {
+        "number": number, "solver": budget.solver, "steps": budget.steps, "parameters": networks.parameters(model),
+        "seconds": seconds,
+    }  # fmt: skip
 
 
 def start(budget: Budget) -> dict[str, Any]:
@@ -176,7 +182,7 @@ def gpu(budget: Budget, train: Images, batch: int = 512) -> dict[str, Any]:
             torch.cuda.synchronize()
             started = time.perf_counter()
             with torch.autocast("cuda", torch.bfloat16):
-                _draw(fast, schedule, x_T, budget.steps)
+                _draw(fast, schedule, x_T, budget.solver, budget.steps)
             torch.cuda.synchronize()
             return time.perf_counter() - started
 
@@ -185,4 +191,4 @@ def gpu(budget: Budget, train: Images, batch: int = 512) -> dict[str, Any]:
         draw()
         rate = spread([batch / draw() for _ in range(3)])
         rows[name] = {"epoch_seconds": seconds, "samples_per_second": rate}
-    return {"batch": batch, "steps": budget.steps, "networks": rows}
+    return {"batch": batch, "solver": budget.solver, "steps": budget.steps, "networks": rows}

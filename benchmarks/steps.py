@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.measure import CLIP, Budget
 from benchmarks.networks import parameters
-from diffnotes import Images, Schedule, ddim_sample, ddpm_sample, initial_noise, load_pretrained
+from diffnotes import Images, Schedule, ddim_sample, ddpm_sample, dpm_solver_sample, initial_noise, load_pretrained
 from diffnotes.process.losses import Denoiser
 from diffnotes.training.metrics import held_out, quality
 
@@ -23,23 +23,31 @@ SAMPLERS: dict[str, Callable[..., Any]] = {  # less fresh noise before more; DDI
     "η = 1: DDPM, variance β-tilde": partial(ddim_sample, eta=1.0),
     "DDPM, variance β": partial(ddpm_sample, variance="beta"),
 }
+SOLVERS: dict[str, Callable[..., Any]] = {  # of second order, one call a step, on Karras' grid
+    "DPM-Solver++(2M)": partial(dpm_solver_sample, eta=0),
+    "SDE-DPM-Solver++(2M)": partial(dpm_solver_sample, eta=1),
+}
 
 
 def measure(budget: Budget, test: Images) -> dict[str, Any]:
-    """Every sampler with every spacing and every number of steps, from the same initial noise; and real images."""
+    """Every sampler with every spacing and every number of steps, and the solvers on Karras' grid with as many calls, from the
+    same initial noise; and real images."""
     model, schedule = load_pretrained("mnist")
     perfect, real = held_out(test.x, min(budget.perfect, len(test) // 4))
-    curves: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for name, sampler in SAMPLERS.items():
-        curves[name] = {spacing: [] for spacing in SPACINGS}
-        for spacing in SPACINGS:
-            for steps in budget.sampling_steps:
-                started = time.perf_counter()
-                samples = sample(sampler, model, schedule, budget.many, steps, spacing)
-                seconds = time.perf_counter() - started
-                point = {"steps": steps, "sampling_seconds": seconds, **asdict(quality(samples, real))}
-                curves[name][spacing].append(point)
-                print(f"  {name}, {spacing}, {steps}: {point['frechet']['value']:.1f}", flush=True)
+
+    def points(name: str, sampler: Callable[..., Any], spacing: str) -> list[dict[str, Any]]:
+        found = []
+        for steps in budget.sampling_steps:
+            started = time.perf_counter()
+            samples = sample(sampler, model, schedule, budget.many, steps, spacing)
+            seconds = time.perf_counter() - started
+            found.append({"steps": steps, "sampling_seconds": seconds, **asdict(quality(samples, real))})
+            print(f"  {name}, {spacing}, {steps}: {found[-1]['frechet']['value']:.1f}", flush=True)
+        return found
+
+    curves = {
+        name: {spacing: points(name, sampler, spacing) for spacing in SPACINGS} for name, sampler in SAMPLERS.items()
+    }
     return {
         "samples": budget.many,
         "real": len(real),
@@ -49,6 +57,7 @@ def measure(budget: Budget, test: Images) -> dict[str, Any]:
         "target": model.target,
         "perfect": asdict(quality(perfect[: budget.many], real)),
         "curves": curves,
+        "karras": {name: points(name, sampler, "karras") for name, sampler in SOLVERS.items()},
     }
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,10 @@ from torch.nn import functional as F
 from benchmarks import __main__ as command
 from benchmarks import ablation, measure, memory, networks, quality, report, speed, steps
 from benchmarks.measure import Budget
-from diffnotes import Denoising, Images, Schedule, TrainConfig, ddpm_sample, load_images
+from diffnotes import Denoising, Frame, Images, Schedule, TrainConfig, ddpm_sample, initial_noise, load_images
 from diffnotes.book.press.measured import steps_figure
+from diffnotes.process.choose import SOLVERS, sample_with
+from diffnotes.training import metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -252,7 +255,29 @@ def test_cost():
 
 
 def test_sampling():
-    assert speed.sampling(TINY, number=2, steps=2)["seconds"]["median"] > 0
+    assert speed.sampling(TINY, number=2)["seconds"]["median"] > 0
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_budget_has_the_one_place_where_the_sampler_is_chosen(
+    solver: str, small_network: nn.Module, monkeypatch: pytest.MonkeyPatch, numbers: dict
+):
+    seen = set()
+
+    def noted(*given: object, **how: object) -> Iterator[Frame]:
+        seen.add((how["solver"], how["steps"], how["eta"]))
+        return sample_with(*given, **how)
+
+    monkeypatch.setattr(metrics, "sample_with", noted)
+    monkeypatch.setattr(speed, "sample_with", noted)
+    monkeypatch.setattr(speed, "load_pretrained", steps.load_pretrained)
+    budget = replace(TINY, runs=("base",), solver=solver, eta=0.0, steps=3)
+    ablated, drawn = ablation.measure(budget, *few_images()), speed.sampling(budget, number=2)
+    assert seen == {(solver, 3, 0.0)}
+    assert (ablated["solver"], drawn["solver"], drawn["steps"]) == (solver, solver, 3)
+    data = {**numbers["quality"]["data"], "solver": solver, "steps": 3, "eta": 0.0}
+    for page in (report._quality(data), report._ablation(ablated), report._sampling(drawn)):
+        assert re.search(rf"\b3\s{re.escape(report.SOLVERS[solver])} steps", page)
 
 
 def test_start(monkeypatch: pytest.MonkeyPatch):
@@ -321,9 +346,15 @@ def test_steps(small_network: nn.Module):
         assert {spacing: [p["steps"] for p in points] for spacing, points in curve.items()} == {
             "uniform": [1, 2], "quadratic": [1, 2]
         }  # fmt: skip
+    assert list(data["karras"]) == list(steps.SOLVERS)
+    assert all([p["steps"] for p in points] == [1, 2] for points in data["karras"].values())
     # one step goes to t = 0 and adds no noise: every sampler draws the same
     first = [curve["uniform"][0]["frechet"]["value"] for curve in data["curves"].values()]
     assert first == pytest.approx([first[0]] * 4, rel=1e-3)
+    page = report._steps(data)
+    assert "| SDE-DPM-Solver++(2M) | Karras |" in page and "at the times of Karras' grid" in page
+    without = report._steps({key: value for key, value in data.items() if key != "karras"})
+    assert "Karras" not in without and len(without) < len(page)
     assert "one step" not in report._steps(data) and "between" in report._steps(data)
     assert len(steps_figure(json.loads(json.dumps(data))).axes) == 2
 
@@ -334,6 +365,13 @@ def test_the_samplers_are_those_that_they_are_called(small_network: nn.Module):
     ddpm = steps.sample(partial(ddpm_sample, variance="beta_tilde"), small_network, schedule, 2, 5, "uniform")
     assert torch.allclose(drawn["η = 1: DDPM, variance β-tilde"], ddpm, atol=1e-4)
     others = [x for name, x in drawn.items() if not name.startswith("η = 1")]
+    for name, f in steps.SOLVERS.items():
+        drawn[name] = steps.sample(f, small_network, schedule, 2, 5, "karras")
+        by_name = {"DPM-Solver++(2M)": "dpm++", "SDE-DPM-Solver++(2M)": "sde-dpm++"}[name]
+        how = {"solver": by_name, "steps": 5, "clip": True, "generator": 0}
+        *_, last = sample_with(small_network, schedule, initial_noise(0, 2), **how)
+        assert torch.allclose(drawn[name], last.x_t, atol=1e-5)
+        others.append(drawn[name])
     assert all(not torch.allclose(x, ddpm, atol=1e-2) for x in others)
     assert all(x.abs().max() <= 1 + 1e-5 for x in drawn.values())  # the last step gives the prediction, and that is cut
 
