@@ -129,7 +129,7 @@ def _has_any_distribution(tick: Tick) -> bool:
 ANY: dict[str, Callable[[Tick], bool]] = {  # what in a formula stands for "any", and what in a claim does
     r"\\(?:sum|prod)(?![a-z])": lambda t: has_index(t) or any(v.has(sp.Sum, sp.Product) for v in t.atoms),
     r"\\top|\\sf T|\\operatorname\{tr\}|\|\\Sigma|\)\^\{1/2\}": lambda t: has_index(t) or _has_matrix(t),
-    r"(?<![\\A-Za-z])(?<!frac\{)d(?![A-Za-z_}]|\\(?:bar|mathbf|varsigma))|\{d_": lambda t: (
+    r"(?<![\\A-Za-z])(?<!frac\{)d(?![A-Za-z_}]|\\(?:bar|mathbf|varsigma|lambda))|\{d_": lambda t: (
         has_index(t) or "d" in t.symbols or _has_matrix(t)
     ),
     r"\\frac\{d": lambda t: any(v.has(AppliedUndef) for v in t.atoms),

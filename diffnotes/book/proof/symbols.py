@@ -82,6 +82,7 @@ def _known(symbol: Symbol) -> str:
 def plain(expression: Expr) -> str:
     """A symbol or an expression as text: its LaTeX with the Greek letters themselves, such as "ᾱ_{t-1}" or "2*x_t"."""
     name = sp.sstr(expression).replace(r"\bar{\alpha}", "ᾱ").replace(r"\tilde{\beta}", "β̃").replace(r"\hat{x}", "x̂")
+    name = name.replace(r"\hat{\epsilon}", "ε̂").replace(r"\hat{v}", "v̂")
     name = re.sub(r"\\(\w+?)(?=_|\W|$)", lambda m: GREEK.get(m[1], m[1]), name)
     return re.sub(r"_\{(.)\}", r"_\1", name)
 
@@ -89,8 +90,10 @@ def plain(expression: Expr) -> str:
 GREEK = {
     "alpha": "α",
     "beta": "β",
+    "gamma": "γ",
     "delta": "δ",
     "ell": "ℓ",
+    "lambda": "λ",
     "Sigma": "Σ",
     "epsilon": "ε",
     "eta": "η",
@@ -103,6 +106,8 @@ GREEK = {
     "sigma": "σ",
     "rho": "ρ",
     "phi": "φ",
+    "varphi": "φ",
+    "chi": "χ",
 }
 
 x_0, x_prev, x_t = sp.symbols("x_{0} x_{t-1} x_{t}", real=True)
