@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_runs import IMAGES, sent, small_trainer, wait_until
 
-from diffnotes import Schedule, Trainer, ddim_sample, initial_noise
+from diffnotes import Schedule, Trainer, dpm_solver_sample, initial_noise
 from diffnotes.book.live import training as live_training
 from diffnotes.book.live import widgets as live
 from diffnotes.book.live.comparison import COMPARABLE, NOT_COMPARABLE, Comparison
@@ -68,7 +68,8 @@ def test_the_digits_of_both_come_from_the_same_noise():
     asyncio.run(comparison.finished())
     noise, pictures = initial_noise(seed=0, batch=20), []
     for name, run in runs.items():
-        *_, last = ddim_sample(run.ema.model, run.schedule, noise, steps=2, y=torch.arange(20) % 10)
+        y = torch.arange(20) % 10
+        *_, last = dpm_solver_sample(run.ema.model, run.schedule, noise, steps=2, clip=True, y=y)
         (image,) = comparison.views[name].images.values()
         pictures.append(sent(image))
         assert (pictures[-1] == np.asarray(grid_image(last.x_t, columns=10))).all()

@@ -118,6 +118,25 @@ def test_where_no_labels_are_asked_for_any_number_of_them_will_do(runs, shown, n
     assert reader.reader_model()[0].num_classes == num_classes and len(shown) == 1
 
 
+def test_quick_is_the_small_network_and_silent(runs, shown, capsys):
+    small = load_pretrained("mnist-small")[0]
+    for make in (lambda: None, lambda: save_a_run(runs, network(None))):  # no run; one that takes no labels
+        make()
+        model, _ = reader.reader_model(labels=True, quick=True)
+        assert all(torch.equal(a, b) for a, b in zip(model.parameters(), small.parameters(), strict=True))
+    assert capsys.readouterr().out == "" and shown == []
+
+
+def test_quick_is_the_readers_own_unless_the_switch_says_otherwise(runs, shown):
+    save_a_run(runs)
+    assert not is_the_packages_size(reader.reader_model(quick=True)[0]) and shown == []
+    reader.reader_model()
+    assert not is_the_packages_size(reader.reader_model(quick=True)[0])
+    shown[0].controls["model"].value = "the package's"
+    model = reader.reader_model(quick=True)[0]
+    assert model.settings == load_pretrained("mnist-small")[0].settings and len(shown) == 1
+
+
 # -- runs that cannot be used -------------------------------------------------------------------------------------------
 
 

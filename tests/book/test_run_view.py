@@ -9,7 +9,7 @@ import torch
 from small_runs import IMAGES, sent, small_trainer
 from torch import nn
 
-from diffnotes import Images, Schedule, TrainConfig, Trainer, UNet, ddim_sample, initial_noise
+from diffnotes import Images, Schedule, TrainConfig, Trainer, UNet, dpm_solver_sample, initial_noise
 from diffnotes.book.live import run_view
 from diffnotes.book.live import widgets as live
 from diffnotes.book.live.comparison import Comparison, losses_comparable
@@ -54,7 +54,7 @@ def test_samples_have_the_shape_and_the_labels_of_the_run(shape, classes, size):
     view.draw_samples()
     number = 2 * view.columns
     noise, y = initial_noise(0, number, shape), torch.arange(number) % len(classes) if classes else None
-    *_, last = ddim_sample(trainer.ema.model, trainer.schedule, noise, steps=2, y=y)
+    *_, last = dpm_solver_sample(trainer.ema.model, trainer.schedule, noise, steps=2, clip=True, y=y)
     grid = view.grids["averaged weights"]
     assert grid.size == size and grid.mode == ("RGB" if shape[0] == 3 else "L")
     assert (np.asarray(grid) == np.asarray(grid_image(last.x_t, view.columns, view.scale))).all()
@@ -77,14 +77,15 @@ def test_a_run_without_labels_is_drawn_without(tmp_path):
     trainer = trainer_of()
     dashboard = Dashboard(trainer, seconds=0.05, folder=tmp_path, steps=2)
     asyncio.run(dashboard.finished())
-    *_, last = ddim_sample(trainer.ema.model, trainer.schedule, initial_noise(0, 20), steps=2)
+    noise = initial_noise(0, 20)
+    *_, last = dpm_solver_sample(trainer.ema.model, trainer.schedule, noise, steps=2, clip=True)
     assert (sent(dashboard.view.images["averaged weights"]) == np.asarray(grid_image(last.x_t, 10))).all()
 
 
 def test_no_more_steps_are_asked_for_than_there_are_times(tmp_path):
-    dashboard = Dashboard(trainer_of(T=10), seconds=0.05, folder=tmp_path)
+    dashboard = Dashboard(trainer_of(T=5), seconds=0.05, folder=tmp_path)
     asyncio.run(dashboard.finished())
-    assert dashboard.view.steps == 10 and "failed" not in dashboard.live.status.value
+    assert dashboard.view.steps == 5 and "failed" not in dashboard.live.status.value
     with pytest.raises(ValueError, match=r"^steps must be at least 1, got 0$"):
         Dashboard(trainer_of(), seconds=1, folder=tmp_path, steps=0)
 

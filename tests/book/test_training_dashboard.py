@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_runs import IMAGES, sent, small_trainer, wait_until, with_history
 
-from diffnotes import Trainer, ddim_sample, initial_noise
+from diffnotes import Trainer, dpm_solver_sample, initial_noise
 from diffnotes.book.live import widgets as live
 from diffnotes.book.live.background import round_robin
 from diffnotes.book.live.dashboard import Dashboard
@@ -109,7 +109,8 @@ def test_digits_come_from_the_average_and_from_the_last_weights_and_from_the_sam
     assert all((sent(image) == np.asarray(grid_image(noise, columns=10))).all() for image in seen.images.values())
     seen.draw_samples()
     for name, network in (("averaged weights", trainer.ema.model), ("last weights", trainer.model)):
-        *_, last = ddim_sample(network, trainer.schedule, noise, steps=2, y=torch.arange(20) % 10)
+        y = torch.arange(20) % 10
+        *_, last = dpm_solver_sample(network, trainer.schedule, noise, steps=2, clip=True, y=y)
         assert (sent(seen.images[name]) == np.asarray(grid_image(last.x_t, columns=10))).all()
         assert seen.images[name].width == "596"
     assert (sent(seen.images["averaged weights"]) != sent(seen.images["last weights"])).any()

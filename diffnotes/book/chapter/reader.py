@@ -7,9 +7,10 @@ import torch
 
 from diffnotes.book.chapter.budget import runs_folder
 from diffnotes.book.explorers.controls import dropdown
+from diffnotes.book.live.drawing import draw
 from diffnotes.book.live.widgets import Explorer, LivePicture
 from diffnotes.models.unet import UNet
-from diffnotes.process.samplers import ddim_sample, initial_noise
+from diffnotes.process.samplers import initial_noise
 from diffnotes.process.schedules import Schedule
 from diffnotes.training.checkpoint import FILE_NAME
 from diffnotes.training.grid import grid_image
@@ -19,33 +20,45 @@ from diffnotes.training.restore import item_shape_of, load_model
 PACKAGE = "the package's"
 RUN = "mine"  # the run of the chapter on training
 SHAPE, TIMES, DIGITS = (1, 28, 28), 1000, 10  # what the chapters ask of a model: digits, at times up to 1000
+CALLS = 8  # of a network for each picture of the switch
 _set: dict[str, str] = {}  # what the switch was last set to, as long as the kernel lives
 
 
-def reader_model(labels: bool = False) -> tuple[UNet, Schedule]:
+def reader_model(labels: bool = False, quick: bool = False) -> tuple[UNet, Schedule]:
     """The network to sample from, in eval mode, and its schedule; says which one it is.
 
     With a run from the chapter on training there are two, and a switch that shows both: the reader's own is taken until it
     is set otherwise. A run that cannot be used here, with `labels` also one whose network takes no labels of the digits,
-    is named with the reason."""
+    is named with the reason.
+
+    quick: for pictures that are drawn again whenever a slider moves, the small network that comes with the package in the place
+    of the large one. It says nothing and shows no switch: that of the cell without `quick` counts."""
     folder = runs_folder() / RUN
-    package = load_pretrained("mnist")
-    if not (folder / FILE_NAME).is_file():
-        print(f"The model that comes with the package (there is no run of your own in {where(folder)}).")
+    package = load_pretrained("mnist-small" if quick else "mnist")
+    own, reason = _own_model(folder, labels)
+    if own is None:
+        if not quick:
+            print(f"The model that comes with the package{reason}.")
         return package
+    models = {f"your own, from {folder}": own, PACKAGE: package}
+    if quick:
+        return models.get(_set.get("model", ""), own)
+    build_switch(models).show()
+    return models[_set["model"]]
+
+
+def _own_model(folder: Path, labels: bool) -> tuple[tuple[UNet, Schedule] | None, str]:
+    """The reader's own model; or None, and why it is not there or cannot be used."""
+    if not (folder / FILE_NAME).is_file():
+        return None, f" (there is no run of your own in {where(folder)})"
     try:
         own = load_model(folder)
         reason = why_not(*own, labels)
     except Exception as error:  # damaged, of another version, of a class that is not here: whatever it is, it is said
         reason = (str(error) or type(error).__name__).splitlines()[0]
     if reason:
-        print(
-            f"The model that comes with the package: your own, in {where(folder)}, cannot be used here, since {reason}."
-        )
-        return package
-    models = {f"your own, from {folder}": own, PACKAGE: package}
-    build_switch(models).show()
-    return models[_set["model"]]
+        return None, f": your own, in {where(folder)}, cannot be used here, since {reason}"
+    return own, ""
 
 
 def where(folder: Path) -> str:
@@ -93,9 +106,7 @@ def build_switch(models: dict[str, tuple[UNet, Schedule]]) -> Explorer:
     rows = []
     for model, schedule in models.values():
         y = None if model.num_classes is None else torch.arange(10) % model.num_classes
-        steps = min(20, schedule.T)
-        *_, last = ddim_sample(model, schedule, initial_noise(0, 10), steps=steps, eta=1.0, y=y, generator=0)
-        rows.append(last.x_t)
+        rows.append(draw(model, schedule, initial_noise(0, 10), CALLS, y))
     sheet = grid_image(torch.cat(rows), columns=10)
     live = LivePicture(sheet.width)
     live.current = sheet

@@ -42,7 +42,7 @@ class Comparison:
         seconds: float,
         folders: Mapping[str, str | Path] | None = None,
         grid_every: float = GRID_SECONDS,
-        steps: int = 20,
+        steps: int = 8,
         save_every: float = SAVE_SECONDS,
     ) -> None:
         check_seconds(seconds)

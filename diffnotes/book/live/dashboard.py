@@ -27,7 +27,7 @@ class Dashboard:
         seconds: float,
         folder: str | Path,
         grid_every: float = GRID_SECONDS,
-        steps: int = 20,
+        steps: int = 8,
         save_every: float = SAVE_SECONDS,
     ) -> None:
         check_seconds(seconds)

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from diffnotes.book.live import plots
+from diffnotes.book.live.drawing import draw, quick_times
 from diffnotes.book.live.widgets import LivePlot, image_widget, png
-from diffnotes.process.samplers import ddim_sample, initial_noise
+from diffnotes.process.samplers import initial_noise
 from diffnotes.training.grid import grid_image
 from diffnotes.training.objectives import TIME_BINS
 from diffnotes.training.restore import class_names_of, item_shape_of
@@ -64,15 +65,15 @@ def median_by_time(losses: Sequence[np.ndarray]) -> np.ndarray:
 
 class RunView:
     """The pictures of one run: the curve of its loss, or one for each part of it where the objective names several; and, of a
-    diffusion model, samples that are drawn always from the same noise in `steps` steps (T, if that is less) with the average
-    of its weights, for its labels in turn if it takes labels.
+    diffusion model, samples that are drawn always from the same noise with the average of its weights, for its labels in
+    turn if it takes labels, in `steps` steps (live/drawing.py; in as many as the schedule has room for, if that is less).
 
     With details: also the norm of the gradient, the loss by time, and samples of the weights after the last update.
     `picture` is the widget of the curves, `images` those of the samples, by the weights they come from; `lowest` is where the
     axis of a squared error begins, for each target's own unless given."""
 
     def __init__(
-        self, trainer: Trainer, seconds: float, lowest: float | None = None, steps: int = 20, details: bool = False
+        self, trainer: Trainer, seconds: float, lowest: float | None = None, steps: int = 8, details: bool = False
     ) -> None:
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
@@ -92,7 +93,8 @@ class RunView:
         self.networks: dict[str, Any] = {}
         drawable = len(shape) == 3 and shape[0] in (1, 3)
         if trainer.schedule is not None and target in LOWEST and drawable:
-            self.steps, self.x_T = min(steps, trainer.schedule.T), initial_noise(0, 2 * self.columns, shape)
+            self.steps = len(quick_times(trainer.schedule, steps))
+            self.x_T = initial_noise(0, 2 * self.columns, shape)
             self.networks = {"averaged weights": trainer.ema.model}
             if details:
                 self.networks["last weights"] = trainer.model
@@ -188,8 +190,7 @@ class RunView:
         for name, network in self.networks.items():
             x_T = self.x_T.to(self.trainer.accelerator.device)
             y = torch.arange(len(x_T), device=x_T.device) % len(self.names) if self.names else None
-            *_, last = ddim_sample(network, schedule, x_T, steps=self.steps, y=y)
-            self.grids[name] = self._grid(last.x_t)
+            self.grids[name] = self._grid(draw(network, schedule, x_T, self.steps, y))
             self.images[name].value = png(self.grids[name])
 
     def _grid(self, x: torch.Tensor) -> Any:
