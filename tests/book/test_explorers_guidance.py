@@ -5,11 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from diffnotes.book.explorers.guidance import build_guidance, ink, spread
+from diffnotes.book.explorers.guidance import GuidedBetween, build_guidance, ink, spread
 from diffnotes.process.exact import DatasetDenoiser
 from diffnotes.process.guidance import ClassifierFreeGuidance
-from diffnotes.process.samplers import ddim_sample, initial_noise
+from diffnotes.process.samplers import initial_noise
 from diffnotes.process.schedules import Schedule
+from diffnotes.process.solvers import dpm_solver_sample, noise_level
 from diffnotes.training.grid import grid_image
 
 SCHEDULE = Schedule.cosine(T=100)
@@ -28,7 +29,8 @@ def explorer():
 
 def drawn(digit: int, scale: float, seed: int) -> torch.Tensor:
     y = torch.full((4,), digit)
-    *_, last = ddim_sample(ClassifierFreeGuidance(MODEL, scale), SCHEDULE, initial_noise(seed, 4), steps=5, y=y)
+    guided, x_T = ClassifierFreeGuidance(MODEL, scale), initial_noise(seed, 4)
+    *_, last = dpm_solver_sample(guided, SCHEDULE, x_T, steps=5, clip=True, y=y)
     return last.x_t
 
 
@@ -54,6 +56,27 @@ def test_the_reading_tells_the_cases_apart_and_counts_the_calls(explorer):
 def test_the_reading_gives_spread_and_ink_of_what_is_shown(explorer):
     x = drawn(3, 2.0, 0)
     assert f"{spread(x):.2f}" in explorer.reading.value and f"{100 * ink(x):.0f} %" in explorer.reading.value
+
+
+def test_with_full_guidance_nothing_leaves_the_range(explorer):
+    explorer.controls["scale"].value = 10.0
+    x = drawn(3, 10.0, 0)
+    assert x.abs().max() <= 1 and (sent(explorer.plot.image) == np.asarray(grid_image(x, 4, scale=3))).all()
+
+
+def test_guidance_between_two_noise_levels_guides_there_and_nowhere_else():
+    guided = ClassifierFreeGuidance(MODEL, 3.0)
+    between, y = GuidedBetween(guided, SCHEDULE), torch.tensor([3, 7])
+    x_t = initial_noise(1, 2)
+    found = []
+    for t in range(1, 101):
+        times = torch.full((2,), t)
+        prediction = between(x_t, times, y)
+        assert torch.equal(prediction, (guided if between.guides(times).all() else MODEL)(x_t, times, y))
+        if between.guides(times).all():
+            found.append(float(noise_level(SCHEDULE)[t]))
+    assert 1 <= min(found) < 1.1 and 4.5 < max(found) <= 5 and between.target == "x0"
+    assert torch.equal(between(x_t, times), MODEL(x_t, times))
 
 
 def test_spread_and_ink_by_hand():

@@ -8,11 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from diffnotes import Images, Schedule, UNet, ddim_sample, initial_noise
+from diffnotes import Images, Schedule, UNet, ddim_sample, dpm_solver_sample, initial_noise
 from diffnotes.book import explorers
+from diffnotes.book.explorers.guidance import GuidedBetween
 from diffnotes.book.live import widgets as live
 from diffnotes.models.vae import VAE
 from diffnotes.process.guidance import ClassifierFreeGuidance
+from diffnotes.process.solvers import karras_times
 from diffnotes.training.grid import grid_image, to_uint8
 
 SCHEDULE = Schedule.cosine(T=12)
@@ -39,23 +41,37 @@ def sent(explorer: live.Explorer) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)))
 
 
-def drawn(network, y: int | None, seed: int, number: int, steps: int) -> torch.Tensor:
-    labels = None if y is None else torch.full((number,), y)
-    *_, last = ddim_sample(network, SCHEDULE, initial_noise(seed, number, (3, 16, 24)), steps=steps, y=labels)
+def drawn(network, y: int | None, seed: int, number: int, steps: int, **how) -> torch.Tensor:
+    labels, x_T = None if y is None else torch.full((number,), y), initial_noise(seed, number, (3, 16, 24))
+    *_, last = dpm_solver_sample(network, SCHEDULE, x_T, steps=steps, clip=True, y=labels, **how)
     return last.x_t
 
 
 def test_draw_asks_for_the_models_labels_and_shape():
     network = model()
-    explorer = explorers.build_draw(network, SCHEDULE, number=3)  # 20 steps would be more than T
+    explorer = explorers.build_draw(network, SCHEDULE, number=3, steps=7, scale=4.0)
     label = explorer.controls["label"]
     assert [name for name, _ in label.options] == ["any", "cat", "dog"] and label.description == "label"
-    assert explorer.reading.value == "3 drawings of the label dog, from noise number 0, in 12 steps."
-    for value in (0, None):
-        label.value = value
-        expected = grid_image(drawn(network, value, 0, 3, 12), 3, scale=4)
-        assert (sent(explorer) == np.asarray(expected)).all() and expected.mode == "RGB"
-    assert explorer.reading.value.startswith("3 drawings of any picture")
+    guided = GuidedBetween(ClassifierFreeGuidance(network, 4.0), SCHEDULE)
+    calls = 7 + int(guided.guides(karras_times(SCHEDULE, 7)[:-1]).sum())
+    assert (
+        explorer.reading.value
+        == f"3 drawings of the label dog, from noise number 0, with {calls} calls of the network."
+    )
+    label.value = 0
+    expected = grid_image(drawn(guided, 0, 0, 3, 7), 3, scale=4)
+    assert (sent(explorer) == np.asarray(expected)).all() and expected.mode == "RGB" and calls > 7
+    label.value = None  # 14 steps would be more than T
+    expected = grid_image(drawn(network, None, 0, 3, 12, eta=1, generator=0), 3, scale=4)
+    assert (sent(explorer) == np.asarray(expected)).all()
+    assert explorer.reading.value == "3 drawings of any picture, from noise number 0, with 12 calls of the network."
+
+
+def test_draw_does_not_guide_a_network_that_cannot_be_guided():
+    network = model(label_dropout=0.0)
+    explorer = explorers.build_draw(network, SCHEDULE, number=3, steps=7)
+    assert explorer.reading.value.endswith("with 7 calls of the network.")
+    assert (sent(explorer) == np.asarray(grid_image(drawn(network, 1, 0, 3, 7), 3, scale=4))).all()
 
 
 def test_draw_of_a_model_without_labels_has_no_menu():
@@ -63,7 +79,9 @@ def test_draw_of_a_model_without_labels_has_no_menu():
     explorer = explorers.build_draw(network, SCHEDULE, number=2, steps=3)
     assert list(explorer.controls) == ["seed"]
     explorer.controls["seed"].value = 5
-    assert (sent(explorer) == np.asarray(grid_image(drawn(network, None, 5, 2, 3), 2, scale=4))).all()
+    assert (
+        sent(explorer) == np.asarray(grid_image(drawn(network, None, 5, 2, 6, eta=1, generator=5), 2, scale=4))
+    ).all()
     assert explorer.alt == "2 drawings of any picture, each from another noise."
 
 
@@ -101,8 +119,10 @@ def test_films_and_ddim_are_in_colour():
     assert (sent(film)[:, : left.shape[1]] == left).all() and "finished images" in film.alt
     ddim = explorers.build_ddim(network, SCHEDULE, x_T, steps=50)
     assert ddim.controls["steps"].max == 12  # T
-    *_, last = ddim_sample(network, SCHEDULE, x_T, steps=12)
-    assert (sent(ddim) == np.asarray(grid_image(last.x_t, 8, scale=2))).all()
+    for sampler, chosen in ((ddim_sample, "DDIM"), (dpm_solver_sample, "2M")):
+        ddim.controls["sampler"].value = chosen
+        *_, last = sampler(network, SCHEDULE, x_T, steps=12, spacing="uniform")
+        assert (sent(ddim) == np.asarray(grid_image(last.x_t, 8, scale=2))).all()
 
 
 @pytest.mark.parametrize(

@@ -334,15 +334,16 @@ def test_a_film_begins_in_the_middle(shown):
     assert "t = 2: on the left x_t" in shown[0] and "Two grids of 4 pictures" in shown[0]
 
 
+S_100 = Schedule.cosine(T=100)
+
+
 @pytest.fixture(scope="module")
 def ddim() -> live.Explorer:
-    schedule = Schedule.cosine(T=100)
-    return explorers.build_ddim(GaussianDenoiser(schedule), schedule, initial_noise(seed=1, batch=4), steps=5)
+    return explorers.build_ddim(GaussianDenoiser(S_100), S_100, initial_noise(seed=1, batch=4), steps=5)
 
 
 def test_the_ddim_explorer_shows_what_the_sampler_draws(ddim):
-    schedule = Schedule.cosine(T=100)
-    *_, last = ddim_sample(GaussianDenoiser(schedule), schedule, initial_noise(seed=1, batch=4), steps=5)
+    *_, last = ddim_sample(GaussianDenoiser(S_100), S_100, initial_noise(seed=1, batch=4), steps=5)
     expected = np.asarray(grid_image(last.x_t, columns=8))
     assert (sent(ddim.plot.image) == expected).all()
 
@@ -352,6 +353,26 @@ def test_the_ddim_explorer_tells_the_kinds_apart(ddim):
     assert "DDPM's own noise" in ddim.reading.value
     ddim.reset()
     assert "5 steps · η" in ddim.reading.value and "deterministic" in ddim.reading.value
+
+
+def test_the_ddim_explorer_says_how_far_it_is_from_where_many_steps_lead(ddim):
+    """The exact end for data N(0, 1) is x_T itself; both samplers come nearer with more steps, 2M sooner."""
+    x_T, away = initial_noise(seed=1, batch=4).clamp(-1, 1), {}
+    for sampler in ("DDIM", "2M"):
+        for steps in (5, 20):
+            ddim.controls["sampler"].value, ddim.controls["steps"].value = sampler, steps
+            distance = float(re.search(r"it is (\d\.\d{3}) away", ddim.reading.value)[1])
+            away[sampler, steps] = distance
+            if sampler == "DDIM":
+                *_, last = ddim_sample(GaussianDenoiser(S_100), S_100, initial_noise(seed=1, batch=4), steps=steps)
+                expected = (last.x_t.clamp(-1, 1) - x_T).square().mean().sqrt().item()
+                assert distance == pytest.approx(expected, abs=0.004)
+    assert away["DDIM", 5] > 3 * away["DDIM", 20] and away["2M", 20] < away["DDIM", 20] / 3
+    ddim.controls["eta"].value = 1.0
+    assert "2M, of second order, without fresh noise" in ddim.reading.value and "away" in ddim.reading.value
+    ddim.controls["sampler"].value = "DDIM"
+    assert "away" not in ddim.reading.value
+    ddim.reset()
 
 
 # -- budget -------------------------------------------------------------------------------------------------------------

@@ -3,13 +3,9 @@
 from diffnotes.book.explorers.bound import bound, build_bound
 from diffnotes.book.explorers.few_calls import build_few_calls, few_calls
 from diffnotes.book.explorers.films import (
-    build_ddim,
-    build_draw,
     build_film,
     build_pictures,
     build_round_trip,
-    ddim,
-    draw,
     film,
     pictures,
     round_trip,
@@ -20,6 +16,7 @@ from diffnotes.book.explorers.gaussians import build_kl, build_product, build_to
 from diffnotes.book.explorers.guidance import build_guidance, guidance
 from diffnotes.book.explorers.latent import ElboCurves, build_latent_plane, latent_plane
 from diffnotes.book.explorers.posterior import build_posterior, build_reverse_step, posterior, reverse_step
+from diffnotes.book.explorers.sampling import build_ddim, build_draw, ddim, draw
 from diffnotes.book.explorers.schedule import build_schedule, schedule
 from diffnotes.book.explorers.solvers import build_solvers, solvers
 from diffnotes.book.explorers.unet import build_unet, unet

@@ -1,4 +1,4 @@
-"""A slider over pictures that are already drawn, and samplers that draw again when a slider moves."""
+"""A slider over pictures that are already drawn: films of samples, and the way to the noise and back."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,24 +9,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diffnotes.book.explorers.controls import (
-    LOOK,
-    check_images,
-    dropdown,
-    enlargement,
-    float_slider,
-    int_slider,
-    label_names,
-    noun,
-)
+from diffnotes.book.explorers.controls import LOOK, check_images, dropdown, enlargement, int_slider
 from diffnotes.book.explorers.guidance import spread
 from diffnotes.book.live import plots
 from diffnotes.book.live.widgets import Explorer, LivePicture, LivePlot
-from diffnotes.process.losses import Denoiser
-from diffnotes.process.samplers import Frame, ddim_sample, initial_noise
-from diffnotes.process.schedules import Schedule
+from diffnotes.process.samplers import Frame
 from diffnotes.training.grid import grid_image
-from diffnotes.training.restore import item_shape_of
 
 GAP = 2  # between images in a row, in their own pixels
 
@@ -128,76 +116,7 @@ def _side_by_side(frame: Frame, columns: int) -> Image.Image:
     return sheet
 
 
-# -- DDIM ---------------------------------------------------------------------------------------------------------------
-
-
-def ddim(
-    model: Denoiser, schedule: Schedule, x_T: Tensor, steps: int = 20, seed: int = 0, y: Tensor | None = None
-) -> None:
-    """Sample again and again from the same x_T: sliders for the number of steps and for eta.
-
-    y: labels (B,), for a model that takes them."""
-    build_ddim(model, schedule, x_T, steps, seed, y).show()
-
-
-def build_ddim(
-    model: Denoiser, schedule: Schedule, x_T: Tensor, steps: int = 20, seed: int = 0, y: Tensor | None = None
-) -> Explorer:
-    """The explorer of `ddim`, not yet shown."""
-    scale, most = enlargement(check_images("x_T", x_T).shape[-1], 60), min(100, schedule.T)
-    live = LivePicture(grid_image(x_T, 8, scale).width)
-    controls: dict[str, widgets.Widget] = {
-        "steps": int_slider("steps", min(steps, most), 1, most, continuous_update=False),
-        "eta": float_slider("η", 0, 0, 1, 0.1, continuous_update=False),
-    }
-
-    def update(steps: int, eta: float) -> str:
-        *_, last = ddim_sample(model, schedule, x_T, steps=steps, eta=eta, y=y, generator=seed)
-        live.current = grid_image(last.x_t, 8, scale)
-        kind = (
-            "deterministic: x_T alone decides"
-            if eta == 0
-            else "DDPM's own noise, β̃"
-            if eta == 1
-            else "part of DDPM's noise"
-        )
-        return f"{steps} step{'s' * (steps != 1)} · η = {eta:.1f}, {kind}."
-
-    what = "digits" if tuple(x_T.shape[1:]) == (1, 28, 28) else "images"
-    alt = f"{len(x_T)} {what} drawn by DDIM in {min(steps, most)} steps with eta = 0."
-    return Explorer("Steps and noise, from the same x_T", controls, live, update, alt)
-
-
-def draw(model: Denoiser, schedule: Schedule, number: int = 8, steps: int = 20) -> None:
-    """Sample a class-conditional model: with which label or without one, and from which noise. A model without labels is
-    sampled without. `number` images by DDIM in `steps` steps (T, if that is less)."""
-    build_draw(model, schedule, number, steps).show()
-
-
-def build_draw(model: Denoiser, schedule: Schedule, number: int = 8, steps: int = 20) -> Explorer:
-    """The explorer of `draw`, not yet shown."""
-    if number < 1:
-        raise ValueError(f"number must be at least 1, got {number}")
-    shape, names, steps = item_shape_of(model), label_names(model), min(steps, schedule.T)
-    one, scale = noun(names), enlargement(shape[-1], 84)
-    live = LivePicture(grid_image(torch.zeros(number, *shape), number, scale).width)
-    first = min(3, len(names) - 1) if names else None
-    controls: dict[str, widgets.Widget] = {"seed": int_slider("noise", 0, 0, 99, continuous_update=False)}
-    if names:
-        choices = [("any", None), *((name, label) for label, name in enumerate(names))]
-        controls = {"label": dropdown("digit" if one == "digit" else "label", choices, value=first), **controls}
-
-    def wanted(label: int | None) -> str:
-        return f"any {one}" if label is None else f"the {'digit' if one == 'digit' else 'label'} {names[label]}"
-
-    def update(seed: int, label: int | None = None) -> str:
-        y = None if label is None else torch.full((number,), label)
-        *_, last = ddim_sample(model, schedule, initial_noise(seed, number, shape), steps=steps, y=y)
-        live.current = grid_image(last.x_t, number, scale)
-        return f"{number} drawings of {wanted(label)}, from noise number {seed}, in {steps} steps."
-
-    alt = f"{number} drawings of {wanted(first)}, each from another noise."
-    return Explorer(f"Draw me a {one}", controls, live, update, alt)
+# -- to the noise and back -----------------------------------------------------------------------------------------------
 
 
 def round_trip(images: Tensor, trips: Mapping[int, tuple[Tensor, Tensor]]) -> None:
