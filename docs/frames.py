@@ -44,7 +44,7 @@ def schedule() -> Any:
 
 
 def posterior() -> Any:
-    """The posterior explorer of chapter 5."""
+    """The posterior explorer of chapter 2."""
     from diffnotes import Schedule
     from diffnotes.book.explorers import build_posterior
 
@@ -52,17 +52,24 @@ def posterior() -> Any:
 
 
 def kl() -> Any:
-    """The two bells of chapter 1."""
+    """The two bells of appendix A."""
     from diffnotes.book.explorers import build_kl
 
     return build_kl()
 
 
 def weights() -> Any:
-    """What the losses weigh, chapter 7."""
+    """What the losses weigh, chapter 4."""
     from diffnotes.book.explorers import build_weights
 
     return build_weights()
+
+
+def solvers() -> Any:
+    """The race of the solvers, chapter 14."""
+    from diffnotes.book.explorers import build_solvers
+
+    return build_solvers()
 
 
 PAGES = {
@@ -101,6 +108,18 @@ PAGES = {
             "target": ["eps", "x0", "v"],
             "variance": ["beta", "beta_tilde"],
             "t": [1, 10, 50, 100, 200, 349, 500, 700, 900, 1000],
+        },
+        shares={},
+    ),
+    "solvers": Page(
+        chapter="14_fewer_steps",
+        call="explorers.solvers()",
+        build=solvers,
+        stops={
+            "solver": ["DDIM", "Heun", "2M", "2M with 1/r", "SDE-2M"],
+            "calls": [3, 5, 8, 12, 20],
+            "grid": ["karras", "t", "lambda"],
+            "rho": [1, 7, 20],
         },
         shares={},
     ),
