@@ -22,9 +22,9 @@ ZERO = 0.006  # where the noise level 0 stands on the logarithmic axis
 HEIGHT = 2.6  # of the left picture, up and down
 ERRORS = (4e-4, 60.0)
 LOOKS = {
-    "DDIM": (plots.ORANGE, "-"),
-    "Heun": (plots.GREEN, "-"),
-    "2M": (plots.BLUE, "-"),
+    "DDIM": (plots.BLUE, "-"),
+    "Heun": (plots.ORANGE, "-"),
+    "2M": (plots.GREEN, "-"),
     "2M with 1/r": (plots.RED, "--"),
     "SDE-2M": (plots.PURPLE, "-"),
 }
