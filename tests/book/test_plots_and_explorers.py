@@ -375,6 +375,24 @@ def test_the_ddim_explorer_says_how_far_it_is_from_where_many_steps_lead(ddim):
     ddim.reset()
 
 
+# -- a field of slopes --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limits", [(0.0, 2.0), (3.0, -0.5)])
+def test_arrows_have_the_slope_of_the_field_one_length_and_point_to_the_right(limits):
+    figure, ax = plots.subplots(size=(6, 3))
+    ax.set(xlim=limits, ylim=(-2, 2))
+    plots.arrows(ax, lambda y, x: y - x, number=7, length=9)
+    (field,) = [artist for artist in ax.get_children() if hasattr(artist, "U")]
+    x, y = field.get_offsets().T
+    assert len(x) == 49 and x.max() < max(limits) and x.min() > min(limits)
+    assert np.allclose(field.V / field.U, y - x) and (np.sign(field.U) == np.sign(limits[1] - limits[0])).all()
+    place = ax.get_position()
+    points = 72 * figure.get_size_inches() * [place.width, place.height]
+    dx, dy = field.U * points[0] / (limits[1] - limits[0]), field.V * points[1] / 4
+    assert np.allclose(np.hypot(dx, dy), 9)
+
+
 # -- budget -------------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ which JupyterLab, the HTML edition and code hosts all keep it."""
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib
@@ -122,6 +122,20 @@ def filmstrip(frames: Sequence[Frame], alt: str = "", number: int = 10, rows: in
         axes[0, column].set_title(f"t = {frame.t}", fontsize=9, loc="center")
     default = f"Film strip of {rows} images from t = {chosen[0].t} to t = {chosen[-1].t}: noise turns into images step by step."
     show(figure, alt or default, exact=channels == 3)
+
+
+def arrows(ax: Any, slope: Callable[[np.ndarray, float], np.ndarray], number: int = 15, length: float = 12.0) -> None:
+    """The field dy/dx = slope(y, x) within the limits of `ax`, which must be set: number x number grey arrows, each `length`
+    points long, that point to the right, also where x falls to the right."""
+    (left, right), (bottom, top), place = ax.get_xlim(), ax.get_ylim(), ax.get_position()
+    middles = (np.arange(number) + 0.5) / number
+    x, y = np.meshgrid(left + (right - left) * middles, bottom + (top - bottom) * middles)
+    slopes = np.stack([slope(column, x[0, i]) for i, column in enumerate(y.T)], axis=1)
+    width, height = 72 * ax.get_figure().get_size_inches() * [place.width, place.height]  # of the axes, in points
+    step = length / np.hypot(width / (right - left), height / (top - bottom) * slopes) * np.sign(right - left)
+    ax.quiver(
+        x, y, step, step * slopes, angles="xy", scale_units="xy", scale=1, pivot="mid", color="#b8b8b8", width=0.003
+    )
 
 
 def _shape(x: Tensor) -> tuple[int, int, int, int]:
