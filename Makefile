@@ -20,7 +20,7 @@ help:
 	@echo 'make lab    set up and open the book in JupyterLab'
 	@echo 'make test   set up and run everything CI runs: lint, unit tests, all notebooks, browser tests'
 	@echo 'make book   run all notebooks at the full budget (real MNIST needed) and store their outputs'
-	@echo 'make weights  train the weights that come with the package, from scratch (an hour on two cores)'
+	@echo 'make weights  train the weights that come with the package, from scratch (hours on two cores)'
 	@echo 'make bench  compare with other implementations and write docs/benchmarks.md (about an hour on two cores)'
 	@echo 'make docs   build the HTML edition of the book in docs/_build/html'
 	@echo 'make lint | unit | notebooks | browser   the parts of make test;   make clean   remove what they made'
@@ -68,10 +68,13 @@ docs: $(VENV)/.writer
 
 weights: $(VENV)/.reader
 	$(BIN)/python -m diffnotes.training.train_classifier
-	$(BIN)/python -m diffnotes train --out runs/weights --data mnist --labels --channels 24 --label-dropout 0.5 \
+	$(BIN)/python -m diffnotes train --out runs/weights-small --data mnist --labels --channels 24 --label-dropout 0.5 \
 		--batch-size 64 --ema-decay 0.9995 --warmup 200 --updates $(or $(UPDATES),8000)
-	$(BIN)/python -m diffnotes.training.pretrained runs/weights
-	$(BIN)/python -m diffnotes measure mnist
+	$(BIN)/python -m diffnotes.training.pretrained runs/weights-small mnist-small
+	$(BIN)/python -m diffnotes train --out runs/weights --data mnist --labels --channels 48 --label-dropout 0.3 \
+		--logit-normal 0.3 1 --min-snr 0 --batch-size 512 --ema-decay 0.9995 --warmup 200 --updates $(or $(UPDATES),5208)
+	$(BIN)/python -m diffnotes.training.pretrained runs/weights mnist
+	$(BIN)/python -m diffnotes measure mnist --labels
 
 # on all cores; python -m benchmarks SECTION measures one section of the page, --render none
 bench: $(VENV)/.bencher

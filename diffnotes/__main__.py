@@ -99,18 +99,26 @@ def _trainer(options: argparse.Namespace) -> Trainer:
     images = _images(options)
     assert images is not None
     torch.manual_seed(options.seed)  # the first weights
-    model = UNet(
-        channels=options.channels,
-        multipliers=options.multipliers,
-        blocks=options.blocks,
-        attention=options.attention,
-        patch=options.patch,
-        num_classes=images.num_classes if options.labels else None,
-        target=options.target,
-        image_channels=images.item_shape[0],
-    )
+    if options.start_from is None:
+        schedule = SCHEDULES[options.schedule](options.T)
+        model = UNet(
+            channels=options.channels,
+            multipliers=options.multipliers,
+            blocks=options.blocks,
+            attention=options.attention,
+            patch=options.patch,
+            num_classes=images.num_classes if options.labels else None,
+            target=options.target,
+            image_channels=images.item_shape[0],
+        )
+    else:
+        model, schedule = _network(options.start_from)
+        model = model.to(memory_format=torch.contiguous_format).train().requires_grad_(True)
     objective = Denoising(
-        SCHEDULES[options.schedule](options.T), min_snr=options.min_snr or None, label_dropout=options.label_dropout
+        schedule,
+        min_snr=options.min_snr or None,
+        label_dropout=options.label_dropout,
+        logit_normal=options.logit_normal and tuple(options.logit_normal),
     )
     config = TrainConfig(
         seed=options.seed,
@@ -289,6 +297,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--size", type=int, help="with --images: crop and resize to this height and width")
     p.add_argument("--image-channels", type=int, choices=[1, 3], help="with --images: 1 for grey, 3 for colour")
+    p.add_argument(
+        "--start-from",
+        metavar="RUN",
+        help="begin a new run with the averaged weights of that one, a folder or weights of the package, with its network and "
+        "its noise schedule: of what follows, the options of both do not count then",
+    )
     p.add_argument("--schedule", default="cosine", choices=sorted(SCHEDULES), help="noise schedule")
     p.add_argument("--T", type=int, default=1000, help="number of noising steps")
     p.add_argument("--target", default="v", choices=["eps", "x0", "v"], help="what the network predicts")
@@ -302,6 +316,13 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--patch", type=int, default=2, help="side of the pixel squares folded into channels")
     p.add_argument("--batch-size", type=int, default=config.batch_size, help="images per update, over all processes")
     p.add_argument("--min-snr", type=float, default=loss.min_snr, help="limit of the loss weights; 0: no weights")
+    p.add_argument(
+        "--logit-normal",
+        type=float,
+        nargs=2,
+        metavar=("MEAN", "WIDTH"),
+        help="draw the times logit-normally, not uniformly",
+    )
     p.add_argument(
         "--optimizer", default=config.optimizer, choices=["muon", "adamw"], help="what turns gradients into steps"
     )

@@ -33,7 +33,7 @@ TRAIN_DEFAULTS = {
     "--attention": "1", "--patch": "2", "--batch-size": "32", "--min-snr": "5.0", "--optimizer": "muon",
     "--learning-rate": "0.003", "--warmup": "100", "--label-dropout": "0.1",
     "--ema-decay": "0.998", "--precision": "auto", "--seed": "0", "--updates": None,
-    "--images": None, "--size": None, "--image-channels": None,
+    "--images": None, "--size": None, "--image-channels": None, "--start-from": None, "--logit-normal": None,
 }  # fmt: skip
 MEASURE_DEFAULTS = {
     "--data": "auto",
@@ -155,6 +155,31 @@ def test_train_does_what_the_package_does(run):
         pass
     assert [state.loss for state in trainer.history] == [state.loss for state in saved.history]
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), saved.model.parameters(), strict=True))
+
+
+def test_a_run_may_begin_with_the_averaged_weights_of_another(run):
+    few = [
+        "--data",
+        "digits",
+        "--updates",
+        "2",
+        "--batch-size",
+        "8",
+        "--learning-rate",
+        "1e-9",
+        "--label-dropout",
+        "0.7",
+    ]
+    assert main(["train", "--out", "tuned", "--start-from", run, *few, "--logit-normal", "0.3", "1"]) == 0
+    before, after = Trainer.load(run), Trainer.load("tuned")
+    assert (after.update, after.model.settings, after.schedule.T) == (2, before.model.settings, before.schedule.T)
+    assert (after.objective.label_dropout, after.objective.logit_normal) == (0.7, (0.3, 1.0))
+    for average, weight in zip(before.ema.model.parameters(), after.model.parameters(), strict=True):
+        torch.testing.assert_close(weight, average, rtol=0, atol=1e-6)
+    moved = [
+        not torch.equal(a, b) for a, b in zip(before.model.parameters(), before.ema.model.parameters(), strict=True)
+    ]
+    assert any(moved)  # the averaged weights are not the others
 
 
 def test_train_refuses_a_folder_that_holds_a_run_and_leaves_it_alone(run, capsys):

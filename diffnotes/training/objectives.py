@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -91,6 +91,8 @@ class Denoising:
                    Hang et al. 2023); None: no weights, the simple loss
     even_times     the times of a batch lie evenly over 1..T from a random start, so each of them is uniform and their mean
                    loss jumps less (the low-discrepancy sampler of Kingma et al. 2021); False: each is drawn by itself
+    logit_normal   (m, s): times are T sigmoid(m + s z), z standard normal, so that the middle of the way, where the prediction
+                   still improves, comes up more often (Esser et al. 2024, section 3.1); None: uniform times
     label_dropout  share of labels replaced by "no label" (only for a model with classes; classifier-free guidance needs it:
                    Ho and Salimans 2022, algorithm 1)"""
 
@@ -98,6 +100,7 @@ class Denoising:
     min_snr: float | None = 5.0
     even_times: bool = True
     label_dropout: float = 0.1
+    logit_normal: Sequence[float | int] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.schedule, Schedule):
@@ -106,6 +109,8 @@ class Denoising:
             expected = "be a positive number, or None for no weights"
             object.__setattr__(self, "min_snr", number("min_snr", self.min_snr, expected, lambda v: 0 < v < math.inf))
         object.__setattr__(self, "even_times", flag("even_times", self.even_times))
+        if self.logit_normal is not None:
+            object.__setattr__(self, "logit_normal", _mean_and_width(self.logit_normal))
         share = number("label_dropout", self.label_dropout, "lie in [0, 1]", lambda v: 0 <= v <= 1)
         object.__setattr__(self, "label_dropout", share)
 
@@ -122,6 +127,9 @@ class Denoising:
         lot = torch.rand(1 if self.even_times else draw.size, generator=g, dtype=torch.float64)
         if self.even_times:  # each is uniform on [0, 1) still
             lot = (lot + torch.arange(draw.size, dtype=torch.float64) / draw.size) % 1
+        if self.logit_normal is not None:
+            m, s = self.logit_normal
+            lot = torch.sigmoid(m + s * torch.special.ndtri(lot)).clamp(max=1 - 1e-12)
         t = 1 + (lot * self.schedule.T).long()
         eps, y = noise_and_labels(model, batch, draw, g, self.label_dropout)
         return x0, y, t[draw.share], eps
@@ -262,6 +270,17 @@ def evaluated(model: Any) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def _mean_and_width(given: Any) -> tuple[float, float]:
+    """Two numbers, the second of them positive."""
+    values = list(given) if isinstance(given, tuple | list) else []
+    if len(values) != 2:
+        raise ValueError(
+            f"logit_normal must be two numbers, mean and width, or None for uniform times, got {given!r:.80}"
+        )
+    m = number("logit_normal's mean", values[0], "be a finite number", math.isfinite)
+    return m, number("logit_normal's width", values[1], "be a positive number", lambda v: 0 < v < math.inf)
 
 
 def check_answer(model: nn.Module, x_t: Tensor, t: Tensor, y: Tensor | None) -> None:

@@ -1,4 +1,4 @@
-"""A trained network that comes with the package, so that every chapter has one from the first minute."""
+"""Trained networks that come with the package, so that every chapter has one from the first minute."""
 
 import sys
 from pathlib import Path
@@ -14,8 +14,12 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 def load_pretrained(name: str = "mnist", trainable: bool = False) -> tuple[UNet, Schedule]:
-    """A trained network in eval mode, and its schedule. "mnist": class-conditional U-Net, target v, cosine schedule; without
-    y it draws any digit, with y (B,) the digits asked for. How it was trained: diffnotes/training/weights/mnist.md.
+    """A trained network in eval mode, and its schedule: a class-conditional U-Net, target v, cosine schedule. Without y it
+    draws any digit, with y (B,) the digits asked for.
+
+    "mnist"        48 channels, trained for long: what the chapters draw with
+    "mnist-small"  24 channels, half the time for a call: where speed counts more
+    How each was trained, and how good it is: NAME.md in diffnotes/training/weights/.
 
     trainable: in training mode, with gradients, to be trained further (fine-tuning): Trainer(model, schedule, images)."""
     names = sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
@@ -39,5 +43,5 @@ def export(run: str | Path, path: str | Path) -> Path:
     return checkpoint.write(path, kept, metadata)
 
 
-if __name__ == "__main__":  # make weights: python -m diffnotes.training.pretrained RUN
-    print(export(sys.argv[1], WEIGHTS / "mnist.safetensors"))
+if __name__ == "__main__":  # make weights: python -m diffnotes.training.pretrained RUN NAME
+    print(export(sys.argv[1], WEIGHTS / f"{sys.argv[2]}.safetensors"))

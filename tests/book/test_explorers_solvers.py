@@ -3,7 +3,6 @@
 import io
 import math
 import re
-import time
 
 import numpy as np
 import pytest
@@ -264,16 +263,6 @@ def test_reset_goes_back_to_the_first_picture(explorer):
     put(explorer, solver="SDE-2M", calls=30, grid="t")
     explorer.reset()
     assert (sent(explorer) == first).all() and explorer.reading.value == reading
-
-
-def test_it_follows_quickly(explorer):
-    """Under 50 ms a redraw on a free core; here with room for a busy one."""
-    took = []
-    for calls in (5, 9, 13, 17, 22, 28, 33, 38):
-        start = time.perf_counter()
-        put(explorer, calls=calls)
-        took.append(time.perf_counter() - start)
-    assert sorted(took)[len(took) // 2] < 0.2
 
 
 def test_a_picture_stands_behind_it(monkeypatch: pytest.MonkeyPatch):

@@ -99,6 +99,32 @@ def test_every_process_sees_its_share_of_what_the_first_edition_showed(few, proc
             assert all(torch.equal(a, b[share]) for a, b in zip(inputs_of(trainer, n), whole, strict=True))
 
 
+def test_logit_normal_times_have_their_distribution(few):
+    """The share of times up to T u is Phi((logit(u) - m) / s)."""
+    images, schedule = few(16), Schedule.cosine(1000)
+    objective = Denoising(schedule, logit_normal=(0.3, 0.8), even_times=False)
+    t = torch.cat([objective.inputs(network(), images[:16], Draw(0, n, 16))[2] for n in range(1000)])
+    for u in (0.2, 0.4, 0.6, 0.8):
+        expected = torch.special.ndtr(torch.tensor((math.log(u / (1 - u)) - 0.3) / 0.8)).item()
+        assert (t <= u * schedule.T).double().mean().item() == pytest.approx(expected, abs=5 * 0.5 / math.sqrt(len(t)))
+    assert 1 <= int(t.min()) and int(t.max()) <= schedule.T
+
+
+def test_a_run_with_logit_normal_times_keeps_them(few, tmp_path):
+    objective = Denoising(Schedule.cosine(20), logit_normal=[0.3, 1])
+    images = few(16)
+    trainer = Trainer(network(), objective, images, TrainConfig(batch_size=8))
+    next(trainer.steps(updates=2))
+    again = Trainer.load(trainer.save(tmp_path).parent, data=images)
+    assert again.objective.logit_normal == objective.logit_normal == (0.3, 1.0)
+
+
+@pytest.mark.parametrize("given", ["0.3", (0.3,), (0.3, 0), (math.nan, 1), 0.3])
+def test_logit_normal_asks_for_a_mean_and_a_width(given, as_installed):
+    with pytest.raises(ValueError, match="logit_normal"):
+        Denoising(Schedule.cosine(20), logit_normal=given)
+
+
 def test_draw_depends_on_seed_update_and_purpose_alone():
     def numbers(seed: int, update: int, purpose: str, size: int = 8, share: slice = slice(None)) -> list[float]:
         return torch.rand(4, generator=Draw(seed, update, size, share)(purpose)).tolist()
