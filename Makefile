@@ -73,7 +73,9 @@ weights: $(VENV)/.reader
 	$(BIN)/python -m diffnotes.training.pretrained runs/weights-small mnist-small
 	$(BIN)/python -m diffnotes train --out runs/weights --data mnist --labels --channels 48 --label-dropout 0.3 \
 		--logit-normal 0.3 1 --min-snr 0 --batch-size 512 --ema-decay 0.9995 --warmup 200 --updates $(or $(UPDATES),5208)
-	$(BIN)/python -m diffnotes.training.pretrained runs/weights mnist
+	$(BIN)/python -m diffnotes train --out runs/weights-on --start-from runs/weights --data mnist --label-dropout 0.7 --seed 1 \
+		--logit-normal 0.3 1 --min-snr 0 --batch-size 128 --learning-rate 1e-3 --ema-decay 0.999 --updates $(or $(UPDATES),3646)
+	$(BIN)/python -m diffnotes.training.pretrained runs/weights runs/weights-on mnist
 	$(BIN)/python -m diffnotes measure mnist --labels
 
 # on all cores; python -m benchmarks SECTION measures one section of the page, --render none

@@ -1,6 +1,7 @@
 """Trained networks that come with the package, so that every chapter has one from the first minute."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -33,15 +34,23 @@ def load_pretrained(name: str = "mnist", trainable: bool = False) -> tuple[UNet,
     return model.train(trainable).requires_grad_(trainable), schedule
 
 
-def export(run: str | Path, path: str | Path) -> Path:
-    """Write to `path` what sampling needs of the run saved in folder `run`: averaged weights in half precision, schedule,
-    settings, and how long it was trained."""
-    tensors, metadata = checkpoint.read(run)
-    kept = {
-        n: t.half() if n.startswith("ema.") else t for n, t in tensors.items() if n.startswith(("ema.", "schedule."))
-    }
+def export(runs: Sequence[str | Path], path: str | Path) -> Path:
+    """Write to `path` what sampling needs of the runs saved in these folders: averaged weights in half precision, schedule,
+    settings, and how long the last of them was trained.
+
+    Of several runs the mean of their weights is taken. It is often better than each of them where one began with the weights
+    of the other (Wortsman et al. 2022, "Model soups")."""
+    tensors, metadata = checkpoint.read(runs[-1])
+    kept = {n: t for n, t in tensors.items() if n.startswith(("ema.", "schedule."))}
+    others = [checkpoint.read(run) for run in runs[:-1]]
+    if any(about["model"] != metadata["model"] for _, about in others):
+        raise ValueError("runs must be of networks with the same settings: the mean of others has no meaning")
+    for name in kept:
+        if name.startswith("ema."):
+            same = torch.stack([kept[name], *(weights[name] for weights, _ in others)])
+            kept[name] = same.double().mean(0).half()
     return checkpoint.write(path, kept, metadata)
 
 
-if __name__ == "__main__":  # make weights: python -m diffnotes.training.pretrained RUN NAME
-    print(export(sys.argv[1], WEIGHTS / f"{sys.argv[2]}.safetensors"))
+if __name__ == "__main__":  # make weights: python -m diffnotes.training.pretrained RUN [RUN ...] NAME
+    print(export(sys.argv[1:-1], WEIGHTS / f"{sys.argv[-1]}.safetensors"))

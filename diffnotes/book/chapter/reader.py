@@ -24,23 +24,25 @@ CALLS = 8  # of a network for each picture of the switch
 _set: dict[str, str] = {}  # what the switch was last set to, as long as the kernel lives
 
 
-def reader_model(labels: bool = False, quick: bool = False) -> tuple[UNet, Schedule]:
+def reader_model(labels: bool = False, quick: bool = False, package: str = "mnist") -> tuple[UNet, Schedule]:
     """The network to sample from, in eval mode, and its schedule; says which one it is.
 
     With a run from the chapter on training there are two, and a switch that shows both: the reader's own is taken until it
     is set otherwise. A run that cannot be used here, with `labels` also one whose network takes no labels of the digits,
     is named with the reason.
 
+    package: which of the package's networks it is, where it is one of them.
+
     quick: for pictures that are drawn again whenever a slider moves, the small network that comes with the package in the place
     of the large one. It says nothing and shows no switch: that of the cell without `quick` counts."""
     folder = runs_folder() / RUN
-    package = load_pretrained("mnist-small" if quick else "mnist")
+    of_package = load_pretrained("mnist-small" if quick else package)
     own, reason = _own_model(folder, labels)
     if own is None:
         if not quick:
             print(f"The model that comes with the package{reason}.")
-        return package
-    models = {f"your own, from {folder}": own, PACKAGE: package}
+        return of_package
+    models = {f"your own, from {folder}": own, PACKAGE: of_package}
     if quick:
         return models.get(_set.get("model", ""), own)
     build_switch(models).show()
