@@ -252,7 +252,7 @@ def _steps(data: dict[str, Any]) -> str:
     return f"""
 ## How many sampling steps?
 
-`load_pretrained("mnist")`, a network of {data["parameters"]:,} parameters (target {data["target"]}, {data["schedule"]}
+`load_pretrained("mnist-small")`, a network of {data["parameters"]:,} parameters (target {data["target"]}, {data["schedule"]}
 schedule), draws {data["samples"]} digits without labels, always from the same initial noise. What changes is the sampler:
 DDIM without fresh noise (η = 0), with half of DDPM's (η = 0.5), with all of it (η = 1; that *is* DDPM with the variance
 β-tilde), and DDPM with its other variance, β; the times that are visited, evenly spaced ("uniform") or dense near the image

@@ -32,7 +32,7 @@ SOLVERS: dict[str, Callable[..., Any]] = {  # of second order, one call a step, 
 def measure(budget: Budget, test: Images) -> dict[str, Any]:
     """Every sampler with every spacing and every number of steps, and the solvers on Karras' grid with as many calls, from the
     same initial noise; and real images."""
-    model, schedule = load_pretrained("mnist")
+    model, schedule = load_pretrained("mnist-small")
     perfect, real = held_out(test.x, min(budget.perfect, len(test) // 4))
 
     def points(name: str, sampler: Callable[..., Any], spacing: str) -> list[dict[str, Any]]:
