@@ -7,7 +7,8 @@
     "ddpm"        DDPM: ancestral sampling with the variance beta-tilde      (Ho et al. 2020; book, eq. 7.6)
 
 The first three place their calls of the model on Karras' grid (book, eq. 14.8), the last two evenly in t. A step costs one
-call, one of Heun's two: 2 steps - 1 in all.
+call, one of Heun's two: 2 steps - 1 in all. The grid begins at the noise level 80; with fresh noise at 20, for twenty calls
+on MNIST drew better digits when none of them was spent above it.
 """
 
 from collections.abc import Iterator
@@ -20,11 +21,12 @@ from diffnotes.process.forward import Images
 from diffnotes.process.losses import Denoiser
 from diffnotes.process.samplers import Frame, ddim_sample, ddpm_sample
 from diffnotes.process.schedules import Schedule, check_schedule
-from diffnotes.process.solvers import dpm_solver_sample, heun_sample, most_karras_steps
+from diffnotes.process.solvers import dpm_solver_sample, heun_sample, karras_times, most_karras_steps
 
 USUAL_STEPS = {"dpm++": 8, "sde-dpm++": 20, "heun": 10, "ddim": 50, "ddpm": 50}
 SOLVERS = tuple(USUAL_STEPS)
 EVEN_IN_T = ("ddim", "ddpm")
+STOCHASTIC_HIGHEST = 20.0  # the noise level at which "sde-dpm++" begins
 
 
 def usual_solver(labels: bool) -> str:
@@ -38,7 +40,14 @@ def usual_steps(schedule: Schedule, solver: str, start: IntLike | None = None) -
     check_schedule(schedule)
     if solver in EVEN_IN_T:
         return min(USUAL_STEPS[solver], int(schedule.subsequence(1, start=start)[-1]))
-    return min(USUAL_STEPS[solver], most_karras_steps(schedule, start))
+    return min(USUAL_STEPS[solver], most_karras_steps(schedule, _start(schedule, solver, start)))
+
+
+def _start(schedule: Schedule, solver: str, start: IntLike | None) -> IntLike | None:
+    """The time at which the solver begins, where it is not its usual one."""
+    if start is None and solver == "sde-dpm++":
+        return int(karras_times(schedule, 1, highest=STOCHASTIC_HIGHEST)[0])
+    return start
 
 
 def sample_with(
@@ -60,7 +69,7 @@ def sample_with(
     choice("solver", solver, SOLVERS)
     given: dict[str, Any] = {
         "steps": usual_steps(schedule, solver, start) if steps is None else steps,
-        "y": y, "clip": clip, "generator": generator, "start": start,
+        "y": y, "clip": clip, "generator": generator, "start": _start(schedule, solver, start),
     }  # fmt: skip
     if solver == "ddim":
         return ddim_sample(model, schedule, x_T, eta=eta, **given)

@@ -28,7 +28,9 @@ class Counter:
 
 BY_HAND = {
     "dpm++": lambda *given, **more: dpm_solver_sample(*given, order=2, eta=0, spacing="karras", **more),
-    "sde-dpm++": lambda *given, **more: dpm_solver_sample(*given, order=2, eta=1, spacing="karras", **more),
+    "sde-dpm++": lambda *given, start, **more: dpm_solver_sample(
+        *given, order=2, eta=1, spacing="karras", start=start or 968, **more
+    ),
     "heun": lambda *given, **more: heun_sample(*given, churn=0, spacing="karras", **more),
     "ddim": lambda *given, **more: ddim_sample(*given, eta=0, spacing="uniform", **more),
     "ddpm": lambda *given, **more: ddpm_sample(*given, variance="beta_tilde", spacing="uniform", **more),
