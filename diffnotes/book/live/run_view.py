@@ -232,7 +232,7 @@ class RunView:
         state, medians = self.trainer.history[-1], self._medians()
         if len(medians) == 1:
             now = f"{medians['loss']:.2f}"
-            alt = f"The loss{of} over {state.seconds:.0f} seconds of training: steep at first, then slow; now {now}."
+            alt = f"The loss{of} over {state.seconds:.0f} seconds of training, now {now}."
         else:
             now = ", ".join(f"{name} {median:.2f}" for name, median in medians.items())
             alt = f"The parts of the loss{of} over {state.seconds:.0f} seconds of training; now {now}."
