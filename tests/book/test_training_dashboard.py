@@ -91,7 +91,7 @@ def test_the_line_and_the_alt_text_give_the_median_loss():
     assert (
         view(trainer).reading() == f"update 300 · 2,400 images seen · loss {loss:.3f} · {speed:.0f} images per second"
     )
-    assert f"steep at first, then slow; now {loss:.2f}." in view(trainer).curves_html()
+    assert f"seconds of training, now {loss:.2f}." in view(trainer).curves_html()
 
 
 def test_before_the_first_update_there_is_nothing_to_read():
