@@ -320,7 +320,7 @@ def _parser() -> argparse.ArgumentParser:
         "--logit-normal",
         type=float,
         nargs=2,
-        metavar=("MEAN", "WIDTH"),
+        metavar=("MEAN", "STD"),
         help="draw the times logit-normally, not uniformly",
     )
     p.add_argument(

@@ -17,7 +17,17 @@ from torch.nn import functional as F
 from benchmarks import __main__ as command
 from benchmarks import ablation, measure, memory, networks, quality, report, speed, steps
 from benchmarks.measure import Budget
-from diffnotes import Denoising, Frame, Images, Schedule, TrainConfig, ddpm_sample, initial_noise, load_images
+from diffnotes import (
+    Denoising,
+    Frame,
+    Images,
+    Schedule,
+    TrainConfig,
+    ddpm_sample,
+    dpm_solver_sample,
+    initial_noise,
+    load_images,
+)
 from diffnotes.book.press.measured import steps_figure
 from diffnotes.process.choose import SOLVERS, sample_with
 from diffnotes.training import metrics
@@ -367,9 +377,8 @@ def test_the_samplers_are_those_that_they_are_called(small_network: nn.Module):
     others = [x for name, x in drawn.items() if not name.startswith("η = 1")]
     for name, f in steps.SOLVERS.items():
         drawn[name] = steps.sample(f, small_network, schedule, 2, 5, "karras")
-        by_name = {"DPM-Solver++(2M)": "dpm++", "SDE-DPM-Solver++(2M)": "sde-dpm++"}[name]
-        how = {"solver": by_name, "steps": 5, "clip": True, "generator": 0}
-        *_, last = sample_with(small_network, schedule, initial_noise(0, 2), **how)
+        how = {"steps": 5, "eta": int(name.startswith("SDE")), "clip": True, "generator": 0}
+        *_, last = dpm_solver_sample(small_network, schedule, initial_noise(0, 2), **how)
         assert torch.allclose(drawn[name], last.x_t, atol=1e-5)
         others.append(drawn[name])
     assert all(not torch.allclose(x, ddpm, atol=1e-2) for x in others)

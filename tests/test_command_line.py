@@ -396,14 +396,14 @@ def test_the_option_that_was_called_sampler_is_called_solver(run, capsys):
 @pytest.mark.parametrize(
     ("command", "asked", "solver", "steps"),
     [
-        ("sample", [], "sde-dpm++", 20),
+        ("sample", [], "sde-dpm++", 19),  # as many as there are times from the noise level 20 on
         ("sample", ["--labels"], "dpm++", 8),
         ("sample", ["--label", "7"], "dpm++", 8),
-        ("sample", ["--labels", "--solver", "sde-dpm++"], "sde-dpm++", 20),
+        ("sample", ["--labels", "--solver", "sde-dpm++"], "sde-dpm++", 19),
         ("sample", ["--solver", "dpm++", "--steps", "3"], "dpm++", 3),
         ("sample", ["--solver", "heun"], "heun", 10),
         ("sample", ["--solver", "ddim"], "ddim", 20),  # T
-        ("measure", [], "sde-dpm++", 20),
+        ("measure", [], "sde-dpm++", 19),
         ("measure", ["--labels"], "dpm++", 8),
         ("measure", ["--labels", "--solver", "ddpm", "--steps", "4"], "ddpm", 4),
     ],

@@ -110,7 +110,7 @@ class Denoising:
             object.__setattr__(self, "min_snr", number("min_snr", self.min_snr, expected, lambda v: 0 < v < math.inf))
         object.__setattr__(self, "even_times", flag("even_times", self.even_times))
         if self.logit_normal is not None:
-            object.__setattr__(self, "logit_normal", _mean_and_width(self.logit_normal))
+            object.__setattr__(self, "logit_normal", _mean_and_deviation(self.logit_normal))
         share = number("label_dropout", self.label_dropout, "lie in [0, 1]", lambda v: 0 <= v <= 1)
         object.__setattr__(self, "label_dropout", share)
 
@@ -272,15 +272,15 @@ def evaluated(model: Any) -> Iterator[None]:
             module.training = True
 
 
-def _mean_and_width(given: Any) -> tuple[float, float]:
+def _mean_and_deviation(given: Any) -> tuple[float, float]:
     """Two numbers, the second of them positive."""
     values = list(given) if isinstance(given, tuple | list) else []
     if len(values) != 2:
         raise ValueError(
-            f"logit_normal must be two numbers, mean and width, or None for uniform times, got {given!r:.80}"
+            f"logit_normal must be two numbers, mean and standard deviation, or None for uniform times, got {given!r:.80}"
         )
     m = number("logit_normal's mean", values[0], "be a finite number", math.isfinite)
-    return m, number("logit_normal's width", values[1], "be a positive number", lambda v: 0 < v < math.inf)
+    return m, number("logit_normal's standard deviation", values[1], "be a positive number", lambda v: 0 < v < math.inf)
 
 
 def check_answer(model: nn.Module, x_t: Tensor, t: Tensor, y: Tensor | None) -> None:

@@ -120,7 +120,7 @@ def test_a_run_with_logit_normal_times_keeps_them(few, tmp_path):
 
 
 @pytest.mark.parametrize("given", ["0.3", (0.3,), (0.3, 0), (math.nan, 1), 0.3])
-def test_logit_normal_asks_for_a_mean_and_a_width(given, as_installed):
+def test_logit_normal_asks_for_a_mean_and_a_standard_deviation(given, as_installed):
     with pytest.raises(ValueError, match="logit_normal"):
         Denoising(Schedule.cosine(20), logit_normal=given)
 
