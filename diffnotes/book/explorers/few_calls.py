@@ -1,8 +1,8 @@
 """Few calls, real pictures (chapter 14): what each solver makes of one and the same x_T with 3 to 12 calls of the network."""
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Any
 
 import ipywidgets as widgets
 import torch
@@ -12,17 +12,13 @@ from diffnotes.book.explorers.controls import LOOK, check_images, label_names
 from diffnotes.book.explorers.films import image_rows, stacked
 from diffnotes.book.live import plots
 from diffnotes.book.live.widgets import Explorer, LivePlot
-from diffnotes.process.forward import q_sample
-from diffnotes.process.losses import Denoiser, check_denoiser
-from diffnotes.process.parallel import predict_in_parallel
-from diffnotes.process.parameterize import x0_and_eps
-from diffnotes.process.samplers import Noise, ddim_step, initial_noise
+from diffnotes.process.consistency import consistency_sample
+from diffnotes.process.losses import Denoiser
+from diffnotes.process.samplers import Frame, initial_noise
 from diffnotes.process.schedules import Schedule
-from diffnotes.process.solvers import dpm_solver_step, karras_times, noise_level
+from diffnotes.process.solvers import dpm_solver_sample, heun_sample, karras_times
 from diffnotes.training.restore import item_shape_of
 
-# A sampler that asks for a prediction by yielding (x_t, t), is given (x0_hat, eps_hat) there, and returns the image
-Asking = Generator[tuple[Tensor, int], tuple[Tensor, Tensor], Tensor]
 REFERENCE = 40  # calls of 2M, whose end stands for that of the exact curve
 ROWS = ("DDIM", "Heun", "2M", "predict and\nadd noise anew")
 
@@ -35,7 +31,7 @@ def few_calls(
 
     All begin where the noise level is 80: DDIM on times that are evenly spaced, Heun and 2M on Karras' grid, and the last row
     on the times of `anew_times`. The labels are 0, 1, 2 ... of a model that takes some. Everything is computed once, before it
-    is shown: about 300 calls for each of the `number` pictures with 3 to 12 calls, in large batches."""
+    is shown: about 300 calls for each of the `number` pictures with 3 to 12 calls."""
     build_few_calls(model, schedule, calls, number, seed).show()
 
 
@@ -95,33 +91,31 @@ def _reading(drawn: Drawn, calls: int) -> str:
     )
 
 
-# -- drawing, all at once -----------------------------------------------------------------------------------------------
+# -- drawing ------------------------------------------------------------------------------------------------------------
 
 
 def draw(
     model: Denoiser, schedule: Schedule, x_T: Tensor, counts: Sequence[int], y: Tensor | None = None, seed: int = 0
 ) -> Drawn:
     """All rows for all numbers of calls. `seed` is that of the noise which is added anew."""
-    check_denoiser(model)
     start = int(karras_times(schedule, 1)[0])
-
-    def karras(steps: int) -> list[int]:
-        times: list[int] = karras_times(schedule, steps).tolist()
-        return times
-
-    runs: list[Asking] = [_dpm_solver(schedule, x_T, karras(REFERENCE), order=2)]
+    asked: dict[str, Any] = {"model": model, "schedule": schedule, "x_T": x_T, "y": y}
+    rows = {}
     for calls in counts:
-        even = schedule.subsequence(calls, start=start).tolist()[::-1]
-        runs += [
-            _dpm_solver(schedule, x_T, even, order=1),
-            _heun(schedule, x_T, karras((calls + 1) // 2)),
-            _dpm_solver(schedule, x_T, karras(calls), order=2),
-            _anew(schedule, x_T, anew_times(start, calls), Noise(seed, len(x_T))),
-        ]
-    reference, *ends = together(model, schedule, runs, y)
-    return Drawn(
-        {calls: dict(zip(ROWS, ends[4 * i : 4 * i + 4], strict=True)) for i, calls in enumerate(counts)}, reference
-    )
+        even = schedule.subsequence(calls, start=start).flip(0)
+        samplers = (
+            dpm_solver_sample(**asked, times=even, order=1),
+            heun_sample(**asked, steps=(calls + 1) // 2),
+            dpm_solver_sample(**asked, steps=calls),
+            consistency_sample(**asked, times=anew_times(start, calls), generator=seed),
+        )
+        rows[calls] = {name: _end(frames) for name, frames in zip(ROWS, samplers, strict=True)}
+    return Drawn(rows, _end(dpm_solver_sample(**asked, steps=REFERENCE)))
+
+
+def _end(frames: Iterable[Frame]) -> Tensor:
+    *_, last = frames
+    return last.x_t
 
 
 def anew_times(start: int, calls: int) -> list[int]:
@@ -131,58 +125,3 @@ def anew_times(start: int, calls: int) -> list[int]:
     for i in range(1, calls):
         times.append(min(times[-1] - 1, max(calls - i, round(start * (1 - i / calls) ** 0.75))))
     return [*times, 0]
-
-
-def together(model: Denoiser, schedule: Schedule, runs: Sequence[Asking], y: Tensor | None) -> list[Tensor]:
-    """Advance all runs together, one call of the model for all that they ask for, and for the same question only one answer.
-    Returns what each run returns."""
-    asked, ends = {i: next(run) for i, run in enumerate(runs)}, {}
-    while asked:
-        different = {(id(x), t): (x, t) for x, t in asked.values()}
-        x_t = torch.cat([x for x, _ in different.values()])
-        times = torch.cat([torch.full((len(x),), t) for x, t in different.values()])
-        with torch.no_grad():
-            output = predict_in_parallel(model, x_t, times, None if y is None else y.repeat(len(different))).to(
-                x_t.dtype
-            )
-        pairs = [
-            part.split(len(x_t) // len(different)) for part in x0_and_eps(schedule, model.target, output, x_t, times)
-        ]
-        answers = dict(zip(different, zip(*pairs, strict=True), strict=True))
-        for i, (x, t) in list(asked.items()):
-            try:
-                asked[i] = runs[i].send(answers[id(x), t])
-            except StopIteration as end:
-                ends[i] = end.value
-                del asked[i]
-    return [ends[i] for i in range(len(runs))]
-
-
-def _dpm_solver(schedule: Schedule, x: Tensor, times: Sequence[int], order: int) -> Asking:
-    """Order 1 is DDIM (book, eq. 14.3), order 2 is 2M (book, eq. 14.5)."""
-    before = None
-    for t, s in pairwise(times):
-        x0_hat, _ = yield x, t
-        x = dpm_solver_step(schedule, x0_hat, x, t, s, torch.zeros_like(x), before=before)
-        before = (x0_hat, t) if order == 2 else None
-    return x
-
-
-def _heun(schedule: Schedule, x: Tensor, times: Sequence[int]) -> Asking:
-    """Two calls a step, and one in the last (book, eq. 14.6)."""
-    level, a = noise_level(schedule), schedule.alpha_bar.sqrt()
-    for t, s in pairwise(times):
-        x0_hat, eps_hat = yield x, t
-        x = ddim_step(schedule, x0_hat, eps_hat, t, s, torch.zeros_like(x))
-        if s > 0:
-            _, eps_there = yield x, s
-            x = x + (a[s] * (level[s] - level[t]) / 2).item() * (eps_there - eps_hat)
-    return x
-
-
-def _anew(schedule: Schedule, x: Tensor, times: Sequence[int], noise: Noise) -> Asking:
-    """Predict the image, add fresh noise for the next time, predict again; the last prediction is the image."""
-    for t, s in pairwise(times):
-        x0_hat, _ = yield x, t
-        x = q_sample(schedule, x0_hat, s, noise.like(x)) if s > 0 else x0_hat
-    return x

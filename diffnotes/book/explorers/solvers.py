@@ -167,7 +167,7 @@ def run(solver: str, calls: int, grid: str, paths: int = CURVES) -> tuple[np.nda
 
 @lru_cache(maxsize=4096)
 def error(solver: str, calls: int, grid: str) -> float:
-    """The mean distance of the ends from those of the exact curves; for SDE-2M, whose paths follow no curve, that of 2,000
+    """The mean distance of the ends from those of the exact curves; for SDE-2M, whose paths follow no curve, that of 1,000
     ends in their order from the exact quantiles: how far the distribution is from the data's (the 1-Wasserstein distance)."""
     paths = PATHS if solver == "SDE-2M" else CURVES
     (*_, ends), _ = run(solver, calls, grid, paths)
