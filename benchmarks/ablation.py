@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.measure import CLIP, Budget
-from benchmarks.networks import OURS, parameters
+from benchmarks.measure import CLIP, Budget, clock, pace
+from benchmarks.networks import CONFIG, LOSS, OURS, parameters
 from diffnotes import Denoising, Images, Schedule, TrainConfig, Trainer, UNet
 from diffnotes.training.metrics import draw_samples, held_out, quality
 
@@ -20,6 +20,7 @@ class Run:
     loss: dict[str, Any] = field(default_factory=dict)
     schedule: str = "cosine"
     seed: int = 0
+    centred: bool = True  # whether the mean of x_t is subtracted
 
 
 RUNS = {
@@ -27,11 +28,14 @@ RUNS = {
     "base_seed_1": Run(seed=1),
     "adamw": Run(config={"optimizer": "adamw", "learning_rate": 2e-3}),  # the best of a few learning rates for it
     "independent_times": Run(loss={"even_times": False}),
-    "no_weights": Run(loss={"min_snr": None}),
+    "uniform_times": Run(loss={"logit_normal": None}),
+    "min_snr": Run(loss={"logit_normal": None, "min_snr": 5.0}),
+    "not_centred": Run(centred=False),
     "no_labels": Run(network={"num_classes": None}),
     "eps": Run(network={"target": "eps"}),
     "linear": Run(schedule="linear"),
     "eps_linear": Run(network={"target": "eps"}, schedule="linear"),
+    "algorithm_1": Run(network={"target": "eps"}, schedule="linear", loss={"logit_normal": None}),
     "batch_16": Run(config={"batch_size": 16}),
     "batch_64": Run(config={"batch_size": 64}),
     "no_attention": Run(network={"attention": 0}),
@@ -43,11 +47,22 @@ RUNS = {
 
 
 def measure(budget: Budget, train: Images, test: Images) -> dict[str, Any]:
-    """Every run, one after the other, each from scratch and for the same seconds; and real images."""
+    """Every run, one after the other, each from scratch and for the same time, that of budget.ablation_updates updates of the
+    run as it is; and real images."""
     perfect, real = held_out(test.x, min(budget.perfect, len(test) // 4))
     rows: dict[str, dict[str, Any]] = {}
+    unit = budget.ablation_updates * pace(make(RUNS["base"], train).steps(updates=1000))
     for name in budget.runs or RUNS:
-        trainer = train_one(RUNS[name], train, budget.ablation_seconds)
+        again = name.startswith("base")
+        updates = (
+            budget.ablation_updates
+            if again
+            else max(1, round(unit / pace(make(RUNS[name], train).steps(updates=1000))))
+        )
+        started, trainer = clock(), make(RUNS[name], train)
+        for _ in trainer.steps(updates=updates):
+            pass
+        seconds = clock() - started
         networks = {name: trainer.ema.model}
         if name == "base":
             networks["raw_weights"] = trainer.model.eval()
@@ -58,14 +73,15 @@ def measure(budget: Budget, train: Images, test: Images) -> dict[str, Any]:
             images = trainer.update * trainer.config.batch_size
             rows[row] = {
                 "updates": trainer.update,
-                "seconds": trainer.seconds,
-                "images_per_second": images / trainer.seconds,
+                "seconds": seconds,
+                "images_per_second": images / seconds,
                 "parameters": parameters(network),
                 **asdict(quality(samples, real)),
             }
             print(f"  {row}: {trainer.update} updates, {rows[row]['frechet']['value']:.1f}", flush=True)
     return {
-        "seconds": budget.ablation_seconds,
+        "seconds": unit,
+        "updates": budget.ablation_updates,
         "clip": CLIP,
         "threads": torch.get_num_threads(),
         "samples": budget.many,
@@ -79,13 +95,11 @@ def measure(budget: Budget, train: Images, test: Images) -> dict[str, Any]:
     }
 
 
-def train_one(run: Run, train: Images, seconds: float) -> Trainer:
-    """The trainer at the end of a run of so many seconds."""
+def make(run: Run, train: Images) -> Trainer:
+    """The trainer of a run, before its first update."""
     torch.manual_seed(run.seed)
-    model = UNet(**{**OURS, **run.network})
     schedule = {"cosine": Schedule.cosine, "linear": Schedule.linear}[run.schedule](T=1000)
-    objective = Denoising(schedule, **run.loss)
-    trainer = Trainer(model, objective, train, TrainConfig(seed=run.seed, **run.config))
-    for _ in trainer.steps(seconds=seconds):
-        pass
-    return trainer
+    mean = schedule.alpha_bar.sqrt() * train.x.mean() if run.centred else None
+    model = UNet(**{**OURS, **run.network, "input_mean": mean})
+    objective = Denoising(schedule, **{**LOSS, **run.loss})  # type: ignore[arg-type]
+    return Trainer(model, objective, train, TrainConfig(seed=run.seed, **{**CONFIG, **run.config}))  # type: ignore[arg-type]

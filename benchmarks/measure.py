@@ -6,7 +6,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -30,15 +30,17 @@ class Budget:
     rounds          how often each thing is timed; the things take turns
     at_least        seconds that one timing lasts, by repetition if need be
     matmul          sides of the square matrices whose products give the machine's peak
-    seconds         of training for each network
-    marks           seconds at which a run is looked at on the way
-    own             training budgets of our own network, each a run of its own
+    own             training budgets of our own network in updates, each a run of its own; the seconds of the last are the
+                    time that every other network gets (see clock)
+    seeds           runs of ours for each of these budgets
+    marks           shares of that time at which a peer is looked at on the way
     samples         images drawn to judge a network
     solver, steps, eta    the sampler they are drawn with, of process/choose.py, its steps, and DDIM's fresh noise: the same for
                     every network, so that all get as many calls
     guidance        the scale of classifier-free guidance, where it is used
     many            images drawn for the number of sampling steps and for the ablation, where differences are small
-    ablation_seconds, runs    of training for each run of the ablation, and which runs, of ablation.RUNS; all if empty
+    ablation_updates, runs    of the run as it is, the time of which every run of the ablation gets, and which runs, of
+                    ablation.RUNS; all if empty
     perfect         test images that stand in for a perfect model; the others are measured against
     batches, channels, sides, sampling_steps      what the cost is measured against"""
 
@@ -47,22 +49,40 @@ class Budget:
     rounds: int = 9
     at_least: float = 0.25
     matmul: tuple[int, ...] = (512, 1024, 2048)
-    seconds: float = 180
-    marks: tuple[float, ...] = (15, 30, 60, 120, 180)
-    own: tuple[float, ...] = (60, 180)
+    own: tuple[int, ...] = (288, 840)
+    seeds: int = 3
+    marks: tuple[float, ...] = (1 / 6, 1 / 2, 1)
     samples: int = 256
     solver: str = "ddim"
     steps: int = 20
     eta: float = 1.0
     guidance: float = 1.5
     many: int = 500
-    ablation_seconds: float = 120
+    ablation_updates: int = 560
     runs: tuple[str, ...] = ()
     perfect: int = 2000
     batches: tuple[int, ...] = (8, 16, 32, 64, 128)
     channels: tuple[int, ...] = (16, 32, 48, 64, 96)
     sides: tuple[int, ...] = (28, 56, 84, 112)
     sampling_steps: tuple[int, ...] = (5, 10, 20, 50, 100)
+
+
+def clock() -> float:
+    """Seconds so far: with one thread those that this process has computed, so that other work on the machine, which takes
+    turns with it, does not count; with several threads those that have passed."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+def pace(steps: Iterator[object], skip: int = 3, number: int = 12) -> float:
+    """Seconds that one of these steps takes: the median of `number` of them, after the first few."""
+    for _ in range(skip):
+        next(steps)
+    times = []
+    for _ in range(number):
+        started = clock()
+        next(steps)
+        times.append(clock() - started)
+    return statistics.median(times)
 
 
 def spread(values: list[float]) -> dict[str, float]:

@@ -17,6 +17,8 @@ from diffnotes import UNet
 
 NAMES = ("ours", "course", "ours_like_course", "large", "ours_like_large", "ddpm_pytorch")
 OURS = dict(channels=32, multipliers=(1, 2), blocks=1, patch=2, num_classes=10, target="v")  # the network of chapter 6
+CONFIG = dict(learning_rate=4e-3, warmup=50)  # and how it is trained there
+LOSS = dict(min_snr=None, logit_normal=(0.3, 1.0))
 TWINS = {"course": "ours_like_course", "large": "ours_like_large"}  # the peer, and our U-Net in its layout
 
 
@@ -39,9 +41,9 @@ class Peer(nn.Module):
         return getattr(answer, "sample", answer)  # diffusers wraps the tensor
 
 
-def ours(target: str = "v", num_classes: int | None = 10) -> UNet:
+def ours(target: str = "v", num_classes: int | None = 10, input_mean: Tensor | None = None) -> UNet:
     """The network of chapter 6, which takes labels."""
-    return UNet(**{**OURS, "target": target, "num_classes": num_classes})
+    return UNet(**{**OURS, "target": target, "num_classes": num_classes, "input_mean": input_mean})
 
 
 def ours_like_course(target: str = "eps") -> UNet:

@@ -21,14 +21,17 @@ from diffnotes.book.press.measured import (
 )
 
 RECIPES = {
-    "ours": "ours: v, cosine, {optimizer}, labels, dropped for one image in ten",
+    "ours": "ours: v, cosine, logit-normal times, centred input, {optimizer}, labels, dropped for one image in ten",
     "ours_guided": "the same networks, sampled with classifier-free guidance of scale {guidance:g} (two calls for each step)",
     "course": "the course's (unit 2): ε, cosine, Adam 1e-3, batch 128, labels",
     "ddpm_pytorch": "its defaults: weighted v, sigmoid, Adam 8e-5, EMA 0.995",
     "large": "the course's (unit 1): ε, cosine, AdamW 4e-4, batch 64",
-    "course_our_recipe": "ours: v, cosine, {optimizer}, labels, dropped for one image in ten",
+    "course_our_recipe": "ours: v, cosine, logit-normal times, {optimizer}, labels, dropped for one image in ten",
     "ours_no_labels": "ours, but without labels",
-    "ours_eps_linear": "ours, but ε and the linear schedule",
+    "ours_clusters": "ours, but no labels: in their place the numbers of 50 clusters, found by k-means from the pixels; to draw, "
+    "first a cluster with its share of the images, then an image of it",
+    "ours_clusters_guided": "the same, guided towards the cluster with scale {guidance:g}",
+    "ours_eps_linear": "ours, but algorithm 1 as it stands: ε, linear schedule, uniform times, no weights",
 }
 SOLVERS = {
     "dpm++": "DPM-Solver++(2M)",
@@ -153,15 +156,16 @@ def _quality(data: dict[str, Any]) -> str:
     rows = []
     for name, points in data["curves"].items():
         for point in points:
+            runs = f", mean of {len(point['frechet']['runs'])} runs" if "runs" in point["frechet"] else ""
             rows.append([
-                TITLES[name], f"{point['seconds']:.0f} s", f"{point['updates']:,}",
+                TITLES[name] + runs, f"{point['in_our_updates']:.0f}", f"{point['updates']:,}",
                 *(with_error(point[key]) for key in ("frechet", "recognised", "precision", "recall")),
                 f"{point['sampling_seconds']:.1f} s",
             ])  # fmt: skip
     perfect = data["perfect"]
     values = [with_error(perfect[key]) for key in ("frechet", "recognised", "precision", "recall")]
     rows.append([f"*{TITLES['perfect']}*", "", "", *values, ""])
-    head = ["network", "trained", "updates", "Fréchet d² ↓", "recognised ↑", "precision ↑", "recall ↑", "sampling"]
+    head = ["network", "time", "updates", "Fréchet d² ↓", "recognised ↑", "precision ↑", "recall ↑", "sampling"]
     own = data["own_recipe"]
     optimizer, guidance = OPTIMIZERS[own.get("optimizer", "adamw")], data["guidance"]
     recipes = "\n".join(
@@ -171,11 +175,14 @@ def _quality(data: dict[str, Any]) -> str:
     precision = "bfloat16" if data["bfloat16"] else "float32"
     last = {name: points[-1]["frechet"]["value"] for name, points in data["curves"].items()}
     return f"""
-## Quality after so many seconds
+## Quality after the same time
 
-A reader of chapter 6 has three minutes. So every network starts from random weights, on the same MNIST, and gets the same
-seconds of training; time for anything else does not count. Then each draws {data["samples"]} digits from the same noise
-in {_sampler(data)}, through the same sampler, which cuts each prediction of the image to the
+A reader of chapter 6 has three minutes. How many updates of its network these hold depends on the processor: on two cores
+of one without bfloat16 they held 840, and one minute 288; where there is bfloat16 they hold several times as many. So time is
+counted in updates of ours: every network starts from random weights, on the same MNIST, and gets the time in which ours makes
+{data["own"][-1]} of them, here {data["seconds"]:.0f} seconds of one core; time for anything else does not count. Then each
+draws {data["samples"]} digits from the same noise in {_sampler(data)}, through the same sampler,
+which cuts each prediction of the image to the
 range of pixels, as the peers' own samplers do (0 to 9 in turn, where the network was trained with labels), and
 a classifier that none of them has seen looks at them. Its features of the samples are compared with those of
 {data["real"]:,} test images: the Fréchet distance d² (0 is best; equation 6.6 of the book, a squared distance, and the number
@@ -196,13 +203,14 @@ Each trains by the recipe of its own documentation:
 
 Ours in full: batches of {own["batch_size"]}, {optimizer} with a learning rate that rises to {own["learning_rate"]:g} over
 {own["warmup"]} updates and falls to 0 over the budget, weights averaged with {own["ema_decay"]}, computed in {precision}
-(the peers in float32). Because our learning rate depends on the budget, each of our points is a run of its own; the
+(the peers in float32). Because our learning rate depends on the budget, each of our points is a run of its own, and the
+rows that say so are the mean of {data["seeds"]} runs from different seeds, with the standard error of that mean; the
 peers' points are looked at along one run.
 
 **What it means.** At the end of training, from best to worst: {_ranking(last)}. {_apart(last)}
 
 **What it does not mean.** Nobody designed the peers for three minutes on a laptop: they have more parameters, and on a GPU
-and after hours the order may be another. One run each, one seed: the errors in the table are those of drawing
+and after hours the order may be another. Where a row is one run, its errors are those of drawing
 {data["samples"]} samples, not of training again. Their averages and learning rates are meant for long runs. And all
 measures see through one small classifier of digits: it can be sure of a shape that is no digit at all, so "recognised"
 counts for something only where precision is high as well. And cutting the predictions to the range of pixels makes the samples
@@ -309,8 +317,9 @@ def _ablation(data: dict[str, Any]) -> str:
     return f"""
 ## What each choice is worth
 
-The run of chapter 6 makes many choices. Here each of some is taken back, one at a time: the same images, {data["seconds"]:g}
-seconds of training from random weights in {threads}, then {data["samples"]} digits, 0 to 9 in turn, in {steps}
+The run of chapter 6 makes many choices. Here each of some is taken back, one at a time: the same images, the time in which
+the run as it is makes {data["updates"]} updates (two minutes on two cores without bfloat16; here {data["seconds"]:.0f} seconds
+in {threads}), training from random weights, then {data["samples"]} digits, 0 to 9 in turn, in {steps}
 {sampler}. So a change that makes an update slower leaves fewer of them. The run as it is stands
 there three times: first of all, with another seed, and once more at the very end. How far these lie apart is what this
 machine and chance do on their own.
@@ -324,7 +333,7 @@ change visible if it is further than {apart:.1f} from their mean (the distance b
 whichever is larger). By that rule {f"these are worse: {_order(worse)}" if worse else "nothing is worse"}; and
 {f"these are better: {_order(better)}" if better else "nothing is better"}.
 
-**What it does not mean.** Every row is one run. {data["seconds"]:g} seconds favour what is quick: more channels, whole
+**What it does not mean.** Every row is one run. So little time favours what is quick: more channels, whole
 pixels and large batches have their best time after the end of this table. The learning rate was chosen for the run as it
 is, and for AdamW from a few; the other rows keep it. And the unconditional network has the harder task:
 no label settles what it draws.

@@ -39,8 +39,8 @@ TRIAL = Path(__file__).with_name(
     "trial_benchmarks.json"
 )  # of python -m benchmarks --trial: every section, of seconds each
 TINY = Budget(
-    names=("ours", "course", "ours_like_course"), batch=2, rounds=2, at_least=0.0, matmul=(64, 128), seconds=0.1,
-    marks=(0.05, 0.1), own=(0.05, 0.1), samples=8, steps=2, many=8, ablation_seconds=0.01,
+    names=("ours", "course", "ours_like_course"), batch=2, rounds=2, at_least=0.0, matmul=(64, 128),
+    marks=(0.5, 1), own=(1, 2), seeds=2, samples=8, steps=2, many=8, ablation_updates=1,
     batches=(1, 4), channels=(8, 16), sides=(28, 56),
     sampling_steps=(1, 2),
 )  # fmt: skip
@@ -327,8 +327,14 @@ print(json.dumps(quality.measure(budget, load_images("auto", "train"), few)))
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout.splitlines()[-1])
     names = {"ours", "ours_guided", "course", "course_our_recipe", "ours_no_labels", "ours_eps_linear"}
-    assert data["curves"].keys() == names
-    assert len(data["curves"]["ours"]) == len(data["curves"]["ours_guided"]) == 2
+    assert data["curves"].keys() == names | {"ours_clusters", "ours_clusters_guided"}
+    assert [point["updates"] for point in data["curves"]["ours"]] == [1, 2] == data["own"]
+    assert len(data["curves"]["ours_guided"]) == 2
+    first = data["curves"]["ours"][0]["frechet"]
+    assert len(first["runs"]) == 2 and first["value"] == pytest.approx(sum(first["runs"]) / 2)
+    assert first["error"] == pytest.approx(abs(first["runs"][0] - first["runs"][1]) / 2)
+    ends = {name: points[-1]["in_our_updates"] for name, points in data["curves"].items()}
+    assert ends["ours"] == 2 and ends["course"] >= 2  # it trains until the time of ours is over
     assert all(point["updates"] >= 1 for point in data["curves"]["course"])
     worst = min(points[-1]["frechet"]["value"] for points in data["curves"].values())
     assert data["perfect"]["frechet"]["value"] < worst
@@ -396,14 +402,39 @@ def test_the_ablation_changes_one_thing_at_a_time():
     names = list(ablation.RUNS)
     assert names[0] == "base" and names[-1] == "base_again" and ablation.RUNS["base"] == ablation.RUNS["base_again"]
     assert set(report.CHOICES) == {*names, "raw_weights"}
-    usual, loss = asdict(TrainConfig()), Denoising(Schedule.cosine(10))
     for name, run in ablation.RUNS.items():
         changed = {key for key, value in run.network.items() if networks.ours().settings[key] != value}
-        changed |= {key for key, value in run.config.items() if usual[key] != value}
-        changed |= {key for key, value in run.loss.items() if getattr(loss, key) != value}
+        changed |= {
+            key for key, value in run.config.items() if {**asdict(TrainConfig()), **networks.CONFIG}[key] != value
+        }
+        usual = {**asdict(Denoising(Schedule.cosine(10))), **networks.LOSS}
+        changed |= {key for key, value in run.loss.items() if usual[key] != value}
         changed |= {"schedule"} if run.schedule != "cosine" else set()
-        expected = {"base": 0, "base_seed_1": 0, "base_again": 0, "eps_linear": 2, "adamw": 2}.get(name, 1)
-        assert len(changed) == expected, name  # AdamW comes with the learning rate that suits it
+        changed |= set() if run.centred else {"centred"}
+        several = {
+            "base": 0,
+            "base_seed_1": 0,
+            "base_again": 0,
+            "eps_linear": 2,
+            "algorithm_1": 3,
+            "adamw": 2,
+            "min_snr": 2,
+        }
+        assert len(changed) == several.get(name, 1), name  # AdamW comes with the learning rate that suits it
+
+
+def test_the_run_as_it_is_is_that_of_chapter_6():
+    chapter = (ROOT / "notebooks" / "06_training.ipynb").read_text(encoding="utf-8")
+    assert "size = dict(channels=32, multipliers=(1, 2), blocks=1, patch=2)" in chapter
+    assert 'UNet(**size, num_classes=10, target=\\"v\\", input_mean=mean)' in chapter
+    assert "Denoising(schedule, min_snr=None, logit_normal=(0.3, 1.0))" in chapter
+    assert "TrainConfig(seed=0, learning_rate=4e-3, warmup=50)" in chapter
+    assert networks.LOSS == dict(min_snr=None, logit_normal=(0.3, 1.0))
+    assert networks.CONFIG == dict(learning_rate=4e-3, warmup=50)
+    assert networks.OURS == dict(channels=32, multipliers=(1, 2), blocks=1, patch=2, num_classes=10, target="v")
+    trainer = ablation.make(ablation.RUNS["base"], load_images("auto", "test"))
+    mean = trainer.schedule.alpha_bar.sqrt() * load_images("auto", "test").x.mean()
+    assert torch.allclose(trainer.model.input_mean, mean.float())
 
 
 def test_ablation():

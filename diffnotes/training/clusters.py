@@ -1,6 +1,6 @@
 """Labels that nobody gave: the numbers of clusters of similar images.
 
-A network that is told what kind of image to draw has the easier task, and the kinds need no names. The mixture
+To draw an image of a given kind is easier than to draw any image, and the kinds need no names. The mixture
 q(x) = sum over k of q(k) q(x | k) holds for any partition of the images, so drawing a cluster k with its share q(k) and then an
 image given k draws from q(x) without a label having been used (as Bao et al. 2022, "Why are conditional generative models better
 than unconditional ones?", and Hu et al. 2023, "Self-guided diffusion models", do it on features of larger networks).

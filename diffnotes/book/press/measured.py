@@ -3,6 +3,7 @@
 A chapter that shows such numbers says where they come from, and how to make them again.
 """
 
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -25,7 +26,9 @@ TITLES = {
     "ddpm_pytorch": "denoising-diffusion-pytorch",
     "course_our_recipe": "diffusers, course, in our recipe",
     "ours_no_labels": "diffnotes, without labels",
-    "ours_eps_linear": "diffnotes, ε and linear schedule",
+    "ours_clusters": "diffnotes, clusters for labels",
+    "ours_clusters_guided": "diffnotes, clusters for labels, guided",
+    "ours_eps_linear": "diffnotes, algorithm 1 (ε, linear)",
     "perfect": "MNIST itself",
 }
 CHOICES = {
@@ -34,11 +37,14 @@ CHOICES = {
     "raw_weights": "sampled with the last weights, not with their average",
     "adamw": "AdamW in place of Muon",
     "independent_times": "independent times",
-    "no_weights": "without Min-SNR weights",
+    "uniform_times": "uniform times, no weights",
+    "min_snr": "uniform times with Min-SNR weights",
+    "not_centred": "input not centred",
     "no_labels": "unconditional, without labels",
     "eps": "target ε in place of v",
     "linear": "linear schedule in place of cosine",
-    "eps_linear": "ε and linear: the derivation's own choices",
+    "eps_linear": "ε and linear",
+    "algorithm_1": "ε, linear, uniform times: algorithm 1",
     "batch_16": "16 images an update",
     "batch_64": "64 images an update",
     "no_attention": "without attention",
@@ -82,27 +88,28 @@ def ablation_table(data: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def quality_figure(data: dict[str, Any], yours: Sequence[tuple[float, Measured]] = ()) -> Figure:
-    """Fréchet distance (book, eq. 6.6) against seconds of training, a line for each network: measured("quality"), drawn.
+    """Fréchet distance (book, eq. 6.6) against the time of training, in updates of chapter 6's network, a line for each network:
+    measured("quality"), drawn.
 
-    yours: other runs, as (seconds, Fréchet distance), judged as those of the benchmark; open circles."""
+    yours: other runs of that network, as (updates, Fréchet distance), judged as those of the benchmark; open circles."""
     figure, axes = plots.subplots(size=(7.6, 4.0))
-    colours = (plots.BLUE, plots.ORANGE, plots.GREEN, plots.RED, plots.PURPLE, plots.SKY, plots.BLACK, "#777777")
-    for marker, colour, (name, points) in zip("osDv^X*P", colours, data["curves"].items(), strict=False):
-        seconds = [point["seconds"] for point in points]
+    eight = (plots.BLUE, plots.ORANGE, plots.GREEN, plots.RED, plots.PURPLE, plots.SKY, plots.BLACK, "#777777")
+    colours = itertools.cycle(eight)
+    for marker, colour, (name, points) in zip("osDv^X*Ph<", colours, data["curves"].items(), strict=False):
+        times = [point["in_our_updates"] for point in points]
         values, errors = ([point["frechet"][key] for point in points] for key in ("value", "error"))
         style = f"{marker}-" if len(points) > 1 else marker
         width = 2 if name == "ours" else 1.2
-        axes.errorbar(seconds, values, errors, fmt=style, color=colour, capsize=2, label=TITLES[name], linewidth=width)
+        axes.errorbar(times, values, errors, fmt=style, color=colour, capsize=2, label=TITLES[name], linewidth=width)
     if yours:
-        seconds, found = [s for s, _ in yours], [m for _, m in yours]
+        times, found = [updates for updates, _ in yours], [m for _, m in yours]
         values, errors = [m.value for m in found], [m.error for m in found]
         axes.errorbar(
-            seconds, values, errors, fmt="o", color=plots.BLACK, mfc="white", ms=8, capsize=2, label=YOURS, zorder=3
+            times, values, errors, fmt="o", color=plots.BLACK, mfc="white", ms=8, capsize=2, label=YOURS, zorder=3
         )
     axes.axhline(data["perfect"]["frechet"]["value"], linestyle="--", color="#777777", label=TITLES["perfect"])
-    axes.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel=FRECHET)
-    axes.set_xticks(data["marks"], [f"{mark:g}" for mark in data["marks"]])
-    axes.xaxis.minorticks_off()
+    axes.set(xscale="log", yscale="log", xlabel="time of training, in updates of ours", ylabel=FRECHET)
+    plain_ticks(axes.xaxis)
     plain_ticks(axes.yaxis)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
@@ -111,10 +118,11 @@ def quality_figure(data: dict[str, Any], yours: Sequence[tuple[float, Measured]]
 def quality_alt(data: dict[str, Any], yours: Sequence[tuple[float, Measured]] = ()) -> str:
     """quality_figure in words: where each line ends."""
     ends = {TITLES[name]: points[-1] for name, points in data["curves"].items()}
-    said = [f"{title} {number(end['frechet']['value'])} after {end['seconds']:.0f} s" for title, end in ends.items()]
-    said += [f"{YOURS}, open circles, {number(m.value)} after {seconds:.0f} s" for seconds, m in yours]
+    said = [f"{title} {number(end['frechet']['value'])} at {end['in_our_updates']:,.0f}" for title, end in ends.items()]
+    said += [f"{YOURS}, open circles, {number(m.value)} at {updates:,}" for updates, m in yours]
     said.append(f"{TITLES['perfect']}, a dashed line at the bottom, {number(data['perfect']['frechet']['value'])}")
-    return f"Fréchet distance against seconds of training, both axes logarithmic. The lines end at: {'; '.join(said)}."
+    axes = "Fréchet distance against the time of training, counted in updates of our network, both axes logarithmic."
+    return f"{axes} The lines end at: {'; '.join(said)}."
 
 
 def steps_figure(data: dict[str, Any]) -> Figure:
