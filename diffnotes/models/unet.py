@@ -194,6 +194,13 @@ class UNet(nn.Module):
     def forward(self, x_t: Images, t: OneEach, y: OneEach | None = None) -> Images:
         """The prediction, of x_t's shape. t: times 1..T (T is not known here). y: labels 0..num_classes - 1, or num_classes for
         "no label"; None: no labels. Of both, one for each image, or a single one for all."""
+        return F.pixel_shuffle(self.last(F.silu(self.norm(self.features(x_t, t, y)))), self.patch)
+
+    def features(
+        self, x_t: Images, t: OneEach, y: OneEach | None = None
+    ) -> Float[Tensor, "batch channel height_in_patches width_in_patches"]:
+        """What the last layer turns into the prediction: `channels` maps, a position for each patch of pixels. A smaller network
+        can stand on them (models/grey.py)."""
         times, labels = self._check(x_t, t, y)
         embedding = self.time(time_embedding(times, self.time_dim).to(x_t.dtype))
         if self.label is not None:
@@ -210,8 +217,7 @@ class UNet(nn.Module):
 
         for layer in self.up:
             h = layer(torch.cat([h, skips.pop()], dim=1), embedding) if isinstance(layer, ResidualBlock) else layer(h)
-
-        return F.pixel_shuffle(self.last(F.silu(self.norm(h))), self.patch)
+        return h
 
     def _check(self, x_t: Tensor, t: OneEach, y: OneEach | None) -> tuple[Tensor, Tensor | None]:
         """The times and labels as tensors, one for each image."""
