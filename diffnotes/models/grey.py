@@ -1,10 +1,10 @@
 """A distribution over grey values for every pixel of a noisy image: a small network on the last features of a frozen U-Net.
 
     features, x_t, x0_hat  ->  GreyHead  ->  for each pixel: spikes at black and white, and two Gaussians    (a prior)
-    prior  x  N(x_t; sqrt(alpha_bar_t) x_0, 1 - alpha_bar_t)  ->  GreyLaw: mean, variance, log-probabilities   (Bayes' rule)
+    prior  x  N(x_t; sqrt(alpha_bar_t) x_0, 1 - alpha_bar_t)  ->  GreyMixture: mean, variance, probabilities   (Bayes' rule)
 
 What the prior takes from the whole image, the pixel's own noisy value then refines: the second factor is known exactly and
-need not be learned. The mean and the variance serve the steps of a chain, the probabilities its last one (book, section 12.7).
+need not be learned (book, eq. 12.9). The mean and the variance serve the steps of a chain, the probabilities its last one.
 """
 
 import math
@@ -24,7 +24,7 @@ HALF_STEP = 1 / 255  # half the distance of two grey values
 
 
 @dataclass(frozen=True, eq=False)
-class GreyLaw:
+class GreyMixture:
     """A mixture for each pixel: weight j at mean[j] with variance[j], float64. The first two components are points, black
     (-1) and white (+1), with variance 0."""
 
@@ -39,50 +39,51 @@ class GreyLaw:
         return mean, (weight * (self.variance + (self.mean - mean) ** 2)).sum(0)
 
     def log_probability(self, x0: Images) -> Images:
-        """log P(x0) for each pixel, in nats, where x0 is one of the 256 grey values: a Gaussian gives each of them its probability
-        between the middles to the neighbours (book, eq. 3.7), a point gives it all to black or white."""
+        """log P(x0) for each pixel, in nats, where x0 is one of the 256 grey values: a Gaussian gives each of them the
+        probability of its interval (book, eq. 3.7), a point gives all of it to black or white."""
         x0 = x0.double()
         mean, std = self.mean[2:], self.variance[2:].sqrt()
         lower = torch.where(x0 < -1 + HALF_STEP, -math.inf, (x0 - HALF_STEP - mean) / std)
         upper = torch.where(x0 > 1 - HALF_STEP, math.inf, (x0 + HALF_STEP - mean) / std)
-        flip = lower + upper > 0  # log(Phi(b) - Phi(a)) is taken in the lower tail, where the difference keeps its digits
+        flip = (
+            lower + upper > 0
+        )  # log(Phi(b) - Phi(a)) is taken in the lower tail, where the difference keeps its digits
         a, b = torch.where(flip, -upper, lower), torch.where(flip, -lower, upper)
         log_a, log_b = torch.special.log_ndtr(a.clamp(min=-1e4)), torch.special.log_ndtr(b.clamp(max=1e4))
         between = log_b + torch.log1p(-torch.exp((log_a - log_b).clamp(max=-1e-12)))
         points = [torch.where(there, 0.0, -math.inf) for there in (x0 < -1 + HALF_STEP, x0 > 1 - HALF_STEP)]
         return torch.logsumexp(self.log_weight + torch.cat([torch.stack(points), between]), 0)
 
-    def moved(self, shift: Tensor, factor: Tensor, variance: Tensor) -> "GreyLaw":
-        """The law of shift + factor x_0 + noise of this variance, where x_0 has this law: again a mixture."""
-        return GreyLaw(self.log_weight, shift + factor * self.mean, factor**2 * self.variance + variance)
+    def moved(self, shift: Tensor, factor: Tensor, variance: Tensor) -> "GreyMixture":
+        """The mixture of shift + factor x_0 + noise of this variance, where x_0 has this mixture: again a mixture."""
+        return GreyMixture(self.log_weight, shift + factor * self.mean, factor**2 * self.variance + variance)
 
     def log_density(self, x: Images) -> Images:
-        """log p(x) for each pixel in nats; infinite at the points, so move the law first."""
+        """log p(x) for each pixel in nats; infinite at the points, so move the mixture first."""
         each = -((x - self.mean) ** 2 / self.variance + (2 * math.pi * self.variance).log()) / 2
         return torch.logsumexp(self.log_weight + each, 0)
 
-    def draw(self, generator: torch.Generator | None = None) -> Images:
-        """A grey value for each pixel, independently of the others: float64, one of the 256."""
-        shape = self.mean.shape[1:]
-        share = torch.rand(shape, generator=generator, dtype=torch.float64)
+    def draw(self, lot: Images, noise: Images) -> Images:
+        """A grey value for each pixel, independently of the others, float64, from two kinds of standard normal noise: `lot`
+        chooses the component, `noise` is that of the Gaussian."""
+        share = torch.special.ndtr(lot.double())
         chosen = (share[None] > self.log_weight.exp().cumsum(0)[:-1]).sum(0, keepdim=True)
-        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
-        value = self.mean.gather(0, chosen)[0] + self.variance.gather(0, chosen)[0].sqrt() * noise
+        value = self.mean.gather(0, chosen)[0] + self.variance.gather(0, chosen)[0].sqrt() * noise.double()
         return ((value.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
 
 
-def posterior_law(
+def posterior_mixture(
     log_weight: Components, mean: Components, std: Components, x_t: Images, abar: Float[Tensor, "batch"]
-) -> GreyLaw:
+) -> GreyMixture:
     """Bayes' rule for each pixel: the mixture sum_j w_j N(x_0; mean_j, std_j^2), times N(x_t; sqrt(abar) x_0, 1 - abar). Of each
-    component another Gaussian is left, and its weight grows by how well it explains x_t (as in process/exact.py)."""
+    component another Gaussian is left, and its weight grows by how well it explains x_t (book, eq. 12.9)."""
     x_t = x_t.double()
     a, noise = (value.double()[:, None, None, None] for value in (abar.sqrt(), 1 - abar))
     spread = std.double() ** 2
     total = a**2 * spread + noise
     evidence = -((x_t - a * mean) ** 2) / (2 * total) - total.log() / 2
     weight = (log_weight.double() + evidence).log_softmax(0)
-    return GreyLaw(weight, (mean * noise + a * spread * x_t) / total, spread * noise / total)
+    return GreyMixture(weight, (mean * noise + a * spread * x_t) / total, spread * noise / total)
 
 
 class GreyHead(nn.Module):
@@ -93,7 +94,12 @@ class GreyHead(nn.Module):
     gaussians  components besides the points at black and white; their means are counted from x0_hat"""
 
     def __init__(
-        self, features: IntLike = 24, width: IntLike = 64, blocks: IntLike = 3, gaussians: IntLike = 2, patch: IntLike = 2
+        self,
+        features: IntLike = 24,
+        width: IntLike = 64,
+        blocks: IntLike = 3,
+        gaussians: IntLike = 2,
+        patch: IntLike = 2,
     ) -> None:
         super().__init__()
         features = integer("features", features, "at least 1", 1)
@@ -143,7 +149,9 @@ class GreyDenoiser(nn.Module):
     def __init__(self, unet: UNet, head: GreyHead, alpha_bar: Float[Tensor, "times"], keep_mean: bool = True) -> None:
         super().__init__()
         if not isinstance(unet, UNet) or not isinstance(head, GreyHead):
-            raise ValueError(f"unet and head must be a UNet and a GreyHead, got {type(unet).__name__}, {type(head).__name__}")
+            raise ValueError(
+                f"unet and head must be a UNet and a GreyHead, got {type(unet).__name__}, {type(head).__name__}"
+            )
         width, patch = unet.norm.num_channels, unet.patch
         if (head.settings["features"], head.patch) != (width, patch):
             raise ValueError(
@@ -160,7 +168,7 @@ class GreyDenoiser(nn.Module):
         self.unet.eval()
         return self
 
-    def law(self, x_t: Images, t: OneEach, y: OneEach | None = None) -> tuple[GreyLaw, Images]:
+    def mixture(self, x_t: Images, t: OneEach, y: OneEach | None = None) -> tuple[GreyMixture, Images]:
         """Each pixel's distribution over grey values given x_t, and the U-Net's own x0_hat, float64."""
         times = one_each("t", t, x_t)
         abar = self.alpha_bar[times]  # type: ignore[index]
@@ -173,17 +181,17 @@ class GreyDenoiser(nn.Module):
             else:
                 x0_hat = a * x_t - b * output if self.unet.target == "v" else (x_t - b * output) / a
         log_weight, mean, std = self.head(features, x_t, x0_hat.clamp(-1, 1), times)
-        return posterior_law(log_weight, mean, std, x_t, abar), x0_hat
+        return posterior_mixture(log_weight, mean, std, x_t, abar), x0_hat
 
     def moments(self, x_t: Images, t: OneEach, y: OneEach | None = None) -> tuple[Images, Images]:
         """The prediction of x_0, and its expected squared error, pixel by pixel, float64."""
-        law, x0_hat = self.law(x_t, t, y)
-        mean, variance = law.moments()
+        mixture, x0_hat = self.mixture(x_t, t, y)
+        mean, variance = mixture.moments()
         return (x0_hat, variance + (mean - x0_hat) ** 2) if self.keep_mean else (mean, variance)
 
     def log_probability(self, x0: Images, x_t: Images, t: OneEach, y: OneEach | None = None) -> Float[Tensor, "batch"]:
         """log P(x0 | x_t) in nats, summed over the pixels, for x0 of 256 grey values: the decoder of a chain's last step."""
-        return self.law(x_t, t, y)[0].log_probability(x0).flatten(1).sum(1)
+        return self.mixture(x_t, t, y)[0].log_probability(x0).flatten(1).sum(1)
 
     def forward(self, x_t: Images, t: OneEach, y: OneEach | None = None) -> Images:
         """The prediction of x_0, in x_t's dtype."""

@@ -6,6 +6,7 @@ python -m diffnotes.training.train_grey          (a part of make weights; ten mi
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -61,7 +62,7 @@ def main() -> None:
     options = parser.parse_args()
     started = time.perf_counter()
     trainer = train(load_images("mnist", "train"), options.updates)
-    head = trainer.ema.model.head
+    head: Any = trainer.ema.model.head
     card = {"settings": head.settings, "updates": options.updates, "seconds": round(time.perf_counter() - started)}
     path = checkpoint.write(options.out, {name: weight.half() for name, weight in head.state_dict().items()}, card)
     print(f"{path}, {path.stat().st_size / 1e6:.2f} MB, {card['seconds']} s")
