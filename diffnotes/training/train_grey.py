@@ -15,11 +15,10 @@ from diffnotes.process.schedules import Schedule
 from diffnotes.training import checkpoint
 from diffnotes.training.config import TrainConfig
 from diffnotes.training.data import Images, load_images
-from diffnotes.training.objectives_elbo import Elbo
-from diffnotes.training.pretrained import WEIGHTS, load_pretrained
+from diffnotes.training.objectives import Elbo
+from diffnotes.training.pretrained import GREY, load_pretrained
 from diffnotes.training.trainer import Trainer
 
-GREY = WEIGHTS / "grey" / "mnist-small.safetensors"
 STEPS = 25
 
 
@@ -27,15 +26,6 @@ def new_denoiser() -> tuple[GreyDenoiser, Schedule]:
     """The frozen small U-Net with an untrained head on it, and the schedule."""
     unet, schedule = load_pretrained("mnist-small")
     return GreyDenoiser(unet, GreyHead(features=unet.norm.num_channels, patch=unet.patch), schedule.alpha_bar), schedule
-
-
-def load_grey(keep_mean: bool = True) -> tuple[GreyDenoiser, Schedule]:
-    """The same with the head that comes with the package, in eval mode: diffnotes/training/weights/grey.md."""
-    tensors, metadata = checkpoint.read(GREY)
-    unet, schedule = load_pretrained("mnist-small")
-    head = GreyHead(**metadata["settings"])
-    head.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    return GreyDenoiser(unet, head, schedule.alpha_bar, keep_mean).eval().requires_grad_(False), schedule
 
 
 def train(images: Images, updates: int, batch: int = 32, seed: int = 0, report: int = 100) -> Trainer:

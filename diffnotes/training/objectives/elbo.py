@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from diffnotes.process.arguments import integer, number
 from diffnotes.process.forward import q_sample
 from diffnotes.process.schedules import Schedule
-from diffnotes.training.objectives import TIME_BINS, Draw, Losses
+from diffnotes.training.objectives.base import TIME_BINS, Draw, Losses
 
 
 @dataclass(frozen=True)
