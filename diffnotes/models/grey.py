@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from diffnotes.models.arguments import IntLike, OneEach, check_tensor, integer, one_each
 from diffnotes.models.unet import Images, ResidualBlock, UNet, time_embedding
 
+Features = Float[Tensor, "batch feature height_in_patches width_in_patches"]
 Components = Float[Tensor, "component batch channel height width"]
 SMALLEST = math.log(0.002)  # of a Gaussian's standard deviation: a quarter of a grey step
 HALF_STEP = 1 / 255  # half the distance of two grey values
@@ -118,7 +119,7 @@ class GreyHead(nn.Module):
             self.last.bias.copy_(start.repeat_interleave(patch**2))  # type: ignore[union-attr]
 
     def forward(
-        self, features: Images, x_t: Images, x0_hat: Images, t: OneEach
+        self, features: Features, x_t: Images, x0_hat: Images, t: OneEach
     ) -> tuple[Components, Components, Components]:
         """The three parts of the prior, (2 + gaussians, B, 1, H, W) each."""
         check_tensor("x_t", x_t, ("B", 1, "H", "W"), self)

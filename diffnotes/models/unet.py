@@ -198,7 +198,7 @@ class UNet(nn.Module):
 
     def features(
         self, x_t: Images, t: OneEach, y: OneEach | None = None
-    ) -> Float[Tensor, "batch channel height_in_patches width_in_patches"]:
+    ) -> Float[Tensor, "batch feature height_in_patches width_in_patches"]:
         """What the last layer turns into the prediction: `channels` maps, a position for each patch of pixels. A smaller network
         can stand on them (models/grey.py)."""
         times, labels = self._check(x_t, t, y)

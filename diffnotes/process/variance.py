@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from diffnotes.process.arguments import Labels, check_floats, check_images, shown
+from diffnotes.process.arguments import FloatLike, Labels, check_dense, check_images, number, shown
 from diffnotes.process.forward import Images, Times, check_step, q_sample
 from diffnotes.process.losses import Denoiser
 from diffnotes.process.samplers import predict
@@ -27,12 +27,12 @@ def stride(schedule: Schedule, t: Times, s: Times | None = None) -> tuple[Tensor
     return beta, (1 - before) / (1 - bar) * beta, before.sqrt() * beta / (1 - bar)
 
 
-def optimal_variance(schedule: Schedule, mse: Tensor | float, t: Times, s: Times | None = None) -> Tensor:
+def optimal_variance(schedule: Schedule, mse: Tensor | FloatLike, t: Times, s: Times | None = None) -> Tensor:
     """beta-tilde' + c^2 mse, float64: the variance with which the step from t to s costs least in the bound, where the mean
     squared error of the model's x0_hat at t is `mse`, a number, one for each t, or one for each pixel (book, eq. 12.2).
 
     For the best possible x0_hat it is Analytic-DPM's (Bao et al. 2022, theorem 1); for any other it is the best all the same."""
-    error = torch.as_tensor(mse, dtype=torch.float64)
+    error = _numbers("mse", mse)
     if not bool((error >= 0).all()):
         raise ValueError(f"mse must be >= 0, got a smallest value of {error.min().item():g}")
     _, beta_tilde, c = stride(schedule, t, s)
@@ -41,10 +41,10 @@ def optimal_variance(schedule: Schedule, mse: Tensor | float, t: Times, s: Times
     return beta_tilde + c**2 * error
 
 
-def learned_range(schedule: Schedule, nu: Tensor | float, t: Times, s: Times | None = None) -> Tensor:
+def learned_range(schedule: Schedule, nu: Tensor | FloatLike, t: Times, s: Times | None = None) -> Tensor:
     """exp(nu log beta' + (1 - nu) log beta-tilde'), float64, 0 <= nu <= 1: an output of a network, made a variance between the
     two simple ones (book, eq. 12.7; Nichol and Dhariwal 2021, eq. 15, where it is called v). The step must not end at s = 0."""
-    share = torch.as_tensor(nu, dtype=torch.float64)
+    share = _numbers("nu", nu)
     if not bool(((share >= 0) & (share <= 1)).all()):
         raise ValueError(f"nu must lie in [0, 1] (of an output u in [-1, 1] take (u + 1) / 2), got {shown(nu)}")
     t, s = check_step(schedule, t, s)
@@ -77,13 +77,22 @@ def measure_mse(
     return torch.stack(found)
 
 
-def extra_kl(true: Tensor | float, chosen: Tensor | float) -> Tensor:
+def extra_kl(true: Tensor | FloatLike, chosen: Tensor | FloatLike) -> Tensor:
     """(rho - 1 - log rho) / 2 with rho = true / chosen, float64: what a step costs more, in nats for each coordinate, with the
     variance `chosen` in the place of the optimal one, `true` (book, eq. 12.5)."""
-    best, taken = (torch.as_tensor(value, dtype=torch.float64) for value in (true, chosen))
+    best, taken = _numbers("true", true), _numbers("chosen", chosen)
     for name, value in (("true", best), ("chosen", taken)):
-        check_floats(name, value.reshape(-1))
         if not bool((value > 0).all()):
             raise ValueError(f"{name} must be positive, got a smallest value of {value.min().item():g}")
     excess = best / taken - 1
     return (excess - torch.log1p(excess)) / 2
+
+
+def _numbers(name: str, values: Tensor | FloatLike) -> Tensor:
+    """A number, or a tensor of numbers, in float64."""
+    if not isinstance(values, Tensor):
+        return torch.tensor(number(name, values, "be a number or a tensor", lambda _: True), dtype=torch.float64)
+    check_dense(name, values)
+    if not values.is_floating_point():
+        raise ValueError(f"{name} must hold floating-point numbers, got dtype {values.dtype}")
+    return values.double()

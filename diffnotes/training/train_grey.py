@@ -47,7 +47,7 @@ def train(images: Images, updates: int, batch: int = 32, seed: int = 0, report: 
 def main() -> None:
     """Train on MNIST's 60,000 training images and store what came out."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--updates", type=int, default=4000)
+    parser.add_argument("--updates", type=int, default=6000)
     parser.add_argument("--out", type=Path, default=GREY)
     options = parser.parse_args()
     started = time.perf_counter()

@@ -1,5 +1,6 @@
 """The book's explorers: sliders that move a picture. Each is shown by calling it in a cell; `build_...` gives it unshown."""
 
+from diffnotes.book.explorers.bits import bits, build_bits
 from diffnotes.book.explorers.bound import bound, build_bound
 from diffnotes.book.explorers.few_calls import build_few_calls, few_calls
 from diffnotes.book.explorers.films import (
@@ -24,7 +25,9 @@ from diffnotes.book.explorers.weights import build_weights, weights
 
 __all__ = [
     "ElboCurves",
+    "bits",
     "bound",
+    "build_bits",
     "build_bound",
     "build_chain",
     "build_ddim",
