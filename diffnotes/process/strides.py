@@ -157,7 +157,7 @@ def _walk(model, schedule, x_t, tau, variance, sigma2, own, end, y, noise) -> It
 def _estimate(  # type: ignore[no-untyped-def]
     model, schedule, x_t, dtype, t, y, own
 ) -> tuple[Tensor, Tensor | None]:
-    """x0_hat in float64, and, of a model that says it, the squared error expected at each pixel."""
+    """x0_hat in float64, and, of a model with moments, the squared error expected at each pixel."""
     if own:
         mean, variance = model.moments(x_t.to(dtype), t, y)
         return mean, variance

@@ -11,7 +11,7 @@ import sympy as sp
 import torch
 
 from diffnotes.book import check, exercises
-from diffnotes.book.exercises import EXERCISES, chapter_14, chapter_90, progress
+from diffnotes.book.exercises import EXERCISES, chapter_12, chapter_14, chapter_90, progress
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Predict, show
 from diffnotes.book.press.scan import FOLDER, markdown_cells, tags
 from diffnotes.book.proof.chapters import CHAPTERS, TAG
@@ -49,6 +49,7 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
     "07.5": [(10, "lost too much as well"), (1000, "nearly alike")],
     "08.4": [((500, 499), "so short a stride"), ((41, 21), "not much room left"), ((1000, 0), "lands on the image")],
     "09.4": [(3, "Narrower, as in"), (1, "Here the two agree"), (0.02, "Too near")],
+    "12.4": [((0.5, 500), "For s at most 1 it is a bound"), ((2, 2), "by less than a hundredth of a per cent")],
     "14.4": [
         ((lambda before, t, s: 2 * (t - before) / (s - t), [0, 1, 3]), "even on Karras' grid"),
         ((lambda before, t, s: 1, [0, 1, 3]), "With uneven steps it does"),
@@ -272,6 +273,32 @@ def test_complex_numbers_are_not_cut_to_real_ones():
 
 def test_what_needs_a_gradient_can_be_judged():
     assert exercises.judge("A.5", lambda y: y.requires_grad_() * 2).state == "wrong"
+
+
+# -- likelihood ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_variance_of_a_stride_may_be_written_in_any_form():
+    s_0 = chapter_12.s_0
+    v_t, v_s = (bar * s_0**2 + 1 - bar for bar in (abar, abar_s))
+    for answer in (
+        (1 - abar / abar_s) * v_s / v_t,
+        v_s - abar / abar_s * v_s**2 / v_t,  # Var(x_s) - Cov^2 / Var(x_t)
+        (abar_s - abar) * v_s / (abar_s * v_t),
+    ):
+        assert exercises.judge("12.1", answer).state == "right"
+
+
+def test_bits_per_dimension_may_be_computed_in_numpy():
+    def by_numpy(log_density, dims, bin_width):
+        return -np.log2(np.e) * log_density.numpy().mean(0) / dims - np.log2(bin_width)
+
+    assert exercises.judge("12.3", by_numpy).state == "right"
+
+
+def test_more_than_one_pair_breaks_the_bound():
+    for answer in ((2, 500), (1.5, 300), (3, 20), [10, 900]):
+        assert exercises.judge("12.4", answer).state == "right"
 
 
 # -- fewer steps: the step of 2M, and what an order test does not see ---------------------------------------------------

@@ -35,15 +35,15 @@ def test_no_other_variance_costs_less(t, s, off):
     bell = torch.exp(-(z**2) / 2) / torch.exp(-(z**2) / 2).sum()
     x0, weight = points.repeat_interleave(601, 0), (share[:, None] * bell.T).flatten()
     x_t = q_sample(COARSE, x0, t, z.repeat(3, 1))
-    guess = MixtureDenoiser(COARSE, points, weights=share)(x_t, t) + off
+    estimate = MixtureDenoiser(COARSE, points, weights=share)(x_t, t) + off
     mean, narrow = q_posterior(COARSE, x0, x_t, t, s)
-    model_mean, _ = q_posterior(COARSE, guess, x_t, t, s)
+    model_mean, _ = q_posterior(COARSE, estimate, x_t, t, s)
 
     def cost(variance: float) -> float:
         kl = kl_divergence(Normal(mean, narrow.sqrt()), Normal(model_mean, math.sqrt(variance)))
         return (weight @ kl).item()
 
-    best = optimal_variance(COARSE, (weight @ (guess - x0) ** 2).item(), t, s).item()
+    best = optimal_variance(COARSE, (weight @ (estimate - x0) ** 2).item(), t, s).item()
     for factor in (0.8, 0.98, 1.02, 1.3):
         assert cost(best) < cost(factor * best)
         extra = extra_kl(torch.tensor(best), torch.tensor(factor * best)).item()

@@ -61,7 +61,6 @@ def test_it_comes_back_from_a_checkpoint():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Elbo("cosine"), "schedule must be a Schedule, got str"),
         (lambda: Elbo(COSINE, steps=1), "steps must be an integer from 2 to T = 1000, got 1"),
         (lambda: Elbo(COSINE, at_decoder=1.0), "at_decoder must lie between 0 and 1, got 1.0"),
         (lambda: Elbo(COSINE, spacing="even"), "spacing must be"),

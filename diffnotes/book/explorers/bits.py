@@ -79,7 +79,7 @@ def build_bits(model: Denoiser, schedule: Schedule, images: Tensor, place: int =
     g = torch.Generator().manual_seed(1)
     eps = torch.randn(images[:1].shape, generator=g)
     noisy = [q_sample(schedule, images[:1], t, eps) for t in found.times]
-    guesses = [predict(model, schedule, x_t, t)[0] for x_t, t in zip(noisy, found.times, strict=True)]
+    estimates = [predict(model, schedule, x_t, t)[0] for x_t, t in zip(noisy, found.times, strict=True)]
 
     figure = plots.subplots(1, 1, size=(7.6, 3.7))[0]
     figure.clear()
@@ -105,7 +105,7 @@ def build_bits(model: Denoiser, schedule: Schedule, images: Tensor, place: int =
     whole = found.below(found.bits(), len(found.times) - 1)
 
     def update(place: int, weight: str) -> str:
-        for picture, x in zip(pictures, (noisy[place], guesses[place]), strict=True):
+        for picture, x in zip(pictures, (noisy[place], estimates[place]), strict=True):
             picture.set_data(shown_pixels(x[0].clamp(-1, 1).numpy()))
         share, at = shares[weight], found.gammas
         curve.set_data(at, share)

@@ -1,4 +1,4 @@
-"""The variational bound itself as an objective, for networks that say how sure they are."""
+"""The variational bound itself as an objective, for a network that gives a distribution over the image."""
 
 import math
 from dataclasses import dataclass
