@@ -46,7 +46,7 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
         ([(10, 10), (11, 10), (10, 11), (11, 11), (12, 10)], "do not reach back"),
         ([(4, 0), (5, 0), (6, 0), (7, 0), (8, 0)], "A part of the real points"),
     ],
-    "07.5": [(10, "lost too much as well"), (1000, "nearly alike")],
+    "07.4": [(10, "lost too much as well"), (1000, "nearly alike")],
     "08.4": [((500, 499), "so short a stride"), ((41, 21), "not much room left"), ((1000, 0), "lands on the image")],
     "09.4": [(3, "Narrower, as in"), (1, "Here the two agree"), (0.02, "Too near")],
     "12.4": [((0.5, 500), "For s at most 1 it is a bound"), ((2, 2), "by less than a hundredth of a per cent")],

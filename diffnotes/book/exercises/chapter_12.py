@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
-from diffnotes.book.proof.symbols import abar, abar_s
+from diffnotes.book.proof.symbols import abar, abar_s, unit
 from diffnotes.process.likelihood import bits_per_dim
 from diffnotes.process.schedules import Schedule
 from diffnotes.process.variance import optimal_variance
@@ -108,6 +108,22 @@ def _above(answer: tuple[float, int]) -> tuple[bool, str, Rows]:
     return False, "Above, but by less than a hundredth of a per cent: the step is too small. Try another t.", rows
 
 
+# -- 12.5: a table of v --------------------------------------------------------------------------------------------------
+
+small, large, ratio = unit(r"\tilde{\beta}_{t}"), unit(r"\beta_{t}"), unit(r"\rho")
+D = sp.Symbol("D", positive=True)
+
+
+@cache
+def _end_of_v() -> sp.Expr:
+    """Where the slope of the bound in v vanishes, for the variance of (12.7)."""
+    level, v = sp.symbols("l v", real=True)  # the logarithm of the variance, and the network's number
+    bound = ((D + small) / sp.exp(level) - 1 - sp.log(small) + level) / 2
+    (best,) = sp.solve(sp.diff(bound, level), level)
+    (end,) = sp.solve(v * sp.log(large) + (1 - v) * sp.log(small) - best, v)
+    return end
+
+
 EXERCISES: dict[str, Exercise] = {
     "12.1": Derive(
         _stride,
@@ -177,4 +193,33 @@ EXERCISES: dict[str, Exercise] = {
         ),
     ),
     "12.4": Break("a pair (s, t): a standard deviation and a time from 2 to 1000", _s_and_t, _above),
+    "12.5": Derive(
+        _end_of_v,
+        (small, large, D),
+        "There Σ_θ of (12.7) is the best variance, β̃_t + D. D = 0, where the image is known, gives ν = 0; D = β_t - β̃_t, "
+        "which is standard normal noise by (7.3), gives ν = 1.",
+        (
+            Mistake(
+                D / (large - small),
+                "That reads the best variance off between the two variances. (12.7) goes between their logarithms.",
+            ),
+            Mistake(
+                sp.log(D / small) / sp.log(large / small),
+                "That makes the variance D. The best one is the posterior's own plus the error of the mean, β̃_t + D.",
+            ),
+            Mistake(
+                sp.log(large / (D + small)) / sp.log(large / small),
+                "The two ends are exchanged: by (12.7), ν = 1 stands for β_t, and ν = 0 for β̃_t.",
+            ),
+            Mistake(
+                sp.log(D + small),
+                "That is the logarithm of the best variance. ν says where it stands between log β̃_t and log β_t (12.7).",
+            ),
+            Mistake(
+                sp.log(1 + D / small) / (2 * sp.log(large / small)),
+                "Twice that: 1/2 turns a variance into a standard deviation; (12.7) speaks of variances on all its sides (A34).",
+            ),
+        ),
+        given={small: ratio * large},
+    ),
 }
