@@ -65,6 +65,7 @@ CASES = [
     Case(10, "explorers.gap()", "m"),
     Case(10, "explorers.latent_plane(VAE(), images)", "z₁", "images"),
     Case(12, "explorers.bits(model, schedule, images.x[:16])", "noise"),
+    Case(12, "explorers.variances()", "s"),
     Case(14, "explorers.few_calls(model, schedule, calls=(3, 4, 5, 6), number=4)", "calls", "images"),
     Case(14, "explorers.solvers()", "calls"),
     Case(14, "explorers.solvers()", "ρ"),

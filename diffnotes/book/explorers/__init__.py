@@ -21,6 +21,7 @@ from diffnotes.book.explorers.sampling import build_ddim, build_draw, ddim, draw
 from diffnotes.book.explorers.schedule import build_schedule, schedule
 from diffnotes.book.explorers.solvers import build_solvers, solvers
 from diffnotes.book.explorers.unet import build_unet, unet
+from diffnotes.book.explorers.variances import build_variances, variances
 from diffnotes.book.explorers.weights import build_weights, weights
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "build_solvers",
     "build_total",
     "build_unet",
+    "build_variances",
     "build_weights",
     "chain",
     "ddim",
@@ -66,5 +68,6 @@ __all__ = [
     "solvers",
     "total",
     "unet",
+    "variances",
     "weights",
 ]
