@@ -48,23 +48,23 @@ class Elbo:
         mixture, _ = model.mixture(x_t, t.to(x0.device))
         decoded = -mixture.log_probability(x0).flatten(1).mean(1)
         z = torch.randn(draw.size, *x0.shape[1:], generator=g, dtype=torch.float64)[draw.share].to(x0.device)
-        step = self.step(mixture, x0.double(), x_t.double(), t, s, z)
+        step = self.step(mixture, x0.double(), t, s, z)
         bits = torch.where(decodes.to(x0.device), decoded, step) / math.log(2)
         counts = torch.where(decodes, 1 / self.at_decoder, (self.steps - 1) / (1 - self.at_decoder)).to(bits)
         here, elsewhere = decodes.to(bits) * counts, (~decodes).to(bits) * counts
         parts = {"decoder": bits * here, "steps": bits * elsewhere}
         return Losses(bits * counts, parts, ((t - 1) * TIME_BINS // self.schedule.T).to(x0.device))
 
-    def step(self, mixture: Any, x0: Tensor, x_t: Tensor, t: Tensor, s: Tensor, z: Tensor) -> Tensor:
+    def step(self, mixture: Any, x0: Tensor, t: Tensor, s: Tensor, z: Tensor) -> Tensor:
         """log q(x_s | x_t, x_0) - log p(x_s | x_t) in nats per pixel at one draw of x_s from q: in the mean over the draws
         D_KL of the true step from the model's, which is q with x_0 drawn from `mixture` (book, eq. 12.10)."""
         bar, before = ((self.schedule.alpha_bar[at])[:, None, None, None].to(x0) for at in (t, s))
         beta = 1 - bar / before
-        shift, factor = (bar / before).sqrt() * (1 - before) / (1 - bar) * x_t, before.sqrt() * beta / (1 - bar)
+        factor = before.sqrt() * beta / (1 - bar)  # what both means have of x_t drops out
         variance = (1 - before) / (1 - bar) * beta
-        x_s = shift + factor * x0 + variance.sqrt() * z
+        x_s = factor * x0 + variance.sqrt() * z
         true = -(z**2 + (2 * math.pi * variance).log()) / 2
-        return (true - mixture.moved(shift, factor, variance).log_density(x_s)).flatten(1).mean(1)
+        return (true - mixture.moved(torch.zeros_like(bar), factor, variance).log_density(x_s)).flatten(1).mean(1)
 
     def check(self, model: nn.Module, data: Any) -> None:
         """ValueError if the model has no .mixture, or if the data are no images."""
