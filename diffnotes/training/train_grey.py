@@ -4,6 +4,7 @@ python -m diffnotes.training.train_grey          (a part of make weights; ten mi
 """
 
 import argparse
+import hashlib
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from diffnotes.training import checkpoint
 from diffnotes.training.config import TrainConfig
 from diffnotes.training.data import Images, load_images
 from diffnotes.training.objectives import Elbo
-from diffnotes.training.pretrained import GREY, load_pretrained
+from diffnotes.training.pretrained import GREY, WEIGHTS, load_pretrained
 from diffnotes.training.trainer import Trainer
 
 STEPS = 25
@@ -26,6 +27,11 @@ def new_denoiser() -> tuple[GreyDenoiser, Schedule]:
     """The frozen small U-Net with an untrained head on it, and the schedule."""
     unet, schedule = load_pretrained("mnist-small")
     return GreyDenoiser(unet, GreyHead(features=unet.norm.num_channels, patch=unet.patch), schedule.alpha_bar), schedule
+
+
+def unet_digest() -> str:
+    """SHA-256 of the network's file: the head goes with these weights and no others."""
+    return hashlib.sha256((WEIGHTS / "mnist-small.safetensors").read_bytes()).hexdigest()
 
 
 def train(images: Images, updates: int, batch: int = 32, seed: int = 0, report: int = 100) -> Trainer:
@@ -53,7 +59,12 @@ def main() -> None:
     started = time.perf_counter()
     trainer = train(load_images("mnist", "train"), options.updates)
     head: Any = trainer.ema.model.head
-    card = {"settings": head.settings, "updates": options.updates, "seconds": round(time.perf_counter() - started)}
+    card = {
+        "settings": head.settings,
+        "updates": options.updates,
+        "seconds": round(time.perf_counter() - started),
+        "unet": unet_digest(),
+    }
     path = checkpoint.write(options.out, {name: weight.half() for name, weight in head.state_dict().items()}, card)
     print(f"{path}, {path.stat().st_size / 1e6:.2f} MB, {card['seconds']} s")
 

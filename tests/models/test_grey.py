@@ -132,6 +132,16 @@ def test_only_the_head_is_trained():
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.head.parameters())
 
 
+def test_the_shipped_head_was_trained_on_the_network_that_ships():
+    from diffnotes.training import checkpoint
+    from diffnotes.training.pretrained import GREY
+    from diffnotes.training.train_grey import unet_digest
+
+    _, metadata = checkpoint.read(GREY)
+    assert metadata["unet"] == unet_digest(), "train the head anew: python -m diffnotes.training.train_grey"
+    assert GREY.stat().st_size < 2_000_000
+
+
 def test_the_shipped_head_is_there_and_calibrated():
     from diffnotes import load_images
     from diffnotes.process.forward import q_sample
