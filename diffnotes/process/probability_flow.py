@@ -123,7 +123,7 @@ def flow_log_likelihood(
 
 
 def _velocity_and_divergence(
-    model: Denoiser, schedule: Schedule, x: Images, t: int, y: Labels | None, directions: list[Tensor]
+    model: Denoiser, schedule: Schedule, x: Images, t: int, y: Tensor | None, directions: list[Tensor]
 ) -> tuple[Images, Tensor]:
     """v_hat at (x, t), and the sum of z . (dv/dx) z over the directions z, float64."""
     with torch.enable_grad():

@@ -1,6 +1,7 @@
-"""Every road from noise (chapter 13): paths of the reverse equation for any lambda, over the distributions that all of them share."""
+"""Every road from noise (chapter 13): paths of the reverse equation for any lambda, over the distributions that they share."""
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def build_roads(lam: float = 1.0, steps: int = 100) -> Explorer:
 # -- what is drawn ------------------------------------------------------------------------------------------------------
 
 
-def heat_map(ax: plots.Any) -> None:
+def heat_map(ax: Any) -> None:
     """q(x_t) over t, each time in shares of its own highest density, with the axes' limits and names."""
     t, x = np.linspace(FIRST, 0, 240), np.linspace(-HEIGHT, HEIGHT, 240)
     columns = np.stack([density(x, time) for time in t], 1)
@@ -153,6 +154,6 @@ def reading(lam: float, steps: int) -> str:
         lam, "between or beyond the two"
     )
     return (
-        f"λ = {lam:g} ({name}), {steps} steps. {MANY:,} ends, in their order, are {distance(lam, steps):.3f} away on average from "
-        f"where the data have them; as many draws from the data themselves: {by_chance():.3f}."
+        f"λ = {lam:g} ({name}), {steps} steps. {MANY:,} ends, in their order, are {distance(lam, steps):.3f} away on average "
+        f"from where the data have them; as many draws from the data themselves: {by_chance():.3f}."
     )

@@ -13,8 +13,8 @@ from diffnotes.book.live.widgets import Explorer, LivePlot
 SD = 0.7  # of a cluster
 WALKERS = 300
 STEPS, EVERY = 500, 25  # of the walk, and how many of them the slider passes at a time
-HIGHEST, LOWEST = 16.0, 0.05  # noise levels of the annealed walk and of the flow
-LEVELS = 20
+HIGHEST, LOWEST = 60.0, 0.05  # noise levels of the annealed walk and of the flow
+LEVELS = 25
 REACH = 8.0
 HOW = {
     "Langevin": "at one noise level",
@@ -25,9 +25,9 @@ Walk = tuple[np.ndarray, tuple[float, ...]]
 
 
 def walkers(how: str = "Langevin", noise: float = 0.05, weight: float = 0.8, m: float = 4.0) -> None:
-    """Two clusters in a plane, at (-m, 0) and (m, 0) with shares w and 1 - w, the arrows of their exact score, and 300 points that
-    move along it: by Langevin dynamics at one noise level (book, eq. 13.3), annealed through twenty falling levels (book, eq. 13.6),
-    or along the probability flow. Two bars compare the share on the left with the right one.
+    """Two clusters in a plane, at (-m, 0) and (m, 0) with shares w and 1 - w, the arrows of their exact score, and 300 points
+    that move along it: by Langevin dynamics at one noise level (book, eq. 13.3), annealed through 25 falling levels (book,
+    eq. 13.6), or along the probability flow. Two bars compare the share on the left with the right one.
 
     how: "Langevin", "annealed Langevin" or "probability flow"; sliders for the noise level in 0.05..10 (Langevin only), w in
     0.1..0.9, m in 1..5, and how far the walk has come, 0 to 500 steps."""
@@ -49,7 +49,7 @@ def build_walkers(how: str = "Langevin", noise: float = 0.05, weight: float = 0.
     (now,) = bars_ax.plot([0, 0], [0, 0], color=plots.BLUE, lw=34, solid_capstyle="butt")
     (truth,) = bars_ax.plot([1, 1], [0, 0], color=plots.ORANGE, lw=34, solid_capstyle="butt")
     bars_ax.set(xlim=(-0.6, 1.6), ylim=(0, 1), title="share on the left")
-    bars_ax.set_xticks([0, 1], ["points", "right"])
+    bars_ax.set_xticks([0, 1], ["points", "exact"])
     plot = LivePlot(figure, [arrows, points, now, truth])
     level = log_slider("noise", noise, np.log10(0.05), 1, 0.05)
     controls: dict[str, widgets.Widget] = {
@@ -72,16 +72,15 @@ def build_walkers(how: str = "Langevin", noise: float = 0.05, weight: float = 0.
         left, right = float((x[:, 0] < 0).mean()), right_share(sigma, weight, m)
         now.set_data([0, 0], [0, left])
         truth.set_data([1, 1], [0, right])
-        place = f"noise level {sigma:.2g}"
         return (
-            f"{how}, {steps} of {STEPS} steps, {place}: {left:.2f} of the points are on the left; of the distribution at this level it "
-            f"is {right:.2f}, and of the data {right_share(0.0, weight, m):.2f}."
+            f"{how}, {steps} of {STEPS} steps, noise level {sigma:.2g}: {left:.2f} of the points are on the left; of the "
+            f"distribution at this level it is {right:.2f}, and of the data {right_share(0.0, weight, m):.2f}."
         )
 
     states, levels = walk(how, round(noise, 4), round(weight, 2), round(m, 2))
     alt = (
-        f"Left: two clusters of points on a plane, with arrows that point to the nearer one. Right: bars; "
-        f"{(states[-1][:, 0] < 0).mean():.2f} of the points are on the left, where {right_share(levels[-1], weight, m):.2f} should be."
+        f"Left: two clusters of points on a plane, with arrows that point to the nearer one. Right: two bars. By {how} the share "
+        f"on the left is {(states[-1][:, 0] < 0).mean():.2f}; it should be {right_share(levels[-1], weight, m):.2f}."
     )
     return Explorer("Two clusters and the score between them", controls, plot, update, alt)
 
