@@ -28,6 +28,7 @@ from diffnotes.book.exercises import (
     chapter_09,
     chapter_10,
     chapter_11,
+    chapter_13,
     chapter_14,
     chapter_90,
     progress,
@@ -47,6 +48,7 @@ EXERCISES: dict[str, Exercise] = {
     **chapter_09.EXERCISES,
     **chapter_10.EXERCISES,
     **chapter_11.EXERCISES,
+    **chapter_13.EXERCISES,
     **chapter_14.EXERCISES,
     **chapter_90.EXERCISES,
 }
