@@ -130,7 +130,8 @@ def corrector_step(
 ) -> Images:
     """A Langevin step at the time t, which leaves q(x_t) where it is up to its bias (book, eq. 13.3; Song et al. 2021,
     algorithm 5): tau = 2 alpha_t (snr ||noise|| / ||score||)^2. The norms are those of each image; score_sde takes their means
-    over the batch, so that there an image's step depends on the others."""
+    over the batch, so that there an image's step depends on the others. As tau depends on the state and on its noise, the
+    walk keeps not quite q: of the variance a share of about 4/d, with d coordinates, is too much."""
     check_images(eps_hat=eps_hat, x_t=x_t, noise=noise)
     t, snr = integer("t", t, 1, schedule.T, "T = "), _snr(snr)
     score = score_from_eps(schedule, eps_hat, t)
