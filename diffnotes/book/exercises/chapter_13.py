@@ -82,7 +82,7 @@ def _log_density(
             x = there
         end = x if moved else start
         normal = -end.square().sum(1) / 2 - (math.log(2 * math.pi) if constant else 0)
-        return (normal if prior else 0) + (sign * total if integral else 0)
+        return prior * normal + integral * sign * total
 
     return log_density
 
