@@ -93,7 +93,7 @@ def flow_log_likelihood(
     generator: torch.Generator | IntLike | None = None,
 ) -> tuple[Float[Tensor, "batch"], Images]:
     """(log-density of x in nats, float64, summed over its coordinates; x at the first time) under the model's probability flow
-    (book, eq. 13.12; Song et al. 2021, section 4.3 and appendix D.2).
+    (book, eq. 13.12; Song et al. 2021, section 4.3).
 
     The flow starts from N(0, I) at the first of the falling `times` and ends at the last one, where x is taken to be: Heun's
     method in the angle, with the divergence as one more coordinate. Unless given, the times are `steps` + 1 of Karras' grid, from
