@@ -65,6 +65,13 @@ def weights() -> Any:
     return build_weights()
 
 
+def roads() -> Any:
+    """Every road from noise, chapter 13."""
+    from diffnotes.book.explorers import build_roads
+
+    return build_roads()
+
+
 def solvers() -> Any:
     """The race of the solvers, chapter 14."""
     from diffnotes.book.explorers import build_solvers
@@ -109,6 +116,13 @@ PAGES = {
             "variance": ["beta", "beta_tilde"],
             "t": [1, 10, 50, 100, 200, 349, 500, 700, 900, 1000],
         },
+        shares={},
+    ),
+    "roads": Page(
+        chapter="13_scores_and_sdes",
+        call="explorers.roads()",
+        build=roads,
+        stops={"lam": [0, 0.3, 0.5, 1, 1.5], "steps": [5, 10, 20, 50, 100, 200]},
         shares={},
     ),
     "solvers": Page(

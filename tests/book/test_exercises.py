@@ -12,6 +12,7 @@ import torch
 
 from diffnotes.book import check, exercises
 from diffnotes.book.exercises import EXERCISES, chapter_12, chapter_14, chapter_90, progress
+from diffnotes.book.exercises import EXERCISES, chapter_13, chapter_14, chapter_90, progress
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Predict, show
 from diffnotes.book.press.scan import FOLDER, markdown_cells, tags
 from diffnotes.book.proof.chapters import CHAPTERS, TAG
@@ -50,6 +51,12 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
     "08.4": [((500, 499), "so short a stride"), ((41, 21), "not much room left"), ((1000, 0), "lands on the image")],
     "09.4": [(3, "Narrower, as in"), (1, "Here the two agree"), (0.02, "Too near")],
     "12.4": [((0.5, 500), "For s at most 1 it is a bound"), ((2, 2), "by less than a hundredth of a per cent")],
+    "13.4": [
+        ((3, 0.9, 0.1), "the training would see it"),
+        ((5, 0.5, 0.4), "the divergence is at most one nat"),
+        ((1, 0.5, 0.4), "The score error is too large, and the divergence too small"),
+        ((4, 0.3, 0.3), "there is nothing to be seen"),
+    ],
     "14.4": [
         ((lambda before, t, s: 2 * (t - before) / (s - t), [0, 1, 3]), "even on Karras' grid"),
         ((lambda before, t, s: 1, [0, 1, 3]), "With uneven steps it does"),
@@ -299,6 +306,51 @@ def test_bits_per_dimension_may_be_computed_in_numpy():
 def test_more_than_one_pair_breaks_the_bound():
     for answer in ((2, 500), (1.5, 300), (3, 20), [10, 900]):
         assert exercises.judge("12.4", answer).state == "right"
+# -- scores: the irreducible loss, and the likelihood along the flow --------------------------------------------------------
+
+
+def test_the_irreducible_loss_may_be_written_in_any_form():
+    d, s_0, varsigma = chapter_13.d, chapter_13.s_0, chapter_13.varsigma
+    for answer in (
+        d / varsigma**2 - d / (s_0**2 + varsigma**2),
+        d * s_0**2 / (varsigma**2 * (s_0**2 + varsigma**2)),
+        d / (varsigma**2 + varsigma**4 / s_0**2),
+    ):
+        assert exercises.judge("13.1", answer).headline == "Right, and sympy proves it."
+
+
+def by_the_jacobian(velocity, x, angles):
+    total = torch.zeros(len(x)).double()
+    for now, then in zip(angles[:-1], angles[1:], strict=True):
+        slopes = torch.stack([torch.autograd.functional.jacobian(lambda p: velocity(p[None], now)[0], p) for p in x])  # noqa: B023
+        total = total + (then - now) * slopes.diagonal(dim1=1, dim2=2).sum(1)
+        x = x + (then - now) * velocity(x, now)
+    return torch.distributions.Normal(0.0, 1.0).log_prob(x).sum(1) + total
+
+
+def test_the_log_density_may_be_written_in_another_way():
+    assert exercises.judge("13.3", by_the_jacobian).state == "right"
+
+
+def test_the_log_density_of_a_linear_flow_is_that_of_its_gaussian():
+    """With many steps: velocity S'/S x for the standard deviation S = sqrt(cos^2/4 + sin^2) of data N(0, I/4)."""
+    angles, x = torch.linspace(0, math.pi / 2, 4001).double(), torch.randn(5, 2).double()
+
+    def velocity(x, phi):
+        return 0.75 * phi.sin() * phi.cos() / (phi.cos() ** 2 / 4 + phi.sin() ** 2) * x
+
+    exact = torch.distributions.Normal(0.0, 0.5).log_prob(x).sum(1)
+    torch.testing.assert_close(chapter_13._log_density()(velocity, x, angles), exact, atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("answer", [(4.5, 0.9, 0.1), np.array([5, 0.1, 0.9]), torch.tensor([5.0, 0.95, 0.1])])
+def test_shares_that_the_training_does_not_see(answer):
+    assert exercises.judge("13.4", answer).state == "right"
+
+
+@pytest.mark.parametrize("answer", [(0, 0.5, 0.5), (4, 1, 0.5), (4, 0.5), (30, 0.5, 0.4)])
+def test_shares_that_are_none_are_told_what_was_expected(answer):
+    assert "three numbers (m, w, w')" in exercises.judge("13.4", answer).words
 
 
 # -- fewer steps: the step of 2M, and what an order test does not see ---------------------------------------------------

@@ -29,6 +29,7 @@ from diffnotes.book.exercises import (
     chapter_10,
     chapter_11,
     chapter_12,
+    chapter_13,
     chapter_14,
     chapter_90,
     progress,
@@ -49,6 +50,7 @@ EXERCISES: dict[str, Exercise] = {
     **chapter_10.EXERCISES,
     **chapter_11.EXERCISES,
     **chapter_12.EXERCISES,
+    **chapter_13.EXERCISES,
     **chapter_14.EXERCISES,
     **chapter_90.EXERCISES,
 }

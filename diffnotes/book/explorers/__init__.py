@@ -17,11 +17,13 @@ from diffnotes.book.explorers.gaussians import build_kl, build_product, build_to
 from diffnotes.book.explorers.guidance import build_guidance, guidance
 from diffnotes.book.explorers.latent import ElboCurves, build_latent_plane, latent_plane
 from diffnotes.book.explorers.posterior import build_posterior, build_reverse_step, posterior, reverse_step
+from diffnotes.book.explorers.roads import build_roads, roads
 from diffnotes.book.explorers.sampling import build_ddim, build_draw, ddim, draw
 from diffnotes.book.explorers.schedule import build_schedule, schedule
 from diffnotes.book.explorers.solvers import build_solvers, solvers
 from diffnotes.book.explorers.unet import build_unet, unet
 from diffnotes.book.explorers.variances import build_variances, variances
+from diffnotes.book.explorers.walkers import build_walkers, walkers
 from diffnotes.book.explorers.weights import build_weights, weights
 
 __all__ = [
@@ -43,12 +45,14 @@ __all__ = [
     "build_posterior",
     "build_product",
     "build_reverse_step",
+    "build_roads",
     "build_round_trip",
     "build_schedule",
     "build_solvers",
     "build_total",
     "build_unet",
     "build_variances",
+    "build_walkers",
     "build_weights",
     "chain",
     "ddim",
@@ -63,11 +67,13 @@ __all__ = [
     "posterior",
     "product",
     "reverse_step",
+    "roads",
     "round_trip",
     "schedule",
     "solvers",
     "total",
     "unet",
     "variances",
+    "walkers",
     "weights",
 ]

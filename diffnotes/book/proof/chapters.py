@@ -14,6 +14,7 @@ CHAPTERS = {
     10: "10_latent_variables",
     11: "11_hierarchical_vae_to_vdm",
     12: "12_likelihood",
+    13: "13_scores_and_sdes",
     14: "14_fewer_steps",
     90: "90_gaussian_toolkit",
     91: "91_errata_clinic",
