@@ -109,7 +109,7 @@ TIMES = one_of(
 LABELS = one_of(None, torch.tensor([0, 3, 9]), [0, 3, 9], np.array([9, 3, 0]), torch.tensor([1, 2, 3]).byte(), 4)
 MODELS = one_of(Network(), Network("x0").eval(), exact.GaussianDenoiser(S), exact.MixtureDenoiser(S, noise(2, 1, 4, 4)))
 GENERATORS = one_of(None, 0, 7, np.int64(3)) | st.builds(lambda: torch.Generator().manual_seed(1))
-TARGETS, VARIANCES = one_of("eps", "x0", "v"), one_of("beta", "beta_tilde")
+TARGETS, VARIANCES = one_of("eps", "x0", "v", "u"), one_of("beta", "beta_tilde")
 BETA, SIZE = one_of(1e-4, 0.02, 0.5, np.float32(0.01)), one_of(1, 2, np.int64(3))
 SCALE = one_of(0, 1, 1.0, 2.5, -1, np.float32(0.5))
 NUMBER = one_of(0.3, 1, np.float32(2), torch.tensor(0.5), torch.full((1, 1, 4, 4), 0.2), torch.full((3, 1, 4, 4), 0.2))
@@ -360,6 +360,8 @@ ROWS: dict[str, Row] = {
     "v_from_x0_eps": row(parameterize.v_from_x0_eps, like("x0"), schedule=SCHEDULES, x0=IMAGES, eps=IMAGES, t=TIMES),
     "x0_from_v": row(parameterize.x0_from_v, like("x_t"), schedule=SCHEDULES, v=IMAGES, x_t=IMAGES, t=TIMES),
     "eps_from_v": row(parameterize.eps_from_v, like("x_t"), schedule=SCHEDULES, v=IMAGES, x_t=IMAGES, t=TIMES),
+    "x0_from_u": row(parameterize.x0_from_u, like("x_t"), schedule=SCHEDULES, u=IMAGES, x_t=IMAGES, t=TIMES),
+    "eps_from_u": row(parameterize.eps_from_u, like("x_t"), schedule=SCHEDULES, u=IMAGES, x_t=IMAGES, t=TIMES),
     "score_from_eps": row(parameterize.score_from_eps, like("eps"), schedule=SCHEDULES, eps=IMAGES, t=TIMES),
     "eps_from_score": row(parameterize.eps_from_score, like("score"), schedule=SCHEDULES, score=IMAGES, t=TIMES),
     "target_of": row(
