@@ -1,7 +1,7 @@
 """One step, or a few: sampling with a model whose x0_hat is meant as a sample, not as a mean.
 
 A consistency function f(x_t, t) leads every point of a curve of the probability-flow ODE to the end of that curve, so one call
-draws a sample (book, eq. 14.14; Song et al. 2023). Its training is an objective: training/objectives.py, Consistency.
+draws a sample (book, eq. 14.14; Song et al. 2023). Its training is an objective: training/objectives/consistency.py.
 """
 
 from collections.abc import Iterator

@@ -51,7 +51,7 @@ def network_from(
 
 def objective_from(tensors: dict[str, Tensor], metadata: dict[str, Any], objective: Any = None) -> Any:
     """The objective that a checkpoint names, or `objective`, which must be the same; ValueError if it is neither of
-    training/objectives.py nor given."""
+    training/objectives/ nor given."""
     if objective is not None and "objective" in metadata:
         described, tables = objectives.to_checkpoint(objective)
         same = json.loads(json.dumps(described)) == metadata["objective"]

@@ -1,6 +1,6 @@
 """The training loop: algorithm 1 of Ho et al. 2020, and what it takes to run it for real.
 
-The loop refers to no model and no loss by name: an objective (training/objectives.py) says what a batch costs. Everything random
+The loop refers to no model and no loss by name: an objective (training/objectives/) says what a batch costs. Everything random
 in update n - which items, which times, which noise - is a function of the seed and of n alone. So a run that was stopped and
 loaded again goes on exactly as if it had not been, and several processes that each take their share of a batch together do
 what one process would have done.
