@@ -4,7 +4,7 @@
 
 A coupling layer keeps a part of the coordinates, and scales and shifts the rest by what a network says of the kept ones:
 
-    y_1 = x_1,   y_2 = x_2 * exp(s(x_1)) + t(x_1),   log |det| = sum_j s_j(x_1)        (book, eq. 15.2; Dinh et al. 2017, eq. 7)
+    h_A = x_A,   h_B = x_B * exp(s(x_A)) + m(x_A),   log |det| = sum_j s_j(x_A)        (book, eq. 15.2; Dinh et al. 2017, eq. 7)
 
 The network is never inverted, so it may be any; what the layers compute is inverted by a subtraction and a division.
 """
@@ -28,8 +28,8 @@ SMALLEST_STD = 0.3  # of a coordinate when the scales are set from data: a pixel
 class Coupling(nn.Module):
     """One affine coupling layer (book, eq. 15.2).
 
-    keep     of an item's shape, True for the coordinates x_1 that pass unchanged
-    network  gives 2C channels from (kept, y), C those of an item: first for the scales s, then the shifts t; |s| stays below
+    keep     of an item's shape, True for the coordinates x_A that pass unchanged
+    network  gives 2C channels from (kept, y), C those of an item: first for the scales s, then the shifts m; |s| stays below
              LARGEST_SCALE by s = LARGEST_SCALE tanh(output / LARGEST_SCALE)"""
 
     keep: Tensor
@@ -42,20 +42,20 @@ class Coupling(nn.Module):
         self.network = network
 
     def scale_and_shift(self, kept: Items, y: Integer[Tensor, "batch"] | None) -> tuple[Items, Items]:
-        """s and t of x_1, 0 for the coordinates that are kept."""
-        s, t = self.network(kept, y).chunk(2, dim=1)
+        """s and m of x_A, 0 for the coordinates that are kept."""
+        s, m = self.network(kept, y).chunk(2, dim=1)
         s = LARGEST_SCALE * torch.tanh(s / LARGEST_SCALE)
-        return s.masked_fill(self.keep, 0.0), t.masked_fill(self.keep, 0.0)
+        return s.masked_fill(self.keep, 0.0), m.masked_fill(self.keep, 0.0)
 
     def forward(self, x: Items, y: Integer[Tensor, "batch"] | None = None) -> tuple[Items, PerItem]:
         """The layer's output and log |det|, in nats, (B,)."""
-        s, t = self.scale_and_shift(x.masked_fill(~self.keep, 0.0), y)
-        return x * s.exp() + t, s.flatten(1).sum(1)
+        s, m = self.scale_and_shift(x.masked_fill(~self.keep, 0.0), y)
+        return x * s.exp() + m, s.flatten(1).sum(1)
 
     def inverse(self, x: Items, y: Integer[Tensor, "batch"] | None = None) -> Items:
         """What `forward` made x of."""
-        s, t = self.scale_and_shift(x.masked_fill(~self.keep, 0.0), y)
-        return (x - t) * (-s).exp()
+        s, m = self.scale_and_shift(x.masked_fill(~self.keep, 0.0), y)
+        return (x - m) * (-s).exp()
 
 
 class RealNVP(nn.Module):
@@ -66,8 +66,8 @@ class RealNVP(nn.Module):
     layers       each keeps another half of the coordinates than the one before
     hidden       width of the layers' networks
     num_classes  number of labels of y, or None
-    margin       of images in [-1, 1]: they are moved into (margin, 1 - margin) and through the logit, log r - log(1 - r), so that
-                 z has the whole line; its determinant is counted. None: x is taken as it is
+    margin       of images in [-1, 1], and half a grey step beyond: they are moved to [margin, 1 - margin] and through the logit,
+                 log r - log(1 - r), so that the density has the whole line; its determinant is counted. None: x as it is
 
     `set_scales(data)` gives each coordinate mean 0 and standard deviation 1, once, before training."""
 
@@ -94,8 +94,8 @@ class RealNVP(nn.Module):
         hidden = integer("hidden", hidden, "at least 1", 1)
         if num_classes is not None:
             num_classes = integer("num_classes", num_classes, "at least 1, or None for no labels", 1)
-        if margin is not None and not (isinstance(margin, int | float) and 0 < margin < 0.5):
-            raise ValueError(f"margin must lie in (0, 0.5), or be None, got {margin!r:.80}")
+        if margin is not None and not (isinstance(margin, float) and 0.005 <= margin < 0.5):
+            raise ValueError(f"margin must lie in [0.005, 0.5), or be None, got {margin!r:.80}")
         self.settings = dict(shape=sizes, layers=layers, hidden=hidden, num_classes=num_classes, margin=margin)
         self.shape, self.num_classes, self.margin = sizes, num_classes, margin
         folded = sizes if len(sizes) == 1 else (16 * sizes[0], sizes[1] // 4, sizes[2] // 4)

@@ -137,7 +137,7 @@ def flow_sample(
 
 def transport_pairs(x0: Images, eps: Images) -> tuple[Int[Tensor, "batch"], Float[Tensor, ""]]:
     """The order of the noises that makes the sum of ||eps_order(i) - x0_i||^2 smallest, and the mean of these squares: optimal
-    transport within the batch, which leaves both marginals as they are (book, eq. 15.13; Tong et al. 2024)."""
+    transport within the batch, which leaves both marginals as they are (book, eq. 15.14; Tong et al. 2024)."""
     from scipy.optimize import linear_sum_assignment
 
     check_images(x0=x0, eps=eps)

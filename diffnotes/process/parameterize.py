@@ -18,7 +18,7 @@ from diffnotes.process.schedules import Schedule, check_t, per_image
 
 Images = Float[Tensor, "batch *dims"]
 TARGETS = ("eps", "x0", "v", "u")
-ZERO_SNR = 'alpha_bar_t = 0: x_0 cannot be recovered from eps (zero terminal SNR); use a model with target "v", "u" or "x0"'
+ZERO_SNR = 'alpha_bar_t = 0: x_0 cannot be recovered from eps (zero terminal SNR); use a model with target "v" or "x0"'
 
 
 def _roots(schedule: Schedule, t: Times, x: Tensor, lowest: int = 1) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,7 @@ from diffnotes.book.exercises import (
     chapter_10,
     chapter_11,
     chapter_14,
+    chapter_15,
     chapter_90,
     progress,
 )
@@ -48,6 +49,7 @@ EXERCISES: dict[str, Exercise] = {
     **chapter_10.EXERCISES,
     **chapter_11.EXERCISES,
     **chapter_14.EXERCISES,
+    **chapter_15.EXERCISES,
     **chapter_90.EXERCISES,
 }
 MARKS = {"right": ("✓", "#009E73"), "wrong": ("✗", "#D55E00"), "untried": ("○", "#808080")}

@@ -1,6 +1,7 @@
 """The book's explorers: sliders that move a picture. Each is shown by calling it in a cell; `build_...` gives it unshown."""
 
 from diffnotes.book.explorers.bound import bound, build_bound
+from diffnotes.book.explorers.coupling import build_coupling, coupling
 from diffnotes.book.explorers.few_calls import build_few_calls, few_calls
 from diffnotes.book.explorers.films import (
     build_film,
@@ -10,6 +11,7 @@ from diffnotes.book.explorers.films import (
     pictures,
     round_trip,
 )
+from diffnotes.book.explorers.flows import build_flows, flows
 from diffnotes.book.explorers.forward import build_chain, chain
 from diffnotes.book.explorers.gap import build_gap, gap
 from diffnotes.book.explorers.gaussians import build_kl, build_product, build_total, kl, product, total
@@ -27,10 +29,12 @@ __all__ = [
     "bound",
     "build_bound",
     "build_chain",
+    "build_coupling",
     "build_ddim",
     "build_draw",
     "build_few_calls",
     "build_film",
+    "build_flows",
     "build_gap",
     "build_guidance",
     "build_kl",
@@ -46,10 +50,12 @@ __all__ = [
     "build_unet",
     "build_weights",
     "chain",
+    "coupling",
     "ddim",
     "draw",
     "few_calls",
     "film",
+    "flows",
     "gap",
     "guidance",
     "kl",

@@ -14,6 +14,7 @@ CHAPTERS = {
     10: "10_latent_variables",
     11: "11_hierarchical_vae_to_vdm",
     14: "14_fewer_steps",
+    15: "15_flows",
     90: "90_gaussian_toolkit",
     91: "91_errata_clinic",
     92: "92_equation_index",

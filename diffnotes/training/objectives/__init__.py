@@ -25,12 +25,14 @@ from diffnotes.training.objectives.base import (
 )
 from diffnotes.training.objectives.consistency import Consistency
 from diffnotes.training.objectives.denoising import Denoising
+from diffnotes.training.objectives.likelihood import Likelihood
 
 __all__ = [
     "TIME_BINS",
     "Consistency",
     "Denoising",
     "Draw",
+    "Likelihood",
     "Losses",
     "Objective",
     "check_answer",
