@@ -114,7 +114,9 @@ class RealNVP(nn.Module):
         self.shift.copy_(h.mean(0))
         self.scale.copy_(h.std(0).clamp(min=SMALLEST_STD))
 
-    def forward(self, x: Items, y: OneEach | None = None) -> tuple[Items, PerItem]:
+    def forward(
+        self, x: Items, y: OneEach | None = None
+    ) -> tuple[Float[Tensor, "batch coordinates"], PerItem]:
         """z, (B, coordinates), and log |det dz/dx| in nats, (B,)."""
         labels = self._labels(y, x)
         h, log_det = self._spread(x)
@@ -144,7 +146,7 @@ class RealNVP(nn.Module):
         z, log_det = self(x, y)
         return -0.5 * (z**2 + math.log(2 * math.pi)).sum(1) + log_det
 
-    def _spread(self, x: Items) -> tuple[Items, PerItem]:
+    def _spread(self, x: Items) -> tuple[Float[Tensor, "batch *folded"], PerItem]:
         """x through the logit and folded into patches, and the logarithm of the determinant."""
         check_tensor("x", x, ("B", *self.shape), self)
         log_det = x.new_zeros(len(x))
