@@ -22,7 +22,9 @@ from diffnotes.models.arguments import IntLike, OneEach, as_int, check_tensor, i
 Items = Float[Tensor, "batch *dims"]
 PerItem = Float[Tensor, "batch"]
 LARGEST_SCALE = 3.0  # |s| of one layer stays below this
-SMALLEST_STD = 0.3  # of a coordinate when the scales are set from data: a pixel that never changes must not weigh without bound
+SMALLEST_STD = (
+    0.3  # of a coordinate when the scales are set from data: a pixel that never changes must not weigh without bound
+)
 
 
 class Coupling(nn.Module):
@@ -114,9 +116,7 @@ class RealNVP(nn.Module):
         self.shift.copy_(h.mean(0))
         self.scale.copy_(h.std(0).clamp(min=SMALLEST_STD))
 
-    def forward(
-        self, x: Items, y: OneEach | None = None
-    ) -> tuple[Float[Tensor, "batch coordinates"], PerItem]:
+    def forward(self, x: Items, y: OneEach | None = None) -> tuple[Float[Tensor, "batch coordinates"], PerItem]:
         """z, (B, coordinates), and log |det dz/dx| in nats, (B,)."""
         labels = self._labels(y, x)
         h, log_det = self._spread(x)

@@ -93,7 +93,9 @@ def even_flow_times(schedule: Schedule, steps: IntLike) -> Int[Tensor, "steps_pl
     wanted = r[-1] * (1 - torch.arange(S, dtype=torch.float64) / S)
     times = torch.searchsorted((r[1:] + r[:-1]) / 2, wanted)
     if not bool((times[1:] < times[:-1]).all()) or int(times[-1]) == 0:
-        raise ValueError(f"steps must be fewer: {S} even steps of flow time do not have times of their own in {schedule}")
+        raise ValueError(
+            f"steps must be fewer: {S} even steps of flow time do not have times of their own in {schedule}"
+        )
     return torch.cat([times, torch.zeros(1, dtype=torch.long)])
 
 

@@ -5,7 +5,7 @@ All follow from  x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps  (book,
     x_0   = (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t)                  (book, eq. 1.9)
     eps   = (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t)                  (book, eq. 1.9)
     v     = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0                      (book, eq. 4.7; Salimans and Ho 2022, app. D)
-    u     = eps - x_0                                                              (book, eq. 15.8; Lipman et al. 2023, Liu et al. 2023)
+    u     = eps - x_0                                                              (book, eq. 15.8; Liu et al. 2023)
     score = -eps / sqrt(1 - alpha_bar_t)                                           (book, eq. 4.6; Song et al. 2021, sec. 3)
 """
 

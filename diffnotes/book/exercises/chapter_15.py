@@ -159,7 +159,8 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(
                 ((b - a) * x + (a + b) * v) / (a + b),
-                "Right up to the factor 1/(a + b). That one belongs to the state: the state of the flow is x/(a + b). The velocity "
+                "Right up to the factor 1/(a + b). That one belongs to the state: the state of the flow is x/(a + b). "
+                "The velocity "
                 "ε - x_0 does not depend on how the state is scaled.",
             ),
         ),
@@ -167,13 +168,17 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "15.2": Predict(
         {
-            "a": "That would need straight flow lines. The lines of the pairs are straight; those of the flow are not, and the first "
+            "a": "That would need straight flow lines. The lines of the pairs are straight; those of the flow are not, "
+            "and the first "
             "velocity is a mean over all images (15.12).",
-            "b": "One step from t = 1 to t = 0 takes the whole noise away: x_1 - u is the predicted image, without noise. But it is "
+            "b": "One step from t = 1 to t = 0 takes the whole noise away: x_1 - u is the predicted image, without "
+            "noise. But it is "
             "no digit.",
-            "c": "At t = 1 the noise says nothing about its image. So the prediction is the mean of all images, for every noise the "
+            "c": "At t = 1 the noise says nothing about its image. So the prediction is the mean of all images, for "
+            "every noise the "
             "same (15.12).",
-            "d": "A grey picture, yes, but not a different one for each noise: at t = 1 noise and image are independent, and nothing "
+            "d": "A grey picture, yes, but not a different one for each noise: at t = 1 noise and image are "
+            "independent, and nothing "
             "in the noise can choose (15.12).",
         },
         _one_step,
@@ -181,12 +186,14 @@ EXERCISES: dict[str, Exercise] = {
     "15.3": Build(
         "a function of x, scale, shift and inverse that returns the changed points (N, 4) and log |det| (N,)",
         _layers,
-        "The kept half passes, so the inverse can compute the same scales and shifts. Backwards the determinant is the inverse one "
+        "The kept half passes, so the inverse can compute the same scales and shifts. Backwards the determinant is the "
+        "inverse one "
         "(15.2).",
         (
             Mistake(
                 _coupling(scale_of="other"),
-                "In the inverse you have computed the scales from the changed half. They have to be the same as on the way there: from "
+                "In the inverse you have computed the scales from the changed half. They have to be the same as on the "
+                "way there: from "
                 "the half that was kept, the first two coordinates (15.2).",
             ),
             Mistake(
@@ -197,7 +204,9 @@ EXERCISES: dict[str, Exercise] = {
                 _coupling(turned=False),
                 "Forwards right. Backwards the layer divides by e^s, so its log-determinant is minus the sum.",
             ),
-            Mistake(_coupling(summed=False), "That is the determinant. What is asked for is its logarithm, the sum of s."),
+            Mistake(
+                _coupling(summed=False), "That is the determinant. What is asked for is its logarithm, the sum of s."
+            ),
             Mistake(
                 _coupling(order="wrong"),
                 "Backwards the steps come in the other order: first take the shift away, then divide by e^s.",

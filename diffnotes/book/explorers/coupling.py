@@ -32,7 +32,9 @@ def build_coupling(model: RealNVP, x: Tensor, y: Tensor, layers: int = 2) -> Exp
     points, log_dets = states(model, x)
     lines = [grid.reshape(2 * GRID, FINE, 2) for grid in states(model, grid_lines(model), scaled=False)[0]]
     figure, ax = plots.subplots(size=(4.6, 4.6))
-    ax.set(xlim=(-EDGE, EDGE), ylim=(-EDGE, EDGE), aspect="equal", xlabel="first coordinate", ylabel="second coordinate")
+    ax.set(
+        xlim=(-EDGE, EDGE), ylim=(-EDGE, EDGE), aspect="equal", xlabel="first coordinate", ylabel="second coordinate"
+    )
     (mesh,) = ax.plot([], [], color="#b5b5b5", lw=0.8)
     clouds = [ax.plot([], [], ls="", marker="o", ms=2, color=colour)[0] for colour in (plots.BLUE, plots.ORANGE)]
     plot = LivePlot(figure, [mesh, *clouds])

@@ -96,7 +96,9 @@ def followed(pairs: str, steps: int) -> np.ndarray:
     """The flow in so many Euler steps, (steps + 1, DOTS, 2), noise first."""
     if pairs == "independent":
         return RING.euler(pair(pairs)[0], steps)
-    return straight(pairs)  # no two of these lines meet: each dot keeps the velocity of its pair, in one step as in fifty
+    return straight(
+        pairs
+    )  # no two of these lines meet: each dot keeps the velocity of its pair, in one step as in fifty
 
 
 def at(path: np.ndarray, t: float) -> np.ndarray:
@@ -125,7 +127,8 @@ def _reading(t: float, steps: int, pairs: str) -> str:
     step = f"{steps} Euler step{'s' * (steps > 1)}"
     reading = (
         f"t = {t:.2f}. The twelve lines cross {crossed(pairs, None)} times on the left and {crossed(pairs, steps)} on the right. "
-        f"Mean squared way: pairs {cost:.2f}, flow {moved:.2f}. After {step} {arrived(pairs, steps):.0%} of the dots are in a blob."
+        f"Mean squared way: pairs {cost:.2f}, flow {moved:.2f}. After {step} {arrived(pairs, steps):.0%} of the dots "
+        "are in a blob."
     )
     if pairs == "independent" and steps == 1:
         return f"{reading} One step: at t = 1 the noise says nothing about its partner, and all dots land on the mean."

@@ -1,4 +1,4 @@
-"""A ring of blobs in the plane whose marginal velocity is known in closed form, and pairs of noise and data, in numpy (chapter 15).
+"""A ring of blobs in the plane whose marginal velocity has a closed form, and pairs of noise and data, in numpy (chapter 15).
 
 Flow time t runs from 0 (data) to 1 (noise): x_t = (1 - t) x_0 + t eps. Nothing here uses the package's own samplers: the tests
 compare the two.

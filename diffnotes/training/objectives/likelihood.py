@@ -37,13 +37,14 @@ class Likelihood:
 
     def check(self, model: nn.Module, data: Any) -> None:
         """ValueError if the model has no log_prob for these images, or the images are not in [-1, 1]."""
-        if not callable(getattr(model, "log_prob", None)):
+        log_prob: Any = getattr(model, "log_prob", None)
+        if not callable(log_prob):
             raise ValueError(f"model must have log_prob(x, y), as RealNVP has, got {type(model).__name__} without it")
         if not hasattr(data, "x") or not hasattr(data, "y"):
             raise ValueError(f"data must be Images, with .x and .y, got {type(data).__name__}")
         data.check_range()
         few = data[:2].to(next((p.device for p in model.parameters()), torch.device("cpu")))
         with evaluated(model):
-            answer = model.log_prob(few.x, None if num_classes_of(model) is None else few.y)
+            answer = log_prob(few.x, None if num_classes_of(model) is None else few.y)
         if answer.shape != (len(few.x),):
             raise ValueError(f"model.log_prob must give one number for each image, got shape {tuple(answer.shape)}")
