@@ -324,6 +324,7 @@ def exact_call(name: str, hides: tuple[str, ...] = (), images: st.SearchStrategy
     return row(DENOISERS[name], like("x_t"), _hides=hides, x_t=images, t=TIMES, y=LABELS)
 
 
+DIGIT_LABELS = one_of(torch.tensor([0, 3, 9]), [0, 3, 9], np.array([9, 3, 0]), torch.tensor([1, 2, 3]).byte(), 4)
 CALLED = ("x_t", "t", "y", "model")
 WAYS = (*CALLED, "times", "steps", "spacing", "start")
 STEP = dict(schedule=SCHEDULES, t=one_of(5, [7, 8, 9], np.array([12, 2, 3])), s=one_of(None, 0, [1, 1, 1]))
@@ -691,8 +692,14 @@ ROWS: dict[str, Row] = {
         num_classes=one_of(None, 3),
         margin=one_of(None, 0.05),
     ),
-    "RealNVP.log_prob": row(FLOW.log_prob, one_each("x"), _finite=False, x=pictures(1, 4, 4), y=LABELS),
-    "RealNVP.inverse": row(FLOW.inverse, lambda given: [(3, 1, 4, 4)], _finite=False, z=pictures(16), y=LABELS),
+    "RealNVP.log_prob": row(FLOW.log_prob, one_each("x"), _finite=False, x=FLOATS, y=DIGIT_LABELS),
+    "RealNVP.inverse": row(
+        FLOW.inverse,
+        lambda given: [(len(given["z"]), 1, 4, 4)],
+        _finite=False,
+        z=st.builds(noise, one_of(3), one_of(16)),
+        y=DIGIT_LABELS,
+    ),
     "Classifier": row(classifier.Classifier, width=SIZE, dim=SIZE, num_classes=SIZE),
     "Classifier(x)": row(
         JUDGE, lambda given: [(len(given["x"]), 10)], x=st.builds(noise, one_of(3), one_of(1), one_of(28), one_of(28))

@@ -2,7 +2,7 @@
 
     z = f(x),   log p(x) = log N(z; 0, I) + log |det df/dx|                            (book, eq. 15.1; Dinh et al. 2017, eq. 2)
 
-A coupling layer keeps a part of the coordinates, and scales and shifts the rest by what a network says of the kept ones:
+A coupling layer keeps a part of the coordinates, and scales and shifts the rest by what a network computes from the kept ones:
 
     h_A = x_A,   h_B = x_B * exp(s(x_A)) + m(x_A),   log |det| = sum_j s_j(x_A)        (book, eq. 15.2; Dinh et al. 2017, eq. 7)
 
@@ -118,6 +118,7 @@ class RealNVP(nn.Module):
 
     def forward(self, x: Items, y: OneEach | None = None) -> tuple[Float[Tensor, "batch coordinates"], PerItem]:
         """z, (B, coordinates), and log |det dz/dx| in nats, (B,)."""
+        check_tensor("x", x, ("B", *self.shape), self)
         labels = self._labels(y, x)
         h, log_det = self._spread(x)
         h = (h - self.shift) / self.scale
@@ -173,7 +174,7 @@ class RealNVP(nn.Module):
 
 class _Network(nn.Module):
     """Two numbers for each coordinate from the kept ones and the label; 0 before training, so that a layer begins as the
-    identity. On points dense layers; on folded images convolutions 3 x 3 and a bias for each place."""
+    identity. On points dense layers; on folded images convolutions 3 x 3 and a bias for each position."""
 
     def __init__(self, shape: tuple[int, ...], hidden: int, num_classes: int | None) -> None:
         super().__init__()

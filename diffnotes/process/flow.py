@@ -22,7 +22,7 @@ from diffnotes.process.forward import Images, Times
 from diffnotes.process.losses import Denoiser, check_prediction
 from diffnotes.process.parameterize import x0_and_eps
 from diffnotes.process.samplers import Frame, check_sampling, in_shares, predict
-from diffnotes.process.schedules import Schedule, Table, check_schedule, check_t, check_times, per_image
+from diffnotes.process.schedules import LONGEST, Schedule, Table, check_schedule, check_t, check_times, per_image
 
 METHODS = ("euler", "heun")
 
@@ -37,7 +37,7 @@ def flow_time(schedule: Schedule) -> Table:
 def flow_schedule(T: IntLike = 1000) -> Schedule:
     """The schedule whose times are even in flow time, flow_time = t / T: alpha_bar_t = (1 - r)^2 / ((1 - r)^2 + r^2), r = t / T.
     alpha_bar_T = 0, so a network on it predicts "u", "v" or "x0"."""
-    T = integer("T", T, 2)
+    T = integer("T", T, 2, LONGEST)
     r = torch.arange(1, T + 1, dtype=torch.float64) / T
     return Schedule.from_alpha_bar((1 - r) ** 2 / ((1 - r) ** 2 + r**2), name="flow")
 
@@ -69,6 +69,7 @@ def flow_state(schedule: Schedule, x_t: Images, t: Times) -> Images:
 def velocity(model: Denoiser, schedule: Schedule, x_t: Images, t: Times, y: Labels | None = None) -> Images:
     """The marginal velocity E[eps - x_0 | x_t] that a model stands for, whatever it predicts: eps_hat - x0_hat, for images x_t
     at their times t in 1..T (book, eq. 15.6)."""
+    check_images(x_t=x_t)
     times = check_times(schedule, t, x_t)
     labels = check_sampling(model, schedule, [0, int(times.max())], False, y, x_t=x_t)
     with torch.no_grad():
@@ -78,7 +79,8 @@ def velocity(model: Denoiser, schedule: Schedule, x_t: Images, t: Times, y: Labe
 
 
 def _roots(schedule: Schedule, t: Times, x: Tensor, lowest: int = 1) -> tuple[Tensor, Tensor]:
-    abar = schedule.alpha_bar[check_t(schedule, t, lowest)]
+    t = check_t(schedule, t, lowest)
+    abar = schedule.alpha_bar[t]
     return per_image(abar.sqrt(), x), per_image((1 - abar).sqrt(), x)
 
 
@@ -143,7 +145,9 @@ def transport_pairs(x0: Images, eps: Images) -> tuple[Int[Tensor, "batch"], Floa
     from scipy.optimize import linear_sum_assignment
 
     check_images(x0=x0, eps=eps)
+    if not bool(x0.isfinite().all() and eps.isfinite().all()):
+        raise ValueError("x0 and eps must hold finite numbers, found NaN or infinity")
     cost = torch.cdist(flatten_images(x0).double(), flatten_images(eps).double()).square()
-    rows, order = linear_sum_assignment(cost.cpu().numpy())
+    rows, order = linear_sum_assignment(cost.detach().cpu().numpy())
     chosen = torch.from_numpy(order).to(x0.device)
     return chosen, cost[torch.from_numpy(rows).to(cost.device), chosen].mean()

@@ -59,7 +59,7 @@ def test_the_density_of_points_integrates_to_one(generator):
     assert abs(turned - 1) > 0.1
 
 
-def test_the_law_of_the_samples_is_the_density(generator):
+def test_samples_are_distributed_with_the_density(generator):
     """Means of functions of x over samples and over the grid agree."""
     model = stirred(RealNVP((2,), layers=4, hidden=8), generator, 0.25)
     with torch.no_grad():

@@ -114,7 +114,7 @@ def _meetings(answer: Lines) -> tuple[bool, str, Rows]:
             found.append((t, place, there))
     if not found:
         words = (
-            "The noises and their partners are in the same order. Then no two lines meet: at every place there is one pair "
+            "The noises and their partners are in the same order. Then no two lines meet: at every point there is one pair "
             "alone, the mean velocity is its own, and the flow is straight. On a line these are the pairs of optimal transport "
             "(15.14). Which order lets two lines meet?"
         )
