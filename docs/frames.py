@@ -79,6 +79,13 @@ def solvers() -> Any:
     return build_solvers()
 
 
+def flows() -> Any:
+    """Noise into a ring, chapter 15."""
+    from diffnotes.book.explorers import build_flows
+
+    return build_flows()
+
+
 PAGES = {
     "schedule": Page(
         chapter="01_forward_process",
@@ -134,6 +141,17 @@ PAGES = {
             "calls": [3, 5, 8, 12, 20],
             "grid": ["karras", "t", "lambda"],
             "rho": [1, 7, 20],
+        },
+        shares={},
+    ),
+    "flows": Page(
+        chapter="15_flows",
+        call="explorers.flows()",
+        build=flows,
+        stops={
+            "t": [0, 0.2, 0.4, 0.6, 0.8, 1],
+            "steps": [1, 2, 4, 10, 50],
+            "pairs": ["independent", "transport", "reflow"],
         },
         shares={},
     ),

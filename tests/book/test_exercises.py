@@ -13,10 +13,12 @@ import torch
 from diffnotes.book import check, exercises
 from diffnotes.book.exercises import EXERCISES, chapter_12, chapter_14, chapter_90, progress
 from diffnotes.book.exercises import EXERCISES, chapter_13, chapter_14, chapter_90, progress
+from diffnotes.book.exercises import EXERCISES, chapter_14, chapter_15, chapter_90, progress
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Predict, show
 from diffnotes.book.press.scan import FOLDER, markdown_cells, tags
 from diffnotes.book.proof.chapters import CHAPTERS, TAG
 from diffnotes.book.proof.symbols import abar, abar_prev, abar_s, alpha, x_t
+from diffnotes.models.coupling import LARGEST_SCALE, Coupling
 
 BREAKS = {  # wrong values, each with words of the message that is meant for it
     "A.4": [
@@ -64,6 +66,10 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
         ((lambda before, t, s: 1e-9, [0, 1, 3]), "even on Karras' grid"),
         ((lambda before, t, s: (t - before) / (s - t), [0, 1, 3]), "That is r itself"),
         ((lambda before, t, s: (s - t) / (t - before), [0, 1, 2]), "the other test does not either"),
+    ],
+    "15.4": [
+        (([-3, -1, 1, 3], [0, 1, 2, 5]), "in the same order"),
+        (([3, 1, -1, -3], [2, 1, 0, -1]), "in the same order"),
     ],
 }
 JUNK = [
@@ -463,6 +469,73 @@ def test_slips_that_an_order_test_does_not_see(ratio, case):
 )
 def test_a_pair_that_cannot_be_tried_is_told_what_was_expected(answer):
     assert "a pair: a function of λ at t', t and s" in exercises.judge("14.4", answer).words
+
+
+# -- flows: the velocity, a coupling layer, and lines that meet -----------------------------------------------------------
+
+
+def test_the_velocity_may_be_written_in_any_form():
+    x, v, a, b = chapter_15.x, chapter_15.v, chapter_15.a, chapter_15.b
+    for answer in (
+        (b * x + a * v) - (a * x - b * v),
+        b * (x + v) - a * (x - v),
+        (b - a) * x + sp.sqrt(1 + 2 * a * b) * v,
+    ):
+        assert exercises.judge("15.1", answer).state == "right"
+
+
+def test_one_step_gives_the_mean_of_all_digits():
+    verdict = exercises.judge("15.2", "c")
+    assert verdict.state == "right" and all(float(value) < 1e-4 for _, value in verdict.rows)
+
+
+def test_the_coupling_layer_is_that_of_the_package():
+    for given, (points, log_det) in EXERCISES["15.3"].cases(torch.Generator().manual_seed(0)):
+
+        class Network(torch.nn.Module):
+            def __init__(self, scale, shift) -> None:
+                super().__init__()
+                self.scale, self.shift = scale, shift
+
+            def forward(self, kept, y):
+                s, m = self.scale(kept[:, :2]), self.shift(kept[:, :2])
+                s = LARGEST_SCALE * torch.atanh(s / LARGEST_SCALE)
+                nothing = torch.zeros_like(s)
+                return torch.cat([nothing, s, nothing, m], dim=1)
+
+        layer = Coupling(torch.tensor([True, True, False, False]), Network(given["scale"], given["shift"]))
+        if given["inverse"]:
+            torch.testing.assert_close(layer.inverse(given["x"]), points)
+            torch.testing.assert_close(-layer(points)[1], log_det)
+        else:
+            torch.testing.assert_close(layer(given["x"]), (points, log_det))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "velocity"),
+    [
+        (([0, 1, 2, 3], [1, 0, 2, 3]), "0"),
+        (([-3, -1, 1, 3], [3, 1, -1, -3]), "0"),
+        (([0, 1, 2, 9], [2, 1, 5, 0]), None),
+    ],
+)
+def test_lines_that_meet_are_found_and_go_on_with_their_mean(pairs, velocity):
+    verdict = exercises.judge("15.4", pairs)
+    assert verdict.state == "right"
+    rows = dict(verdict.rows)
+    one = [float(u) for u in rows["the velocities of all lines there"].split(", ")]
+    assert len(one) >= 2 and float(rows["the velocity of the flow there"]) == pytest.approx(
+        sum(one) / len(one), abs=0.01
+    )
+    if velocity is not None:
+        assert rows["the velocity of the flow there"] == velocity
+
+
+@pytest.mark.parametrize(
+    "answer", [([1, 2, 3], [1, 2, 3]), ([1, 1, 2, 3], [1, 2, 3, 4]), [1, 2, 3, 4], ([1, 2, 3, 4],)]
+)
+def test_pairs_that_cannot_be_tried_are_told_what_was_expected(answer):
+    assert "a pair of lists of 4 numbers" in exercises.judge("15.4", answer).words
 
 
 # -- what is shown ------------------------------------------------------------------------------------------------------

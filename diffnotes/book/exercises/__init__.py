@@ -31,6 +31,7 @@ from diffnotes.book.exercises import (
     chapter_12,
     chapter_13,
     chapter_14,
+    chapter_15,
     chapter_90,
     progress,
 )
@@ -52,6 +53,7 @@ EXERCISES: dict[str, Exercise] = {
     **chapter_12.EXERCISES,
     **chapter_13.EXERCISES,
     **chapter_14.EXERCISES,
+    **chapter_15.EXERCISES,
     **chapter_90.EXERCISES,
 }
 MARKS = {"right": ("✓", "#009E73"), "wrong": ("✗", "#D55E00"), "untried": ("○", "#808080")}

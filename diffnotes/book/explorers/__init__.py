@@ -2,6 +2,7 @@
 
 from diffnotes.book.explorers.bits import bits, build_bits
 from diffnotes.book.explorers.bound import bound, build_bound
+from diffnotes.book.explorers.coupling import build_coupling, coupling
 from diffnotes.book.explorers.few_calls import build_few_calls, few_calls
 from diffnotes.book.explorers.films import (
     build_film,
@@ -11,6 +12,7 @@ from diffnotes.book.explorers.films import (
     pictures,
     round_trip,
 )
+from diffnotes.book.explorers.flows import build_flows, flows
 from diffnotes.book.explorers.forward import build_chain, chain
 from diffnotes.book.explorers.gap import build_gap, gap
 from diffnotes.book.explorers.gaussians import build_kl, build_product, build_total, kl, product, total
@@ -33,10 +35,12 @@ __all__ = [
     "build_bits",
     "build_bound",
     "build_chain",
+    "build_coupling",
     "build_ddim",
     "build_draw",
     "build_few_calls",
     "build_film",
+    "build_flows",
     "build_gap",
     "build_guidance",
     "build_kl",
@@ -55,10 +59,12 @@ __all__ = [
     "build_walkers",
     "build_weights",
     "chain",
+    "coupling",
     "ddim",
     "draw",
     "few_calls",
     "film",
+    "flows",
     "gap",
     "guidance",
     "kl",
