@@ -11,9 +11,7 @@ import sympy as sp
 import torch
 
 from diffnotes.book import check, exercises
-from diffnotes.book.exercises import EXERCISES, chapter_12, chapter_14, chapter_90, progress
-from diffnotes.book.exercises import EXERCISES, chapter_13, chapter_14, chapter_90, progress
-from diffnotes.book.exercises import EXERCISES, chapter_14, chapter_15, chapter_90, progress
+from diffnotes.book.exercises import EXERCISES, chapter_12, chapter_13, chapter_14, chapter_15, chapter_90, progress
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Predict, show
 from diffnotes.book.press.scan import FOLDER, markdown_cells, tags
 from diffnotes.book.proof.chapters import CHAPTERS, TAG
@@ -312,6 +310,8 @@ def test_bits_per_dimension_may_be_computed_in_numpy():
 def test_more_than_one_pair_breaks_the_bound():
     for answer in ((2, 500), (1.5, 300), (3, 20), [10, 900]):
         assert exercises.judge("12.4", answer).state == "right"
+
+
 # -- scores: the irreducible loss, and the likelihood along the flow --------------------------------------------------------
 
 
