@@ -110,6 +110,7 @@ def _trainer(options: argparse.Namespace) -> Trainer:
             num_classes=images.num_classes if options.labels else None,
             target=options.target,
             image_channels=images.item_shape[0],
+            input_mean=schedule.alpha_bar.sqrt() * images.x.mean() if options.input_mean else None,
         )
     else:
         model, schedule = _network(options.start_from)
@@ -314,6 +315,11 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--blocks", type=int, default=1, help="residual blocks per level")
     p.add_argument("--attention", type=int, default=1, help="levels with self-attention, counted from the smallest")
     p.add_argument("--patch", type=int, default=2, help="side of the pixel squares folded into channels")
+    p.add_argument(
+        "--input-mean",
+        action="store_true",
+        help="subtract from x_t its mean over images and pixels, so that what lies beyond the border is an average pixel",
+    )
     p.add_argument("--batch-size", type=int, default=config.batch_size, help="images per update, over all processes")
     p.add_argument("--min-snr", type=float, default=loss.min_snr, help="limit of the loss weights; 0: no weights")
     p.add_argument(

@@ -29,7 +29,8 @@ SMALL += ["--batch-size", "8", "--precision", "float32"]
 
 TRAIN_DEFAULTS = {
     "--resume": "False", "--seconds": "180.0", "--save-every": "60.0", "--data": "auto", "--schedule": "cosine",
-    "--T": "1000", "--target": "v", "--labels": "False", "--channels": "32", "--multipliers": "[1, 2]", "--blocks": "1",
+    "--T": "1000", "--target": "v", "--labels": "False", "--input-mean": "False", "--channels": "32",
+    "--multipliers": "[1, 2]", "--blocks": "1",
     "--attention": "1", "--patch": "2", "--batch-size": "32", "--min-snr": "5.0", "--optimizer": "muon",
     "--learning-rate": "0.003", "--warmup": "100", "--label-dropout": "0.1",
     "--ema-decay": "0.998", "--precision": "auto", "--seed": "0", "--updates": None,

@@ -115,6 +115,9 @@ class UNet(nn.Module):
     num_classes  number of labels, or None; the label num_classes is the null label ("no label"): what y = None means
     patch        side of the patches of pixels that are folded into channels at the input and back at the output
     target       the prediction target: "eps", "x0" or "v"
+    input_mean   None, or for each time 0..T the mean of x_t over data and pixels, sqrt(alpha_bar_t) times that of the images.
+                 It is subtracted from x_t first: the convolutions take what lies beyond the border for 0, which then is an
+                 average pixel, and not the grey in the middle between black and white
 
     Height and width must be divisible by patch * 2^(levels - 1); ValueError says so otherwise. `settings` builds the same
     network again; trainer and loader write down beside it what the weights were trained on: the images' shape, the names of
@@ -123,6 +126,7 @@ class UNet(nn.Module):
     item_shape: tuple[int, ...] | None = None
     classes: tuple[str, ...] = ()
     label_dropout: float | None = None
+    input_mean: Tensor | None
 
     def __init__(
         self,
@@ -134,6 +138,7 @@ class UNet(nn.Module):
         patch: IntLike = 1,
         target: str = "eps",
         image_channels: IntLike = 1,
+        input_mean: Sequence[float] | Float[Tensor, "T_plus_1"] | Float[np.ndarray, "T_plus_1"] | None = None,
     ) -> None:
         super().__init__()
         channels = integer("channels", channels, "at least 1", 1)
@@ -151,6 +156,10 @@ class UNet(nn.Module):
             channels=channels, multipliers=multipliers, blocks=blocks, attention=attention,
             num_classes=num_classes, patch=patch, target=target, image_channels=image_channels,
         )  # fmt: skip
+        if input_mean is not None:
+            self.settings["input_mean"] = _finite_numbers("input_mean", input_mean)
+        mean = self.settings.get("input_mean")
+        self.register_buffer("input_mean", None if mean is None else torch.tensor(mean), persistent=False)
         self.target, self.num_classes, self.patch = target, num_classes, patch
         widths = [channels * m for m in multipliers]
         embedding = 4 * channels
@@ -200,6 +209,8 @@ class UNet(nn.Module):
             null = torch.full_like(times, self.label.num_embeddings - 1)
             embedding = embedding + self.label(null if labels is None else labels)
 
+        if self.input_mean is not None:
+            x_t = x_t - self.input_mean[times].to(x_t.dtype)[:, None, None, None]
         h = self.first(F.pixel_unshuffle(x_t, self.patch))
         skips = [h]
         for layer in self.down:
@@ -223,6 +234,15 @@ class UNet(nn.Module):
                 f"got {x_t.shape[-2]} x {x_t.shape[-1]}; use fewer multipliers or a smaller patch"
             )
         times = one_each("t", t, x_t)
+        if (
+            self.input_mean is not None
+            and len(times)
+            and not 0 <= int(times.min()) <= int(times.max()) < len(self.input_mean)
+        ):
+            raise ValueError(
+                f"t must lie in 0..{len(self.input_mean) - 1}, for which input_mean was given, got "
+                f"{int(times.min())}..{int(times.max())}"
+            )
         if y is None:
             return times, None
         if self.num_classes is None:
@@ -249,6 +269,16 @@ def _multipliers(values: Sequence[IntLike] | np.ndarray) -> tuple[int, ...]:
     if max(widths) > LARGEST:
         raise ValueError(f"multipliers must be at most {LARGEST:,}, got {max(widths)}")
     return widths
+
+
+def _finite_numbers(name: str, values: Any) -> list[float]:
+    """A list of one finite number or more, from a tensor, an array or a sequence of them."""
+    array = np.empty(0)
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):  # no row of numbers
+        array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, dtype=np.float64)
+    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
+        raise ValueError(f"{name} must hold a finite number for each time 0..T, or be None, got {values!r:.80}")
+    return array.tolist()
 
 
 def _zero_init(layer: Layer) -> Layer:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from diffnotes.models.classifier import Classifier
-from diffnotes.process.arguments import array, check_images, integer
+from diffnotes.process.arguments import array, check_images, integer, shown
 from diffnotes.process.choose import sample_with
 from diffnotes.process.guidance import ClassifierFreeGuidance
 from diffnotes.process.losses import Denoiser
@@ -187,7 +187,7 @@ def draw_samples(
     solver: str = "ddim",
     steps: int | None = None,
     eta: float = 0.0,
-    labels: bool = False,
+    labels: bool | Integer[Tensor, "number"] = False,
     guidance: float = 1.0,
     clip: bool = False,
     seed: int = 0,
@@ -196,20 +196,23 @@ def draw_samples(
     device where the model's weights are and returned on the CPU.
 
     solver, steps, eta: as sample_with (process/choose.py) has them; eta is DDIM's alone, 0 without fresh noise and 1 with
-    that of DDPM. With labels, all of them in turn, for a model that takes them, by classifier-free guidance with the scale
-    `guidance` (1: none). With clip, each prediction of the image is cut to [-1, 1] (book, eq. 7.7). Image i depends on the
-    seed and on i only."""
-    if guidance != 1 and not labels:
+    that of DDPM. labels, for a model that takes them: True for all of them in turn, or those to draw, (number,); with them
+    classifier-free guidance of the scale `guidance` (1: none). With clip, each prediction of the image is cut to [-1, 1]
+    (book, eq. 7.7). Image i depends on the seed and on i only."""
+    with_labels = isinstance(labels, Tensor) or labels
+    if isinstance(labels, Tensor) and labels.shape != (number,):
+        raise ValueError(f"labels must be True, False, or one for each of the {number} samples, got {shown(labels)}")
+    if guidance != 1 and not with_labels:
         raise ValueError(f"guidance must be 1 without labels, which it leans towards, got {guidance}")
     shape, K = item_shape_of(model), len(class_names_of(model)) or 10
     weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     device = torch.device("cpu") if weight is None else weight.device
     model = ClassifierFreeGuidance(model, guidance)
-    x_T, y = initial_noise(seed, number, shape), torch.arange(number) % K
+    x_T, y = initial_noise(seed, number, shape), labels if isinstance(labels, Tensor) else torch.arange(number) % K
     ends = []
     for i in range(0, number, 100):
         part = slice(i, i + 100)
-        asked = y[part] if labels else None
+        asked = y[part] if with_labels else None
         x = x_T[part].to(device)
         *_, last = sample_with(
             model, schedule, x, solver=solver, steps=steps, eta=eta, y=asked, clip=clip, generator=seed + i

@@ -2,6 +2,7 @@ import copy
 import json
 import math
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -487,3 +488,40 @@ def test_what_the_weights_were_trained_on_is_written_down_beside_the_settings():
     assert (again.item_shape, again.classes, again.label_dropout) == ((3, 32, 32), ("cat", "dog"), 0.1)
     assert not {"item_shape", "classes", "label_dropout"} & (set(model.settings) | set(model.state_dict()))
     assert UNet(8).item_shape is None
+
+
+# -- centred input --------------------------------------------------------------------------------------------------------
+
+
+def test_the_mean_of_the_input_is_subtracted_at_its_time():
+    mean = torch.linspace(-0.8, 0.0, 11)
+    torch.manual_seed(0)
+    centred = stirred(UNet(8, (1, 2), 1, patch=2, input_mean=mean)).eval()
+    plain = UNet(8, (1, 2), 1, patch=2).eval()
+    plain.load_state_dict(centred.state_dict())  # the same weights: the table is no weight
+    x, t = torch.randn(3, 1, 8, 8), torch.tensor([0, 4, 10])
+    with torch.no_grad():
+        assert torch.equal(centred(x, t), plain(x - mean[t][:, None, None, None], t))
+        assert not torch.allclose(centred(x, t)[1], plain(x, t)[1])
+
+
+@pytest.mark.parametrize("as_given", [torch.Tensor.tolist, torch.Tensor.numpy, lambda table: table.requires_grad_()])
+def test_settings_with_the_mean_make_the_same_network_again(as_given):
+    table = torch.tensor([0.1, -0.25, 1 / 3], dtype=torch.float64)
+    model = UNet(8, (1,), 1, input_mean=as_given(table.clone()))
+    again = UNet(**json.loads(json.dumps(model.settings)))
+    assert torch.equal(again.input_mean, model.input_mean) and model.input_mean.dtype == torch.float32
+    assert "input_mean" not in UNet(8, (1,), 1).settings
+
+
+def test_a_time_without_a_mean_is_refused():
+    model = UNet(8, (1,), 1, input_mean=[0.0, 0.5])
+    for t in (-1, 2):
+        with pytest.raises(ValueError, match=rf"t must lie in 0..1, for which input_mean was given, got {t}..{t}"):
+            model(torch.zeros(1, 1, 4, 4), t)
+
+
+@pytest.mark.parametrize("wrong", ["zero", [], [0.0, float("nan")], 0.5, [[0.0]]])
+def test_a_mean_that_is_no_row_of_numbers_is_refused(wrong):
+    with pytest.raises((ValueError, jaxtyping.TypeCheckError), match="input_mean"):
+        UNet(8, (1,), 1, input_mean=wrong)

@@ -234,6 +234,16 @@ def test_draw_with_labels_asks_for_0_to_9_in_turn():
     assert draw_samples(Labelled(), Schedule.cosine(T=20), 3, steps=20).mean() < -0.8
 
 
+def test_draw_asks_for_the_labels_that_it_is_given():
+    labels = torch.arange(105) * 7 % 4
+    drawn = draw_samples(Labelled(), Schedule.cosine(T=20), 105, steps=20, labels=labels)
+    assert drawn.mean(dim=(1, 2, 3)).round().tolist() == labels.tolist()
+    guided = draw_samples(Labelled(), Schedule.cosine(T=20), 105, steps=20, labels=labels, guidance=2.0)
+    assert guided.mean(dim=(1, 2, 3)).round().tolist() == (2 * labels + 1).tolist()
+    with pytest.raises(Exception, match="labels"):
+        draw_samples(Labelled(), Schedule.cosine(T=20), 104, steps=20, labels=labels)
+
+
 def test_draw_with_guidance_goes_beyond_the_label():
     drawn = draw_samples(Labelled(), Schedule.cosine(T=20), 10, steps=20, labels=True, guidance=2.0)
     assert drawn.mean(dim=(1, 2, 3)).round().tolist() == [-1 + 2 * (y + 1) for y in range(10)]
