@@ -30,6 +30,8 @@ from diffnotes.process.losses import Denoiser
 from diffnotes.process.samplers import Frame, Noise, TimeList, check_sampling, in_shares, predict, times_visited
 from diffnotes.process.schedules import Schedule, check_t, per_image
 
+MOST_STEPS = 1_000_000  # more is a mistake
+
 
 def langevin_step(x: Images, score: Images, step: FloatLike | Tensor, noise: Images) -> Images:
     """x + step score + sqrt(2 step) noise (book, eq. 13.3); `step` is tau > 0, one number or one for each image."""
@@ -54,7 +56,7 @@ def langevin(
     can be very long where it has several modes (book, eq. 13.5); the step leaves a bias of order tau."""
     check_callable("score", score, "score(x)")
     check_images(x=x)
-    tau, S, noise = _step(step), integer("steps", steps, 0), Noise(generator, len(x))
+    tau, S, noise = _step(step), integer("steps", steps, 0, MOST_STEPS), Noise(generator, len(x))
 
     def walk(x: Images) -> Iterator[Images]:
         yield x
@@ -72,8 +74,8 @@ def annealed_step(
     """One Langevin step at the time t with tau = ratio (1 - alpha_bar_t): x_t - ratio b eps_hat + sqrt(2 ratio) b noise, where
     b = sqrt(1 - alpha_bar_t) (book, eq. 13.6; Song and Ermon 2019, algorithm 1)."""
     check_images(eps_hat=eps_hat, x_t=x_t, noise=noise)
-    ratio = _ratio(ratio)
-    b = per_image((1 - schedule.alpha_bar[check_t(schedule, t)]).sqrt(), x_t)
+    ratio, t = _ratio(ratio), check_t(schedule, t)
+    b = per_image((1 - schedule.alpha_bar[t]).sqrt(), x_t)
     return x_t - ratio * b * eps_hat + math.sqrt(2 * ratio) * b * noise
 
 
@@ -98,7 +100,7 @@ def annealed_langevin(
     state (Tweedie), one more call; otherwise the state itself. The times may be those of karras_times with rho = math.inf,
     whose noise levels have one ratio. clip, y, generator: as in samplers.py."""
     tau = times_visited(schedule, None, "uniform", None, times)
-    each, ratio, denoise = integer("steps_each", steps_each, 1), _ratio(ratio), flag("denoise", denoise)
+    each, ratio, denoise = integer("steps_each", steps_each, 1, MOST_STEPS), _ratio(ratio), flag("denoise", denoise)
     if schedule.alpha_bar[tau[-1]] == 0:
         raise ValueError(f"times must begin where alpha_bar_t > 0, got t = {tau[-1]}, where x_t is all noise")
     y = check_sampling(model, schedule, tau, clip, y, x_T=x_T)

@@ -34,6 +34,7 @@ from diffnotes.process.solvers import karras_times
 
 SOLVERS = ("heun", "euler", "ddim")
 TRACES = ("hutchinson", "exact")
+MOST_PROBES = 10_000  # more is a mistake
 MOST_EXACT = 64  # coordinates, each of which takes a pass through the network and back
 
 
@@ -106,7 +107,7 @@ def flow_log_likelihood(
     )
     tau = _between(schedule, given)
     y = check_sampling(model, schedule, tau, False, y, x=x)
-    directions = _directions(x, choice("trace", trace, TRACES), integer("probes", probes, 1), generator)
+    directions = _directions(x, choice("trace", trace, TRACES), integer("probes", probes, 1, MOST_PROBES), generator)
     share = 1.0 if trace == "exact" else 1 / len(directions)
     phi, x = angle(schedule), x.detach()
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)

@@ -23,7 +23,6 @@ from torch import Tensor
 
 from diffnotes.process.arguments import FloatLike, IntLike, Labels, check_images, choice, integer, number
 from diffnotes.process.forward import Images, Times, check_step
-from diffnotes.process.langevin import langevin_step
 from diffnotes.process.losses import Denoiser
 from diffnotes.process.parameterize import score_from_eps
 from diffnotes.process.samplers import (
@@ -36,10 +35,11 @@ from diffnotes.process.samplers import (
     predict,
     times_visited,
 )
-from diffnotes.process.schedules import Schedule, per_image
+from diffnotes.process.schedules import Schedule, check_schedule, per_image
 from diffnotes.process.solvers import noise_level
 
 STEPS = ("exponential", "euler-maruyama")
+MOST_CORRECTIONS = 1000  # at a time; more is a mistake
 
 
 def exponential_step(
@@ -101,7 +101,7 @@ def reverse_sde_sample(
     steps, spacing, start, times, clip, y, generator: as in samplers.py."""
     tau = times_visited(schedule, steps, spacing, start, times)
     lam, step = _lambda(lam), choice("step", step, STEPS)
-    corrections, snr = integer("corrector", corrector, 0), _snr(snr)
+    corrections, snr = integer("corrector", corrector, 0, MOST_CORRECTIONS), _snr(snr)
     if step == "euler-maruyama" and schedule.alpha_bar[tau[-1]] == 0:
         raise ValueError(f"times must begin where alpha_bar_t > 0 for Euler-Maruyama's steps, got t = {tau[-1]}")
     y = check_sampling(model, schedule, tau, clip, y, x_T=x_T)
@@ -133,11 +133,12 @@ def corrector_step(
     over the batch, so that there an image's step depends on the others. As tau depends on the state and on its noise, the
     walk keeps not quite q: of the variance a share of about 4/d, with d coordinates, is too much."""
     check_images(eps_hat=eps_hat, x_t=x_t, noise=noise)
+    check_schedule(schedule)
     t, snr = integer("t", t, 1, schedule.T, "T = "), _snr(snr)
     score = score_from_eps(schedule, eps_hat, t)
     norms = [_norm(x).clamp(min=1e-30) for x in (noise, score)]
     tau = 2 * float(schedule.alpha[t]) * (snr * norms[0] / norms[1]).square()
-    return langevin_step(x_t, score, tau, noise)
+    return x_t + per_image(tau, x_t) * score + per_image((2 * tau).sqrt(), x_t) * noise
 
 
 def _norm(x: Images) -> Tensor:

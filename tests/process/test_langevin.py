@@ -169,7 +169,7 @@ def test_the_same_seed_gives_an_image_the_same_noise_in_any_batch():
     [
         ({"ratio": 2}, "ratio must be a positive number below 2, or the walk grows without end, got 2"),
         ({"ratio": 0}, "ratio must be a positive number below 2"),
-        ({"steps_each": 0}, "steps_each must be an integer >= 1, got 0"),
+        ({"steps_each": 0}, "steps_each must be an integer from 1 to 1000000, got 0"),
         ({"times": [1, 2]}, "times must fall strictly"),
     ],
 )

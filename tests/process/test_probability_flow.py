@@ -191,7 +191,7 @@ def test_frames_on_the_way_down_and_up():
     ("wrong", "words"),
     [
         ({"trace": "full"}, 'trace must be "hutchinson" or "exact", got'),
-        ({"probes": 0}, "probes must be an integer >= 1, got 0"),
+        ({"probes": 0}, "probes must be an integer from 1 to 10000, got 0"),
         ({"times": [500]}, "times must hold two times in 1..T or more"),
         ({"times": None, "steps": 0}, "steps must be an integer from 1"),
     ],

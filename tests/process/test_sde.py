@@ -218,7 +218,7 @@ def test_an_image_does_not_depend_on_the_others_in_its_batch():
         ({"lam": -0.1}, "lam must be a finite number >= 0, got -0.1"),
         ({"lam": math.inf}, "lam must be a finite number >= 0, got inf"),
         ({"step": "euler"}, 'step must be "exponential" or "euler-maruyama", got'),
-        ({"corrector": -1}, "corrector must be an integer >= 0, got -1"),
+        ({"corrector": -1}, "corrector must be an integer from 0 to 1000, got -1"),
         ({"snr": 0}, "snr must be a positive number, got 0"),
         ({"steps": 0}, "steps must be an integer from 1"),
     ],
