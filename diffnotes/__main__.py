@@ -306,7 +306,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--schedule", default="cosine", choices=sorted(SCHEDULES), help="noise schedule")
     p.add_argument("--T", type=int, default=1000, help="number of noising steps")
-    p.add_argument("--target", default="v", choices=["eps", "x0", "v"], help="what the network predicts")
+    p.add_argument("--target", default="v", choices=["eps", "x0", "v", "u"], help="what the network predicts")
     p.add_argument("--labels", action="store_true", help="train it class-conditionally, with each image's label")
     p.add_argument("--channels", type=int, default=32, help="width of the U-Net's first level")
     p.add_argument(

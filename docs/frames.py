@@ -65,11 +65,25 @@ def weights() -> Any:
     return build_weights()
 
 
+def roads() -> Any:
+    """Every road from noise, chapter 13."""
+    from diffnotes.book.explorers import build_roads
+
+    return build_roads()
+
+
 def solvers() -> Any:
     """The race of the solvers, chapter 14."""
     from diffnotes.book.explorers import build_solvers
 
     return build_solvers()
+
+
+def flows() -> Any:
+    """Noise into a ring, chapter 15."""
+    from diffnotes.book.explorers import build_flows
+
+    return build_flows()
 
 
 PAGES = {
@@ -111,6 +125,13 @@ PAGES = {
         },
         shares={},
     ),
+    "roads": Page(
+        chapter="13_scores_and_sdes",
+        call="explorers.roads()",
+        build=roads,
+        stops={"lam": [0, 0.3, 0.5, 1, 1.5], "steps": [5, 10, 20, 50, 100, 200]},
+        shares={},
+    ),
     "solvers": Page(
         chapter="14_fewer_steps",
         call="explorers.solvers()",
@@ -120,6 +141,17 @@ PAGES = {
             "calls": [3, 5, 8, 12, 20],
             "grid": ["karras", "t", "lambda"],
             "rho": [1, 7, 20],
+        },
+        shares={},
+    ),
+    "flows": Page(
+        chapter="15_flows",
+        call="explorers.flows()",
+        build=flows,
+        stops={
+            "t": [0, 0.2, 0.4, 0.6, 0.8, 1],
+            "steps": [1, 2, 4, 10, 50],
+            "pairs": ["independent", "transport", "reflow"],
         },
         shares={},
     ),

@@ -29,20 +29,24 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import diffnotes
-from diffnotes.models import classifier, unet, vae
+from diffnotes.models import classifier, coupling, unet, vae
 from diffnotes.process import (
     adapters,
     choose,
     consistency,
     elbo,
     exact,
+    flow,
     forward,
     gaussian,
     guidance,
+    langevin,
     losses,
     parallel,
     parameterize,
+    probability_flow,
     samplers,
+    sde,
     solvers,
 )
 from diffnotes.process.schedules import Schedule
@@ -109,7 +113,7 @@ TIMES = one_of(
 LABELS = one_of(None, torch.tensor([0, 3, 9]), [0, 3, 9], np.array([9, 3, 0]), torch.tensor([1, 2, 3]).byte(), 4)
 MODELS = one_of(Network(), Network("x0").eval(), exact.GaussianDenoiser(S), exact.MixtureDenoiser(S, noise(2, 1, 4, 4)))
 GENERATORS = one_of(None, 0, 7, np.int64(3)) | st.builds(lambda: torch.Generator().manual_seed(1))
-TARGETS, VARIANCES = one_of("eps", "x0", "v"), one_of("beta", "beta_tilde")
+TARGETS, VARIANCES = one_of("eps", "x0", "v", "u"), one_of("beta", "beta_tilde")
 BETA, SIZE = one_of(1e-4, 0.02, 0.5, np.float32(0.01)), one_of(1, 2, np.int64(3))
 SCALE = one_of(0, 1, 1.0, 2.5, -1, np.float32(0.5))
 NUMBER = one_of(0.3, 1, np.float32(2), torch.tensor(0.5), torch.full((1, 1, 4, 4), 0.2), torch.full((3, 1, 4, 4), 0.2))
@@ -294,6 +298,7 @@ UNET = unet.UNet(8, (1, 2), 1, num_classes=10).eval()
 for weight in UNET.parameters():
     nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(0))
 JUDGE, ENCODER = classifier.Classifier(width=2, dim=3).eval(), vae.VAE(width=4)
+FLOW = coupling.RealNVP((1, 4, 4), layers=2, hidden=3, num_classes=10).eval()
 DENOISERS = {
     "gaussian": exact.GaussianDenoiser(S, 0.3, 0.5),
     "mixture": exact.MixtureDenoiser(S, noise(2, 1, 4, 4), 0.1),
@@ -322,6 +327,7 @@ def exact_call(name: str, hides: tuple[str, ...] = (), images: st.SearchStrategy
     return row(DENOISERS[name], like("x_t"), _hides=hides, x_t=images, t=TIMES, y=LABELS)
 
 
+DIGIT_LABELS = one_of(torch.tensor([0, 3, 9]), [0, 3, 9], np.array([9, 3, 0]), torch.tensor([1, 2, 3]).byte(), 4)
 CALLED = ("x_t", "t", "y", "model")
 WAYS = (*CALLED, "times", "steps", "spacing", "start")
 STEP = dict(schedule=SCHEDULES, t=one_of(5, [7, 8, 9], np.array([12, 2, 3])), s=one_of(None, 0, [1, 1, 1]))
@@ -338,6 +344,13 @@ ROWS: dict[str, Row] = {
     "Schedule.quadratic": row(Schedule.quadratic, tables, T=SIZE, beta_1=BETA, beta_T=BETA),
     "Schedule.sigmoid": row(Schedule.sigmoid, tables, T=SIZE, beta_1=BETA, beta_T=BETA),
     "Schedule.cosine": row(Schedule.cosine, tables, T=SIZE, s=one_of(0, 0.008, np.float32(0.1)), max_beta=BETA),
+    "Schedule.geometric": row(
+        Schedule.geometric,
+        tables,
+        T=one_of(2, np.int64(3)),
+        lowest=one_of(0.02, np.float32(0.5)),
+        highest=one_of(30, 2.0),
+    ),
     "Schedule.from_betas": row(Schedule.from_betas, betas=TABLE, name=one_of("mine")),
     "Schedule.from_alpha_bar": row(
         Schedule.from_alpha_bar, alpha_bar=one_of([0.9, 0.3], (0.5, 0), np.array([0.1, 0.5])[::-1]), name=one_of("mine")
@@ -360,6 +373,8 @@ ROWS: dict[str, Row] = {
     "v_from_x0_eps": row(parameterize.v_from_x0_eps, like("x0"), schedule=SCHEDULES, x0=IMAGES, eps=IMAGES, t=TIMES),
     "x0_from_v": row(parameterize.x0_from_v, like("x_t"), schedule=SCHEDULES, v=IMAGES, x_t=IMAGES, t=TIMES),
     "eps_from_v": row(parameterize.eps_from_v, like("x_t"), schedule=SCHEDULES, v=IMAGES, x_t=IMAGES, t=TIMES),
+    "x0_from_u": row(parameterize.x0_from_u, like("x_t"), schedule=SCHEDULES, u=IMAGES, x_t=IMAGES, t=TIMES),
+    "eps_from_u": row(parameterize.eps_from_u, like("x_t"), schedule=SCHEDULES, u=IMAGES, x_t=IMAGES, t=TIMES),
     "score_from_eps": row(parameterize.score_from_eps, like("eps"), schedule=SCHEDULES, eps=IMAGES, t=TIMES),
     "eps_from_score": row(parameterize.eps_from_score, like("score"), schedule=SCHEDULES, score=IMAGES, t=TIMES),
     "target_of": row(
@@ -552,6 +567,139 @@ ROWS: dict[str, Row] = {
         generator=GENERATORS,
         **RUN | {"way": KARRAS_WAY, "schedule": ON_S},  # from pure noise the noise level is infinite
     ),
+    # Langevin dynamics, the reverse equations, the flow
+    "langevin_step": row(
+        langevin.langevin_step,
+        like("x"),
+        x=IMAGES,
+        score=IMAGES,
+        step=one_of(0.1, np.float32(0.5), torch.tensor([0.1, 0.2, 0.3])),
+        noise=IMAGES,
+    ),
+    "langevin": row(
+        lambda **given: list(langevin.langevin(lambda x: -x, **given)),
+        all_like("x"),
+        x=IMAGES,
+        step=one_of(0.1, np.float32(0.5)),
+        steps=one_of(0, 2, np.int64(3)),
+        generator=GENERATORS,
+    ),
+    "annealed_step": row(
+        langevin.annealed_step,
+        like("x_t"),
+        schedule=SCHEDULES,
+        eps_hat=IMAGES,
+        x_t=IMAGES,
+        t=TIMES,
+        noise=IMAGES,
+        ratio=one_of(0.3, 1, np.float32(0.5)),
+    ),
+    "annealed_langevin": row(
+        lambda **given: list(langevin.annealed_langevin(**given)),
+        all_like("x_T"),
+        _names=CALLED,
+        model=MODELS,
+        schedule=ON_S,
+        x_T=IMAGES,
+        times=one_of([9, 4, 1], (11,), np.array([3, 8])[::-1], torch.tensor([7, 3, 0])),
+        steps_each=one_of(1, np.int64(2)),
+        ratio=one_of(0.3, 1, np.float32(0.5)),
+        denoise=st.booleans(),
+        clip=st.booleans(),
+        y=LABELS,
+        generator=GENERATORS,
+    ),
+    "exponential_step": row(
+        sde.exponential_step,
+        like("x_t"),
+        x0_hat=IMAGES,
+        x_t=IMAGES,
+        noise=IMAGES,
+        lam=one_of(0, 0.5, np.float32(1)),
+        **STEP,
+    ),
+    "euler_maruyama_step": row(
+        sde.euler_maruyama_step,
+        like("x_t"),
+        eps_hat=IMAGES,
+        x_t=IMAGES,
+        noise=IMAGES,
+        lam=one_of(0, 0.5, np.float32(1)),
+        **STEP | {"schedule": ON_S},
+    ),
+    "reverse_sde_sample": row(
+        sample(sde.reverse_sde_sample),
+        all_like("x_T"),
+        _names=WAYS,
+        _finite=False,  # a corrector's step is long where the score is small
+        x_T=IMAGES,
+        lam=one_of(0, 0.5, np.float32(1)),
+        step=one_of(*sde.STEPS),
+        corrector=one_of(0, 1, np.int64(2)),
+        snr=one_of(0.16, np.float32(0.1)),
+        clip=st.booleans(),
+        generator=GENERATORS,
+        **RUN | {"schedule": ON_S},
+    ),
+    "corrector_step": row(
+        sde.corrector_step,
+        like("x_t"),
+        _finite=False,
+        schedule=SCHEDULES,
+        eps_hat=IMAGES,
+        x_t=IMAGES,
+        t=one_of(1, 5, np.int64(12)),
+        noise=IMAGES,
+        snr=one_of(0.16, np.float32(0.1)),
+    ),
+    "angle": row(probability_flow.angle, lambda given: [(13,)], schedule=SCHEDULES),
+    "probability_flow": row(
+        lambda **given: list(probability_flow.probability_flow(**given)),
+        all_like("x"),
+        _names=CALLED,
+        model=MODELS,
+        schedule=SCHEDULES,
+        x=IMAGES,
+        times=one_of([9, 4, 1], (11, 2), np.array([3, 8])[::-1], torch.tensor([7, 3, 0])),
+        up=st.booleans(),
+        solver=one_of(*probability_flow.SOLVERS),
+        y=LABELS,
+    ),
+    "flow_log_likelihood": row(
+        probability_flow.flow_log_likelihood,
+        lambda given: [(len(given["x"]),), tuple(given["x"].shape)],
+        _names=CALLED,
+        model=MODELS,
+        schedule=SCHEDULES,
+        x=IMAGES,
+        times=one_of([9, 4, 1], (11, 2), np.array([3, 8])[::-1], torch.tensor([7, 3, 0])),
+        trace=one_of(*probability_flow.TRACES),
+        probes=one_of(1, np.int64(2)),
+        y=LABELS,
+        generator=GENERATORS,
+    ),
+    # flows
+    "flow_time": row(flow.flow_time, lambda given: [(13,)], schedule=SCHEDULES),
+    "flow_schedule": row(flow.flow_schedule, tables, T=one_of(2, 5, np.int64(12))),
+    "u_from_v": row(flow.u_from_v, like("x_t"), schedule=SCHEDULES, v=IMAGES, x_t=IMAGES, t=TIMES),
+    "v_from_u": row(flow.v_from_u, like("x_t"), schedule=SCHEDULES, u=IMAGES, x_t=IMAGES, t=TIMES),
+    "flow_state": row(flow.flow_state, like("x_t"), schedule=SCHEDULES, x_t=IMAGES, t=TIMES),
+    "velocity": row(
+        flow.velocity, like("x_t"), _names=CALLED, model=MODELS, schedule=ON_S, x_t=IMAGES, t=TIMES, y=LABELS
+    ),
+    "even_flow_times": row(flow.even_flow_times, schedule=SCHEDULES, steps=one_of(1, 3, np.int64(4))),
+    "flow_sample": row(
+        lambda **given: list(flow.flow_sample(**given)),
+        all_like("x_T"),
+        _names=CALLED,
+        model=MODELS,
+        schedule=ON_S,
+        x_T=IMAGES,
+        steps=one_of(1, 3, np.int64(4)),
+        method=one_of("euler", "heun"),
+        y=LABELS,
+    ),
+    "transport_pairs": row(flow.transport_pairs, _hides=("x0", "eps"), x0=IMAGES, eps=IMAGES),
     "sample_with": row(
         lambda **given: list(choose.sample_with(**given)),
         all_like("x_T"),
@@ -606,6 +754,8 @@ ROWS: dict[str, Row] = {
     "responsibilities": row(
         DENOISERS["mixture"].responsibilities, lambda given: [(len(given["x_t"]), 2)], x_t=IMAGES, t=TIMES
     ),
+    "log_density": row(DENOISERS["mixture"].log_density, one_each("x_t"), x_t=IMAGES, t=TIMES),
+    "score": row(DENOISERS["mixture"].score, like("x_t"), x_t=IMAGES, t=TIMES),
     # adapters
     "DiffusersDenoiser": row(
         adapters.DiffusersDenoiser,
@@ -657,6 +807,22 @@ ROWS: dict[str, Row] = {
         eps=pictures(2) | st.builds(noise, one_of(4), one_of(3), one_of(2)),
     ),
     "prior_kl": row(vae.prior_kl, one_each("mean"), _finite=False, mean=pictures(2), log_variance=pictures(2)),
+    "RealNVP": row(
+        coupling.RealNVP,
+        shape=one_of((2,), [3], (1, 4, 8)),
+        layers=one_of(1, 2, np.int64(3)),
+        hidden=one_of(1, np.int64(4)),
+        num_classes=one_of(None, 3),
+        margin=one_of(None, 0.05),
+    ),
+    "RealNVP.log_prob": row(FLOW.log_prob, one_each("x"), _finite=False, x=FLOATS, y=DIGIT_LABELS),
+    "RealNVP.inverse": row(
+        FLOW.inverse,
+        lambda given: [(len(given["z"]), 1, 4, 4)],
+        _finite=False,
+        z=st.builds(noise, one_of(3), one_of(16)),
+        y=DIGIT_LABELS,
+    ),
     "Classifier": row(classifier.Classifier, width=SIZE, dim=SIZE, num_classes=SIZE),
     "Classifier(x)": row(
         JUDGE, lambda given: [(len(given["x"]), 10)], x=st.builds(noise, one_of(3), one_of(1), one_of(28), one_of(28))
@@ -708,6 +874,7 @@ ROWS |= {
         softness=BETA,
         label_dropout=one_of(0, 0.1, 1),
     ),
+    "Likelihood": row(lambda **given: [diffnotes.Likelihood(**given)], bin_width=BETA),
     "Trainer": row(
         lambda **given: [next(diffnotes.Trainer(**given).steps(updates=1)).loss],
         model=st.builds(Network),

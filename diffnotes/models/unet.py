@@ -23,7 +23,7 @@ from diffnotes.models.arguments import LARGEST, IntLike, OneEach, as_int, check_
 
 Images = Float[Tensor, "batch channel height width"]
 Embedding = Float[Tensor, "batch embedding"]
-TARGETS = ("eps", "x0", "v")
+TARGETS = ("eps", "x0", "v", "u")
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
@@ -114,7 +114,7 @@ class UNet(nn.Module):
     attention    number of levels, counted from the smallest feature maps, that have self-attention
     num_classes  number of labels, or None; the label num_classes is the null label ("no label"): what y = None means
     patch        side of the patches of pixels that are folded into channels at the input and back at the output
-    target       the prediction target: "eps", "x0" or "v"
+    target       the prediction target: "eps", "x0", "v" or "u"
     input_mean   None, or for each time 0..T the mean of x_t over data and pixels, sqrt(alpha_bar_t) times that of the images.
                  It is subtracted from x_t first: the convolutions take what lies beyond the border for 0, which then is an
                  average pixel, and not the grey in the middle between black and white
@@ -151,7 +151,7 @@ class UNet(nn.Module):
         if num_classes is not None:
             num_classes = integer("num_classes", num_classes, "at least 1, or None for no labels", 1)
         if not isinstance(target, str) or target not in TARGETS:
-            raise ValueError(f'target must be one of "eps", "x0", "v", got {target!r}')
+            raise ValueError(f'target must be one of "eps", "x0", "v", "u", got {target!r}')
         self.settings: dict[str, Any] = dict(
             channels=channels, multipliers=multipliers, blocks=blocks, attention=attention,
             num_classes=num_classes, patch=patch, target=target, image_channels=image_channels,
@@ -203,6 +203,13 @@ class UNet(nn.Module):
     def forward(self, x_t: Images, t: OneEach, y: OneEach | None = None) -> Images:
         """The prediction, of x_t's shape. t: times 1..T (T is not known here). y: labels 0..num_classes - 1, or num_classes for
         "no label"; None: no labels. Of both, one for each image, or a single one for all."""
+        return F.pixel_shuffle(self.last(F.silu(self.norm(self.features(x_t, t, y)))), self.patch)
+
+    def features(
+        self, x_t: Images, t: OneEach, y: OneEach | None = None
+    ) -> Float[Tensor, "batch feature height_in_patches width_in_patches"]:
+        """What the last layer turns into the prediction: `channels` maps, a position for each patch of pixels. A smaller network
+        can stand on them (models/grey.py)."""
         times, labels = self._check(x_t, t, y)
         embedding = self.time(time_embedding(times, self.time_dim).to(x_t.dtype))
         if self.label is not None:
@@ -221,8 +228,7 @@ class UNet(nn.Module):
 
         for layer in self.up:
             h = layer(torch.cat([h, skips.pop()], dim=1), embedding) if isinstance(layer, ResidualBlock) else layer(h)
-
-        return F.pixel_shuffle(self.last(F.silu(self.norm(h))), self.patch)
+        return h
 
     def _check(self, x_t: Tensor, t: OneEach, y: OneEach | None) -> tuple[Tensor, Tensor | None]:
         """The times and labels as tensors, one for each image."""

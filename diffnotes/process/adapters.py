@@ -35,7 +35,7 @@ class DiffusersDenoiser(nn.Module):
     """model(x_t, t, y) by a UNet2DModel of diffusers, or a network that is called like one; it can be trained and saved.
 
     network      called as network(x_t, t - 1), or network(x_t, t - 1, class_labels=y) if it has a class embedding
-    target       what it predicts, "eps" (unless given), "x0" or "v"; read from the scheduler's prediction_type, if given
+    target       what it predicts, "eps" (unless given), "x0", "v" or "u"; read from the scheduler's prediction_type, if given
     num_classes  number of labels, all rows of the class embedding unless given. With one row fewer the last one is the null
                  label: what y = None means, and what label dropout trains for guidance"""
 

@@ -89,6 +89,25 @@ class MixtureDenoiser:
             logits = logits + self.weights.to(x_t).log()
         return logits.softmax(1)
 
+    def log_density(self, x_t: Images, t: Times) -> Float[Tensor, "batch"]:
+        """log q(x_t) in nats, summed over the coordinates: a mixture of N(sqrt(alpha_bar_t) mean, v I) with the variance
+        v = alpha_bar_t variance + 1 - alpha_bar_t (book, eq. 1.11). t in 1..T."""
+        _check_like("means", self.means, x_t)
+        abar = self.schedule.alpha_bar[check_t(self.schedule, t)]
+        x, means = flatten_images(x_t), flatten_images(self.means.to(x_t))
+        a, v = per_image(abar.sqrt(), x), per_image(abar * self.variance + 1 - abar, x)
+        away = (x[:, None] - a[..., None] * means).square().sum(2)
+        weights = torch.full((len(means),), 1 / len(means)) if self.weights is None else self.weights
+        logits = weights.to(x).log() - away / (2 * v) - 0.5 * x.shape[1] * (2 * math.pi * v).log()
+        return logits.logsumexp(1)
+
+    def score(self, x_t: Images, t: Times) -> Images:
+        """The gradient of log q(x_t) with respect to x_t, by Tweedie's formula (book, eq. 4.10):
+        (sqrt(alpha_bar_t) E[x_0 | x_t] - x_t) / (1 - alpha_bar_t). t in 1..T."""
+        x0_hat = self(x_t, t)
+        abar = self.schedule.alpha_bar[check_t(self.schedule, t)]
+        return (per_image(abar.sqrt(), x_t) * x0_hat - x_t) / per_image(1 - abar, x_t)
+
     def __call__(self, x_t: Images, t: Times, y: Labels | None = None) -> Images:
         """E[x_0 | x_t] at the times t in 1..T; y is accepted, as a network would, and not used."""
         share = self.responsibilities(x_t, t)

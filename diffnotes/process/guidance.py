@@ -39,7 +39,7 @@ class ClassifierFreeGuidance:
     """Classifier-free guidance: eps_tilde = eps_null + s (eps_y - eps_null) (book, eq. 9.4; Ho and Salimans 2022, eq. 6,
     with s = 1 + w).
 
-    The prediction target is the model's own: eps, x0 and v are affine in each other, so the formula is the same in all. Two
+    The prediction target is the model's own: eps, x0, v and u are affine in each other, so the formula is the same in all. Two
     calls of the model for each prediction; one where s is 0 or 1. A model that was trained with label_dropout = 0 has never
     seen the null label, and guiding it gives a UserWarning."""
 

@@ -1,6 +1,6 @@
 """What training minimises: the squared error of the prediction, weighted by time or not.
 
-The network is called as model(x_t, t, y) and predicts what model.target names ("eps", "x0" or "v").
+The network is called as model(x_t, t, y) and predicts what model.target names ("eps", "x0", "v" or "u").
 Losses are means over the coordinates of an image. The derivation's squared norms are sums: d times as large.
 """
 
@@ -33,7 +33,7 @@ class Denoiser(Protocol):
 
     @property
     def target(self) -> str:
-        """What the model predicts: "eps", "x0" or "v"."""
+        """What the model predicts: "eps", "x0", "v" or "u"."""
 
     def __call__(self, x_t: Images, t: Int[Tensor, "batch"], y: Int[Tensor, "batch"] | None = None) -> Images:
         """The prediction for x_t at the times t, of x_t's shape."""
@@ -45,7 +45,7 @@ def check_denoiser(model: object) -> None:
     if not callable(model) or isinstance(model, type) or not isinstance(target, str) or target not in TARGETS:
         came = f"{type(model).__name__} " + ("without target" if target is None else f"with target {target!r}")
         raise ValueError(
-            'model must be called as model(x_t, t, y) and say what it predicts: model.target is "eps", "x0" or "v"; '
+            'model must be called as model(x_t, t, y) and say what it predicts: model.target is "eps", "x0", "v" or "u"; '
             f"got {came}. A network of diffusers or a function of one's own: see process/adapters.py"
         )
 
@@ -105,12 +105,13 @@ def min_snr_weight(schedule: Schedule, t: Times, gamma: FloatLike = 5.0, target:
     """Min-SNR weights: min(SNR(t), gamma) on the squared error of x0, converted to a network with this target, float64:
 
     min(SNR, gamma) / SNR for "eps", min(SNR, gamma) for "x0", min(SNR, gamma) / (SNR + 1) for "v", since the squared error of
-    the same prediction is SNR times as large in eps as in x0, and SNR + 1 times as large in v
-    (book, eq. 6.4; Hang et al. 2023, section 3.4)."""
+    the same prediction is SNR times as large in eps as in x0, and SNR + 1 times as large in v (book, eq. 6.4; Hang et al. 2023,
+    section 3.4). In u it is (sqrt(SNR) + 1)^2 times as large, 1 over the square of the flow time (book, eq. 15.8)."""
     choice("target", target, TARGETS)
     gamma = number("gamma", gamma, "be positive", lambda gamma: gamma > 0)
     t = check_t(schedule, t)
     snr = schedule.snr[t]
     if target == "eps":
         return torch.clamp(gamma / snr, max=1)  # the same, and 1 where SNR = 0
-    return snr.clamp(max=gamma) / (snr + 1 if target == "v" else 1)
+    larger = {"x0": torch.ones_like(snr), "v": snr + 1, "u": (snr.sqrt() + 1) ** 2}[target]
+    return snr.clamp(max=gamma) / larger

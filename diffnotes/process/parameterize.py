@@ -1,10 +1,11 @@
-"""One prediction, four parameterisations: eps, x0, v and the score.
+"""One prediction, five parameterisations: eps, x0, v, u and the score.
 
 All follow from  x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps  (book, eq. 1.6), solved for what is wanted:
 
     x_0   = (x_t - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t)                  (book, eq. 1.9)
     eps   = (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t)                  (book, eq. 1.9)
     v     = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0                      (book, eq. 4.7; Salimans and Ho 2022, app. D)
+    u     = eps - x_0                                                              (book, eq. 15.8; Liu et al. 2023)
     score = -eps / sqrt(1 - alpha_bar_t)                                           (book, eq. 4.6; Song et al. 2021, sec. 3)
 """
 
@@ -16,7 +17,7 @@ from diffnotes.process.forward import Times
 from diffnotes.process.schedules import Schedule, check_t, per_image
 
 Images = Float[Tensor, "batch *dims"]
-TARGETS = ("eps", "x0", "v")
+TARGETS = ("eps", "x0", "v", "u")
 ZERO_SNR = 'alpha_bar_t = 0: x_0 cannot be recovered from eps (zero terminal SNR); use a model with target "v" or "x0"'
 
 
@@ -66,6 +67,21 @@ def eps_from_v(schedule: Schedule, v: Images, x_t: Images, t: Times) -> Images:
     return b * x_t + a * v
 
 
+def x0_from_u(schedule: Schedule, u: Images, x_t: Images, t: Times) -> Images:
+    """x_0 = (x_t - sqrt(1 - alpha_bar_t) u) / (sqrt(alpha_bar_t) + sqrt(1 - alpha_bar_t)), u = eps - x_0 the velocity of flow
+    matching (book, eq. 15.8)."""
+    check_images(u=u, x_t=x_t)
+    a, b = _roots(schedule, t, x_t)
+    return (x_t - b * u) / (a + b)
+
+
+def eps_from_u(schedule: Schedule, u: Images, x_t: Images, t: Times) -> Images:
+    """eps = (x_t + sqrt(alpha_bar_t) u) / (sqrt(alpha_bar_t) + sqrt(1 - alpha_bar_t)) (book, eq. 15.8)."""
+    check_images(u=u, x_t=x_t)
+    a, b = _roots(schedule, t, x_t)
+    return (x_t + a * u) / (a + b)
+
+
 def score_from_eps(schedule: Schedule, eps: Images, t: Times) -> Images:
     """score = -eps / sqrt(1 - alpha_bar_t): the gradient of log q(x_t | x_0), or of log q(x_t) if eps = E[eps | x_t]
     (book, eq. 4.6 and 4.10)."""
@@ -82,7 +98,7 @@ def eps_from_score(schedule: Schedule, score: Images, t: Times) -> Images:
 
 
 def target_of(schedule: Schedule, target: str, x0: Images, eps: Images, t: Times) -> Images:
-    """The regression target of a network with this prediction target ("eps", "x0" or "v") at the times t."""
+    """The regression target of a network with this prediction target ("eps", "x0", "v" or "u") at the times t."""
     choice("target", target, TARGETS)
     check_images(x0=x0, eps=eps)
     check_t(schedule, t)
@@ -90,6 +106,8 @@ def target_of(schedule: Schedule, target: str, x0: Images, eps: Images, t: Times
         return eps
     if target == "x0":
         return x0
+    if target == "u":
+        return eps - x0
     return v_from_x0_eps(schedule, x0, eps, t)
 
 
@@ -101,4 +119,6 @@ def x0_and_eps(schedule: Schedule, target: str, output: Images, x_t: Images, t: 
         return x0_from_eps(schedule, output, x_t, t), output
     if target == "x0":
         return output, eps_from_x0(schedule, output, x_t, t)
+    if target == "u":
+        return x0_from_u(schedule, output, x_t, t), eps_from_u(schedule, output, x_t, t)
     return x0_from_v(schedule, output, x_t, t), eps_from_v(schedule, output, x_t, t)

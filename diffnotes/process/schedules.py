@@ -86,6 +86,25 @@ class Schedule:
             raise ValueError(f"s must be smaller, or float64 cannot tell the times apart, got {s:g}")
         return cls.from_betas(betas, name="cosine")
 
+    @classmethod
+    def geometric(cls, T: IntLike = 200, lowest: FloatLike = 0.02, highest: FloatLike = 30.0) -> "Schedule":
+        """Noise levels sigma_1 = lowest, ..., sigma_T = highest of one ratio, with alpha_bar_t = 1 / (1 + sigma_t^2)
+        (Song and Ermon 2019, section 4; book, eq. 13.7): the variance-exploding chain x_0 + sigma_t eps in the units of this
+        package, x_t = (x_0 + sigma_t eps) / sqrt(1 + sigma_t^2). ValueError where float64 cannot tell two levels apart."""
+        T = integer("T", T, 2, LONGEST)
+        highest = number("highest", highest, "be a positive number", lambda v: 0 < v < 1e100)
+        lowest = number(
+            "lowest", lowest, f"be a positive number below highest = {highest:g}", lambda v: 0 < v < highest
+        )
+        ratio = torch.arange(T, dtype=torch.float64) / (T - 1)
+        table = 1 / (1 + (lowest * (highest / lowest) ** ratio) ** 2)
+        if not bool((table.diff() < 0).all() and table[0] < 1):
+            raise ValueError(
+                f"lowest and highest must lie so far apart, and lowest so far from 0, that all T = {T} levels differ in float64, "
+                f"got {lowest:g} and {highest:g}"
+            )
+        return cls.from_alpha_bar(table, name="geometric")
+
     # -- from a table of one's own ---------------------------------------------------------------------------------
 
     @classmethod

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import torch
 
+from diffnotes.models.grey import GreyDenoiser, GreyHead
 from diffnotes.models.unet import UNet
 from diffnotes.process.schedules import Schedule
 from diffnotes.training import checkpoint
 from diffnotes.training.restore import load_model
 
 WEIGHTS = Path(__file__).parent / "weights"
+GREY = WEIGHTS / "grey" / "mnist-small.safetensors"
 
 
 def load_pretrained(name: str = "mnist", trainable: bool = False) -> tuple[UNet, Schedule]:
@@ -32,6 +34,16 @@ def load_pretrained(name: str = "mnist", trainable: bool = False) -> tuple[UNet,
     if trainable:  # in memory as a trainer that is loaded has it, so that a run goes on to the last bit
         model = model.to(memory_format=torch.contiguous_format)
     return model.train(trainable).requires_grad_(trainable), schedule
+
+
+def load_grey(keep_mean: bool = True) -> tuple[GreyDenoiser, Schedule]:
+    """The network "mnist-small" with a head on its last features that gives each pixel a distribution over grey values, in eval
+    mode, and the schedule (chapter 12). How it was trained: weights/grey.md. keep_mean: see GreyDenoiser."""
+    tensors, metadata = checkpoint.read(GREY)
+    unet, schedule = load_pretrained("mnist-small")
+    head = GreyHead(**metadata["settings"])
+    head.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    return GreyDenoiser(unet, head, schedule.alpha_bar, keep_mean).eval().requires_grad_(False), schedule
 
 
 def export(runs: Sequence[str | Path], path: str | Path) -> Path:

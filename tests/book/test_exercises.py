@@ -11,11 +11,12 @@ import sympy as sp
 import torch
 
 from diffnotes.book import check, exercises
-from diffnotes.book.exercises import EXERCISES, chapter_14, chapter_90, progress
+from diffnotes.book.exercises import EXERCISES, chapter_12, chapter_13, chapter_14, chapter_15, chapter_90, progress
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Predict, show
 from diffnotes.book.press.scan import FOLDER, markdown_cells, tags
 from diffnotes.book.proof.chapters import CHAPTERS, TAG
 from diffnotes.book.proof.symbols import abar, abar_prev, abar_s, alpha, x_t
+from diffnotes.models.coupling import LARGEST_SCALE, Coupling
 
 BREAKS = {  # wrong values, each with words of the message that is meant for it
     "A.4": [
@@ -46,9 +47,16 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
         ([(10, 10), (11, 10), (10, 11), (11, 11), (12, 10)], "do not reach back"),
         ([(4, 0), (5, 0), (6, 0), (7, 0), (8, 0)], "A part of the real points"),
     ],
-    "07.5": [(10, "lost too much as well"), (1000, "nearly alike")],
+    "07.4": [(10, "lost too much as well"), (1000, "nearly alike")],
     "08.4": [((500, 499), "so short a stride"), ((41, 21), "not much room left"), ((1000, 0), "lands on the image")],
     "09.4": [(3, "Narrower, as in"), (1, "Here the two agree"), (0.02, "Too near")],
+    "12.4": [((0.5, 500), "For s at most 1 it is a bound"), ((2, 2), "by less than a hundredth of a per cent")],
+    "13.4": [
+        ((3, 0.9, 0.1), "the training would see it"),
+        ((5, 0.5, 0.4), "the divergence is at most one nat"),
+        ((1, 0.5, 0.4), "The score error is too large, and the divergence too small"),
+        ((4, 0.3, 0.3), "there is nothing to be seen"),
+    ],
     "14.4": [
         ((lambda before, t, s: 2 * (t - before) / (s - t), [0, 1, 3]), "even on Karras' grid"),
         ((lambda before, t, s: 1, [0, 1, 3]), "With uneven steps it does"),
@@ -56,6 +64,10 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
         ((lambda before, t, s: 1e-9, [0, 1, 3]), "even on Karras' grid"),
         ((lambda before, t, s: (t - before) / (s - t), [0, 1, 3]), "That is r itself"),
         ((lambda before, t, s: (s - t) / (t - before), [0, 1, 2]), "the other test does not either"),
+    ],
+    "15.4": [
+        (([-3, -1, 1, 3], [0, 1, 2, 5]), "in the same order"),
+        (([3, 1, -1, -3], [2, 1, 0, -1]), "in the same order"),
     ],
 }
 JUNK = [
@@ -274,6 +286,79 @@ def test_what_needs_a_gradient_can_be_judged():
     assert exercises.judge("A.5", lambda y: y.requires_grad_() * 2).state == "wrong"
 
 
+# -- likelihood ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_variance_of_a_stride_may_be_written_in_any_form():
+    s_0 = chapter_12.s_0
+    v_t, v_s = (bar * s_0**2 + 1 - bar for bar in (abar, abar_s))
+    for answer in (
+        (1 - abar / abar_s) * v_s / v_t,
+        v_s - abar / abar_s * v_s**2 / v_t,  # Var(x_s) - Cov^2 / Var(x_t)
+        (abar_s - abar) * v_s / (abar_s * v_t),
+    ):
+        assert exercises.judge("12.1", answer).state == "right"
+
+
+def test_bits_per_dimension_may_be_computed_in_numpy():
+    def by_numpy(log_density, dims, bin_width):
+        return -np.log2(np.e) * log_density.numpy().mean(0) / dims - np.log2(bin_width)
+
+    assert exercises.judge("12.3", by_numpy).state == "right"
+
+
+def test_more_than_one_pair_breaks_the_bound():
+    for answer in ((2, 500), (1.5, 300), (3, 20), [10, 900]):
+        assert exercises.judge("12.4", answer).state == "right"
+
+
+# -- scores: the irreducible loss, and the likelihood along the flow --------------------------------------------------------
+
+
+def test_the_irreducible_loss_may_be_written_in_any_form():
+    d, s_0, varsigma = chapter_13.d, chapter_13.s_0, chapter_13.varsigma
+    for answer in (
+        d / varsigma**2 - d / (s_0**2 + varsigma**2),
+        d * s_0**2 / (varsigma**2 * (s_0**2 + varsigma**2)),
+        d / (varsigma**2 + varsigma**4 / s_0**2),
+    ):
+        assert exercises.judge("13.1", answer).headline == "Right, and sympy proves it."
+
+
+def by_the_jacobian(velocity, x, angles):
+    total = torch.zeros(len(x)).double()
+    for now, then in zip(angles[:-1], angles[1:], strict=True):
+        slopes = torch.stack([torch.autograd.functional.jacobian(lambda p: velocity(p[None], now)[0], p) for p in x])  # noqa: B023
+        total = total + (then - now) * slopes.diagonal(dim1=1, dim2=2).sum(1)
+        x = x + (then - now) * velocity(x, now)
+    return torch.distributions.Normal(0.0, 1.0).log_prob(x).sum(1) + total
+
+
+def test_the_log_density_may_be_written_in_another_way():
+    assert exercises.judge("13.3", by_the_jacobian).state == "right"
+
+
+def test_the_log_density_of_a_linear_flow_is_that_of_its_gaussian():
+    """With many steps: velocity S'/S x for the standard deviation S = sqrt(cos^2/4 + sin^2) of data N(0, I/4)."""
+    angles, x = torch.linspace(0, math.pi / 2, 4001).double(), torch.randn(5, 2).double()
+
+    def velocity(x, phi):
+        return 0.75 * phi.sin() * phi.cos() / (phi.cos() ** 2 / 4 + phi.sin() ** 2) * x
+
+    exact = torch.distributions.Normal(0.0, 0.5).log_prob(x).sum(1)
+    torch.testing.assert_close(chapter_13._log_density()(velocity, x, angles), exact, atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("answer", [(4.5, 0.9, 0.1), np.array([5, 0.1, 0.9]), torch.tensor([5.0, 0.95, 0.1])])
+def test_shares_that_the_training_does_not_see(answer):
+    assert exercises.judge("13.4", answer).state == "right"
+
+
+@pytest.mark.parametrize("answer", [(0, 0.5, 0.5), (4, 1, 0.5), (4, 0.5), (30, 0.5, 0.4)])
+def test_shares_that_are_none_are_told_what_was_expected(answer):
+    assert "three numbers (m, w, w')" in exercises.judge("13.4", answer).words
+
+
 # -- fewer steps: the step of 2M, and what an order test does not see ---------------------------------------------------
 
 
@@ -384,6 +469,73 @@ def test_slips_that_an_order_test_does_not_see(ratio, case):
 )
 def test_a_pair_that_cannot_be_tried_is_told_what_was_expected(answer):
     assert "a pair: a function of λ at t', t and s" in exercises.judge("14.4", answer).words
+
+
+# -- flows: the velocity, a coupling layer, and lines that meet -----------------------------------------------------------
+
+
+def test_the_velocity_may_be_written_in_any_form():
+    x, v, a, b = chapter_15.x, chapter_15.v, chapter_15.a, chapter_15.b
+    for answer in (
+        (b * x + a * v) - (a * x - b * v),
+        b * (x + v) - a * (x - v),
+        (b - a) * x + sp.sqrt(1 + 2 * a * b) * v,
+    ):
+        assert exercises.judge("15.1", answer).state == "right"
+
+
+def test_one_step_gives_the_mean_of_all_digits():
+    verdict = exercises.judge("15.2", "c")
+    assert verdict.state == "right" and all(float(value) < 1e-4 for _, value in verdict.rows)
+
+
+def test_the_coupling_layer_is_that_of_the_package():
+    for given, (points, log_det) in EXERCISES["15.3"].cases(torch.Generator().manual_seed(0)):
+
+        class Network(torch.nn.Module):
+            def __init__(self, scale, shift) -> None:
+                super().__init__()
+                self.scale, self.shift = scale, shift
+
+            def forward(self, kept, y):
+                s, m = self.scale(kept[:, :2]), self.shift(kept[:, :2])
+                s = LARGEST_SCALE * torch.atanh(s / LARGEST_SCALE)
+                nothing = torch.zeros_like(s)
+                return torch.cat([nothing, s, nothing, m], dim=1)
+
+        layer = Coupling(torch.tensor([True, True, False, False]), Network(given["scale"], given["shift"]))
+        if given["inverse"]:
+            torch.testing.assert_close(layer.inverse(given["x"]), points)
+            torch.testing.assert_close(-layer(points)[1], log_det)
+        else:
+            torch.testing.assert_close(layer(given["x"]), (points, log_det))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "velocity"),
+    [
+        (([0, 1, 2, 3], [1, 0, 2, 3]), "0"),
+        (([-3, -1, 1, 3], [3, 1, -1, -3]), "0"),
+        (([0, 1, 2, 9], [2, 1, 5, 0]), None),
+    ],
+)
+def test_lines_that_meet_are_found_and_go_on_with_their_mean(pairs, velocity):
+    verdict = exercises.judge("15.4", pairs)
+    assert verdict.state == "right"
+    rows = dict(verdict.rows)
+    one = [float(u) for u in rows["the velocities of all lines there"].split(", ")]
+    assert len(one) >= 2 and float(rows["the velocity of the flow there"]) == pytest.approx(
+        sum(one) / len(one), abs=0.01
+    )
+    if velocity is not None:
+        assert rows["the velocity of the flow there"] == velocity
+
+
+@pytest.mark.parametrize(
+    "answer", [([1, 2, 3], [1, 2, 3]), ([1, 1, 2, 3], [1, 2, 3, 4]), [1, 2, 3, 4], ([1, 2, 3, 4],)]
+)
+def test_pairs_that_cannot_be_tried_are_told_what_was_expected(answer):
+    assert "a pair of lists of 4 numbers" in exercises.judge("15.4", answer).words
 
 
 # -- what is shown ------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import torch
 
 from diffnotes import Schedule, ddim_sample, initial_noise, load_images, load_pretrained
 from diffnotes.book import explorers, plots
+from diffnotes.models.coupling import RealNVP
 from diffnotes.models.vae import VAE
 
 linear, images, (model, schedule) = Schedule.linear(), load_images("auto", "test"), load_pretrained("mnist")
@@ -23,6 +24,9 @@ small, _ = load_pretrained("mnist-small")  # where chapters 0, 8 and 9 draw agai
 image, noise = images.x[0], initial_noise(seed=0, batch=8)
 frames = list(ddim_sample(model, schedule, noise, steps=10))
 digits = [(f"u = {i}", plots.grid_image(images.x[i : i + 1], scale=8)) for i in range(9)]
+bent = RealNVP(shape=(2,), layers=4)
+for weight in bent.parameters():
+    torch.nn.init.normal_(weight, std=0.2)
 trips = {steps: (noise[:3], images.x[:3] + steps * 0.01 * noise[:3]) for steps in (5, 10, 20)}
 """
 ECHO = """
@@ -64,9 +68,17 @@ CASES = [
     Case(9, "explorers.guidance(small, schedule, number=4)", "noise", "a network draws"),
     Case(10, "explorers.gap()", "m"),
     Case(10, "explorers.latent_plane(VAE(), images)", "z₁", "images"),
+    Case(12, "explorers.bits(model, schedule, images.x[:16])", "noise"),
+    Case(12, "explorers.variances()", "s"),
+    Case(13, "explorers.roads()", "λ"),
+    Case(13, "explorers.roads()", "steps"),
+    Case(13, "explorers.walkers()", "m"),
     Case(14, "explorers.few_calls(model, schedule, calls=(3, 4, 5, 6), number=4)", "calls", "images"),
     Case(14, "explorers.solvers()", "calls"),
     Case(14, "explorers.solvers()", "ρ"),
+    Case(15, "explorers.flows()", "t"),
+    Case(15, "explorers.flows(steps=20)", "steps"),
+    Case(15, "explorers.coupling(bent, torch.randn(200, 2), torch.arange(200) % 2)", "layers"),
     Case(90, "explorers.kl()", "μ_1"),
     Case(90, "explorers.product()", "m"),
     Case(90, "explorers.total()", "a"),

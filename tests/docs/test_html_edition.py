@@ -104,7 +104,9 @@ def test_every_explorer_has_a_line_that_says_how_to_run_it(site: Site, path: Pat
         ("kl", "90_gaussian_toolkit"),
         ("posterior", "02_bayes_posterior"),
         ("weights", "04_epsilon_loss"),
+        ("roads", "13_scores_and_sdes"),
         ("solvers", "14_fewer_steps"),
+        ("flows", "15_flows"),
     ],
 )
 def test_an_explorer_on_a_page_begins_where_the_notebook_s_does(site: Site, name: str, chapter: str):

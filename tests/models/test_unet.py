@@ -370,7 +370,7 @@ def test_no_classes_at_all_are_refused():
 
 
 def test_unknown_target_is_refused():
-    with pytest.raises(ValueError, match=r'^target must be one of "eps", "x0", "v", got \'noise\'$'):
+    with pytest.raises(ValueError, match=r'^target must be one of "eps", "x0", "v", "u", got \'noise\'$'):
         UNet(8, target="noise")
 
 
@@ -471,7 +471,7 @@ def test_settings_of_numpy_become_pythons_own():
             {"multipliers": (1, 2.5)},
             r"^multipliers must be one or more numbers >= 1, one for each level, got \(1, 2\.5\)$",
         ),
-        ({"target": 3}, r'^target must be one of "eps", "x0", "v", got 3$'),
+        ({"target": 3}, r'^target must be one of "eps", "x0", "v", "u", got 3$'),
         ({"num_classes": "ten"}, r"^num_classes must be an integer, got 'ten'$"),
     ],
 )

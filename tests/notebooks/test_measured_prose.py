@@ -13,7 +13,7 @@ from diffnotes.book.exercises import chapter_03
 from diffnotes.book.explorers import gaussians
 from diffnotes.book.explorers.gap import account
 from diffnotes.book.press.measured import measured
-from diffnotes.training.pretrained import WEIGHTS
+from diffnotes.training.pretrained import WEIGHTS, load_grey
 
 ALL_FRESH = "η = 1: DDPM, variance β-tilde"
 PART = {2: "half", 3: "third", 6: "sixth", 7: "seventh", 10: "tenth"}
@@ -201,7 +201,23 @@ def test_what_exercise_3_4_says_is_what_it_measures() -> None:
     )
 
 
-@pytest.mark.parametrize(("chapter", "words"), [*sentences(), *solutions(), *divergences(), *latent()])
+def likelihood() -> Iterator[tuple[str, str]]:
+    """The offset, the weights at little noise, and the head of chapter 12."""
+    yield "12", f"it adds {math.log2(127.5):.2f} bits"
+    assert 0.8 < 127.5 * math.exp(-10 / 2) < 1.2
+    yield "12", f"the simple loss has 1/{math.cosh(10 / 2):.0f} of its weight at $\\gamma=0$"
+    yield "12", f"\\le{math.ceil(math.log2(100) / 784 * 1e4) / 1e4:.4f}\\ \\text{{bits per dimension}}"
+    yield "12", f"$\\log_2100={math.log2(100):.1f}$ bits for the *image*"
+    head, _ = load_grey()
+    yield "12", f"a head of {sum(p.numel() for p in head.head.parameters()) / 1e6:.1f} million weights"
+    low, high = (Schedule.linear().posterior_variance[2], Schedule.linear().beta[2])
+    yield (
+        "91",
+        f"gives {(low + high).item() / 2 / high.item():.2f} of $\\beta_t$ in place of {((low * high).sqrt() / high).item():.2f};",
+    )
+
+
+@pytest.mark.parametrize(("chapter", "words"), [*sentences(), *solutions(), *divergences(), *latent(), *likelihood()])
 def test_the_chapter_says_what_was_measured(chapter: str, words: str) -> None:
     (path,) = (path for path in NOTEBOOKS if path.name.startswith(chapter))
     assert words in "\n".join(cell.source for _, cell in markdown_cells(path))

@@ -147,7 +147,7 @@ def test_what_is_no_network_or_scheduler_is_refused(as_installed):
         DiffusersDenoiser(DDPMScheduler())
     with pytest.raises(ValueError, match=r"^target must be 'v', as scheduler says, got 'eps'$"):
         DiffusersDenoiser(network(), "eps", scheduler=DDPMScheduler(prediction_type="v_prediction"))
-    with pytest.raises(ValueError, match=r'^target must be one of "eps", "x0", "v", got \'noise\'$'):
+    with pytest.raises(ValueError, match=r'^target must be one of "eps", "x0", "v", "u", got \'noise\'$'):
         DiffusersDenoiser(network(), "noise")
     with pytest.raises(ValueError, match=r"^scheduler must have a prediction_type out of .*, got None$"):
         DiffusersDenoiser(network(), scheduler=Schedule.linear())

@@ -90,7 +90,7 @@ def within_5_standard_errors(draws: torch.Tensor, expected: float) -> bool:
 
 
 @pytest.mark.parametrize("variance", ["beta_tilde", "beta"])
-@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+@pytest.mark.parametrize("target", ["eps", "x0", "v", "u"])
 def test_every_term_is_what_a_loop_over_times_images_and_pixels_gives(linear_tables, target, variance):
     x0, y = grey_images(3), torch.tensor([2, 0, 1])
     terms = elbo_terms(
@@ -256,7 +256,7 @@ def test_a_denoiser_that_returns_the_image_costs_the_variance_and_the_decoder_on
         np.testing.assert_allclose(terms.reconstruction, expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+@pytest.mark.parametrize("target", ["eps", "x0", "v", "u"])
 def test_terms_are_weights_times_squared_errors(generator, target):
     """With sigma_t^2 = beta-tilde_t, 1/2 (SNR(t-1) - SNR(t)) ||x_0 - x0_hat||^2; with beta_t, bound_weight times
     ||eps - eps_hat||^2, and a constant."""
@@ -397,7 +397,7 @@ def test_fewer_grey_values_own_wider_intervals():
     assert terms.reconstruction.item() == pytest.approx(-2 * norm.logcdf(0.2 / math.sqrt(0.1)), rel=1e-10)
 
 
-@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+@pytest.mark.parametrize("target", ["eps", "x0", "v", "u"])
 def test_terms_in_float32_keep_their_digits_at_both_ends_of_the_chain(target):
     """At t = T of the cosine schedule the two means differ by 1e-8, and L_{T-1} would drown in the rounding of float32."""
     x0, t = grey_images(3), torch.tensor([2, 3, 500, 999, 1000])

@@ -285,3 +285,33 @@ def test_images_of_another_shape_than_the_data_are_refused(as_installed):
 def test_the_target_cannot_be_chosen():
     with pytest.raises(TypeError, match="target"):
         GaussianDenoiser(LINEAR, 0.0, 1.0, target="eps")
+
+
+# -- the density of a mixture and its score -----------------------------------------------------------------------------
+
+
+def test_the_mixture_s_log_density_is_scipy_s_and_its_score_the_gradient():
+    from scipy.stats import multivariate_normal
+
+    schedule, weights = Schedule.cosine(), torch.tensor([0.5, 0.3, 0.2])
+    means = torch.tensor([[-1.2, 0.0], [1.2, 0.5], [0.4, -1.0]], dtype=torch.float64)
+    x = torch.randn(6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for t in (1, 300, 900):
+        abar = schedule.alpha_bar[t].item()
+        v = abar * 0.09 + 1 - abar
+        density = sum(
+            w * multivariate_normal.pdf(x.numpy(), abar**0.5 * m.numpy(), v)
+            for w, m in zip([0.5, 0.3, 0.2], means, strict=True)
+        )
+        model, at = MixtureDenoiser(schedule, means, 0.09, weights), x.clone().requires_grad_()
+        found = model.log_density(at, t)
+        torch.testing.assert_close(found.detach(), torch.from_numpy(density).log(), rtol=1e-6, atol=1e-6)
+        (gradient,) = torch.autograd.grad(found.sum(), at)
+        torch.testing.assert_close(model.score(x, t), gradient, rtol=1e-8, atol=1e-8)
+
+
+def test_the_density_may_have_another_time_for_each_point():
+    schedule, means = Schedule.cosine(), torch.tensor([[-1.0], [1.0]])
+    model, x = MixtureDenoiser(schedule, means, 0.1), torch.tensor([[0.2], [0.9]])
+    both = model.log_density(x, torch.tensor([100, 700]))
+    torch.testing.assert_close(both, torch.cat([model.log_density(x[:1], 100), model.log_density(x[1:], 700)]))

@@ -42,7 +42,7 @@ def log_classes(x_t, t):
     return torch.stack([shares[:, LABELS == y].sum(1) for y in range(3)], dim=1).log()
 
 
-@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+@pytest.mark.parametrize("target", ["eps", "x0", "v", "u"])
 @pytest.mark.parametrize("scale", [-1.0, 0.0, 0.5, 1.0, 3.0])
 def test_guidance_is_the_same_formula_in_every_target(target, scale):
     null, given = eps_of(DATA, None), eps_of(DATA)
@@ -73,7 +73,7 @@ def test_a_guided_sampler_pushes_towards_the_class_asked_for():
     assert abs(far[1.0] - 0.5) < 0.1 and far[4.0] > 0.8
 
 
-@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+@pytest.mark.parametrize("target", ["eps", "x0", "v", "u"])
 def test_an_exact_classifier_at_scale_1_turns_the_unconditional_model_into_the_conditional_one(target):
     guided = ClassifierGuidance(Predicting(target), SCHEDULE, log_classes, 1.0)
     assert guided.target == "eps"

@@ -46,12 +46,12 @@ def losses_by_hand(linear_tables, target, x0, eps, y):
     for i, t in enumerate(TIMES):
         a, b = math.sqrt(linear_tables[1][t]), math.sqrt(1 - linear_tables[1][t])
         prediction = 0.3 * (a * x0[i] + b * eps[i]) + t / 1000 + 0.1 * y[i]
-        target_value = {"eps": eps[i], "x0": x0[i], "v": a * eps[i] - b * x0[i]}[target]
+        target_value = {"eps": eps[i], "x0": x0[i], "v": a * eps[i] - b * x0[i], "u": eps[i] - x0[i]}[target]
         losses.append(F.mse_loss(prediction, target_value).item())
     return losses
 
 
-@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+@pytest.mark.parametrize("target", ["eps", "x0", "v", "u"])
 def test_simple_loss_is_torchs_mse_of_each_image(generator, linear_tables, target):
     x0, eps = batch(generator)
     y = torch.tensor([3, 0, 1, 2])
@@ -59,7 +59,7 @@ def test_simple_loss_is_torchs_mse_of_each_image(generator, linear_tables, targe
     np.testing.assert_allclose(ours, losses_by_hand(linear_tables, target, x0, eps, y), rtol=1e-10)
 
 
-@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+@pytest.mark.parametrize("target", ["eps", "x0", "v", "u"])
 def test_simple_loss_without_labels_shows_the_network_none(generator, linear_tables, target):
     x0, eps = batch(generator)
     ours = simple_loss(Fake(target), LINEAR, x0, torch.tensor(TIMES), eps).numpy()
@@ -141,21 +141,26 @@ def test_min_snr_weight_is_1_in_pure_noise():
     assert min_snr_weight(LINEAR.rescale_zero_terminal_snr(), torch.tensor([1000])).item() == 1
 
 
-@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+@pytest.mark.parametrize("target", ["eps", "x0", "v", "u"])
 def test_min_snr_weight_weighs_the_same_estimate_alike_for_every_target(linear_tables, target):
-    """The same estimate as eps, as x0 and as v: weight times squared error is min(SNR, gamma) |x0 - x0_hat|^2."""
+    """The same estimate as eps, as x0, as v and as u: weight times squared error is min(SNR, gamma) |x0 - x0_hat|^2."""
     t = torch.tensor([1, 300, 700, 1000])
     a, b = (torch.tensor(values[t.numpy()]) for values in (linear_tables[1] ** 0.5, (1 - linear_tables[1]) ** 0.5))
     x0, eps, x0_hat = torch.tensor([0.3, -0.9, 1.0, 0.1]).double(), torch.tensor([1.2, 0.4, -0.7, 2.0]).double(), 0.55
     x_t = a * x0 + b * eps
     eps_hat = (x_t - a * x0_hat) / b
-    error = {"eps": eps - eps_hat, "x0": x0 - x0_hat, "v": (a * eps - b * x0) - (a * eps_hat - b * x0_hat)}[target]
+    error = {
+        "eps": eps - eps_hat,
+        "x0": x0 - x0_hat,
+        "v": (a * eps - b * x0) - (a * eps_hat - b * x0_hat),
+        "u": (eps - x0) - (eps_hat - x0_hat),
+    }[target]
     expected = torch.clamp(a**2 / b**2, max=5) * (x0 - x0_hat) ** 2
     torch.testing.assert_close(min_snr_weight(LINEAR, t, target=target) * error**2, expected, rtol=1e-9, atol=0)
 
 
-def test_min_snr_weight_has_three_targets():
-    with pytest.raises(ValueError, match=r'^target must be one of "eps", "x0", "v", got \'noise\'$'):
+def test_min_snr_weight_has_four_targets():
+    with pytest.raises(ValueError, match=r'^target must be one of "eps", "x0", "v", "u", got \'noise\'$'):
         min_snr_weight(LINEAR, torch.tensor([1]), target="noise")
 
 
@@ -168,7 +173,7 @@ def test_weights_refuse_times_outside_the_schedule(weight, t):
 
 def test_unknown_target_of_the_network_is_refused(generator):
     x0, eps = batch(generator)
-    with pytest.raises(ValueError, match=r'model.target is "eps", "x0" or "v"; got Fake with target \'noise\'\.'):
+    with pytest.raises(ValueError, match=r'model.target is "eps", "x0", "v" or "u"; got Fake with target \'noise\'\.'):
         simple_loss(Fake("noise"), LINEAR, x0, torch.tensor(TIMES), eps)
 
 

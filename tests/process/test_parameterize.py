@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from diffnotes.process.parameterize import (
     eps_from_score,
+    eps_from_u,
     eps_from_v,
     eps_from_x0,
     score_from_eps,
@@ -15,6 +16,7 @@ from diffnotes.process.parameterize import (
     v_from_x0_eps,
     x0_and_eps,
     x0_from_eps,
+    x0_from_u,
     x0_from_v,
 )
 from diffnotes.process.schedules import Schedule
@@ -64,6 +66,14 @@ def test_x0_and_eps_come_back_from_v(linear_tables, t):
     assert eps_from_v(LINEAR, v, x_t, t).item() == pytest.approx(-1.3, rel=1e-10)
 
 
+@pytest.mark.parametrize("t", TIMES)
+def test_x0_and_eps_come_back_from_u(linear_tables, t):
+    u, x_t = column(-1.3 - 0.7), column(mixed(linear_tables, t, 0.7, -1.3))
+    assert target_of(LINEAR, "u", column(0.7), column(-1.3), t).item() == pytest.approx(-2.0, rel=1e-12)
+    assert x0_from_u(LINEAR, u, x_t, t).item() == pytest.approx(0.7, rel=1e-10)
+    assert eps_from_u(LINEAR, u, x_t, t).item() == pytest.approx(-1.3, rel=1e-10)
+
+
 @every_time
 @given(x0=numbers, eps=numbers, t=st.integers(1, 1000))
 def test_the_pair_x_t_and_v_is_the_pair_x0_and_eps_rotated(x0, eps, t):
@@ -78,7 +88,7 @@ def test_the_pair_x_t_and_v_is_the_pair_x0_and_eps_rotated(x0, eps, t):
 
 
 @every_time
-@given(output=numbers, x_t=numbers, t=st.integers(1, 1000), target=st.sampled_from(["eps", "x0", "v"]))
+@given(output=numbers, x_t=numbers, t=st.integers(1, 1000), target=st.sampled_from(["eps", "x0", "v", "u"]))
 def test_the_two_halves_of_any_output_make_up_x_t(output, x_t, t, target):
     abar = LINEAR.alpha_bar[t].item()
     x0_hat, eps_hat = x0_and_eps(LINEAR, target, column(output), column(x_t), t)
@@ -87,7 +97,7 @@ def test_the_two_halves_of_any_output_make_up_x_t(output, x_t, t, target):
 
 
 @every_time
-@given(x0=numbers, eps=numbers, t=st.integers(1, 1000), target=st.sampled_from(["eps", "x0", "v"]))
+@given(x0=numbers, eps=numbers, t=st.integers(1, 1000), target=st.sampled_from(["eps", "x0", "v", "u"]))
 def test_a_perfect_prediction_splits_into_the_image_and_the_noise(x0, eps, t, target):
     abar = LINEAR.alpha_bar[t].item()
     x_t = column(math.sqrt(abar) * x0 + math.sqrt(1 - abar) * eps)
@@ -153,7 +163,7 @@ def test_v_in_pure_noise_is_minus_the_image():
 
 
 def test_unknown_target_is_refused():
-    expected = r'^target must be one of "eps", "x0", "v", got \'noise\'$'
+    expected = r'^target must be one of "eps", "x0", "v", "u", got \'noise\'$'
     with pytest.raises(ValueError, match=expected):
         target_of(LINEAR, "noise", column(0.7), column(-1.3), 5)
     with pytest.raises(ValueError, match=expected):

@@ -251,7 +251,7 @@ def test_last_frame_is_all_image(sampler):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+@pytest.mark.parametrize("target", ["eps", "x0", "v", "u"])
 def test_clipped_halves_still_make_up_x_t(linear_tables, sampler, target):
     x_T = initial_noise(0, 4, (3,)).double()
     clipped = 0
@@ -264,7 +264,7 @@ def test_clipped_halves_still_make_up_x_t(linear_tables, sampler, target):
     assert clipped > 20
 
 
-@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+@pytest.mark.parametrize("target", ["eps", "x0", "v", "u"])
 def test_clip_cuts_the_image_half_at_1_and_leaves_the_rest(linear_tables, target):
     x_t, abar = column(-2.0, -0.3, 0.1, 2.0), linear_tables[1][300]
     a, b = math.sqrt(abar), math.sqrt(1 - abar)
@@ -750,7 +750,7 @@ class Foreign(Constant):
 @pytest.mark.parametrize("way", WAYS)
 def test_a_model_without_a_target_is_refused_and_the_adapters_named(as_installed, way):
     expected = (
-        r'^model must be called as model\(x_t, t, y\) and say what it predicts: model\.target is "eps", "x0" or "v"; got '
+        r'^model must be called as model\(x_t, t, y\) and say what it predicts: model\.target is "eps", "x0", "v" or "u"; got '
         r"(Linear|function) without target\. A network of diffusers or a function of one's own: see process/adapters\.py$"
     )
     for model in (torch.nn.Linear(1, 1), lambda x_t, t, y: x_t):

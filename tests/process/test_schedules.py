@@ -516,3 +516,30 @@ def test_times_of_every_form_are_the_same_times(as_installed):
     for t in ("3", 3.0, None, [3.0], True, [True], {3}, 1j):
         with pytest.raises(ValueError, match=r"^t must be an integer or a 1-D tensor of integers, got "):
             check_t(schedule, t)
+
+
+# -- noise levels of one ratio ------------------------------------------------------------------------------------------
+
+
+def test_geometric_has_noise_levels_of_one_ratio():
+    schedule = Schedule.geometric(T=200, lowest=0.02, highest=30)
+    level = ((1 - schedule.alpha_bar[1:]) / schedule.alpha_bar[1:]).sqrt()
+    assert level[0].item() == pytest.approx(0.02) and level[-1].item() == pytest.approx(30)
+    torch.testing.assert_close(level[1:] / level[:-1], torch.full((199,), 1500 ** (1 / 199)).double())
+    assert schedule.T == 200 and schedule.name == "geometric"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"T": 1}, "T must be an integer from 2"),
+        ({"lowest": 0}, "lowest must be a positive number below highest = 30, got 0"),
+        ({"lowest": 30.0}, "lowest must be a positive number below highest = 30, got 30"),
+        ({"highest": float("inf")}, "highest must be a positive number, got inf"),
+        ({"lowest": 1e-9}, "that all T = 200 levels differ in float64, got 1e-09 and 30"),
+        ({"lowest": 1.0, "highest": 1 + 1e-14}, "levels differ in float64"),
+    ],
+)
+def test_geometric_refuses_levels_that_collide(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        Schedule.geometric(**wrong)

@@ -626,7 +626,7 @@ def test_the_last_image_is_the_last_prediction_and_all_image(name):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+@pytest.mark.parametrize("target", ["eps", "x0", "v", "u"])
 def test_a_frame_s_image_and_noise_make_up_its_state_also_where_the_image_is_clipped(name, target):
     class Half(Curved):
         def __call__(self, x_t, t, y=None):

@@ -362,7 +362,7 @@ def test_what_cannot_be_trained_or_kept_is_refused(few, odd, as_installed):
     elif odd == "no module":
         message, model = r"^model must be a torch\.nn\.Module, got function$", lambda x_t, t, y=None: x_t
     elif odd == "no target":
-        message = r'^model must name what it predicts, model\.target = "eps", "x0" or "v", got None$'
+        message = r'^model must name what it predicts, model\.target = "eps", "x0", "v" or "u", got None$'
         model.target = None
     else:
         message = r"^the run could not be saved: the settings of model, objective and data must be what JSON can hold"

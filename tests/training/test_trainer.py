@@ -87,7 +87,7 @@ def test_auto_computes_in_bfloat16_where_the_processor_does(make_trainer, monkey
 # -- one update, by hand --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+@pytest.mark.parametrize("target", ["eps", "x0", "v", "u"])
 @pytest.mark.parametrize("clip, min_snr", [(0.05, None), (1e6, None), (1e6, 0.5)])
 def test_updates_equal_steps_written_out(make_trainer, few, target, clip, min_snr, inputs_of):
     """Loss, clipped gradient, AdamW (betas 0.9 and 0.99, eps 1e-8, decoupled decay) and average, three times, by hand."""

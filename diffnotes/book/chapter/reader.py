@@ -10,6 +10,7 @@ from diffnotes.book.explorers.controls import dropdown
 from diffnotes.book.live.drawing import draw
 from diffnotes.book.live.widgets import Explorer, LivePicture
 from diffnotes.models.unet import UNet
+from diffnotes.process.parameterize import TARGETS
 from diffnotes.process.samplers import initial_noise
 from diffnotes.process.schedules import Schedule
 from diffnotes.training.checkpoint import FILE_NAME
@@ -84,8 +85,8 @@ def why_not(model: UNet, schedule: Schedule | None, labels: bool) -> str:
         return "it was trained without a noise schedule"
     if schedule.T < TIMES:
         return f"it has T = {schedule.T} steps, and the chapters look at times up to {TIMES}"
-    if target not in ("eps", "x0", "v"):
-        return f'its prediction target is {target!r}, not "eps", "x0" or "v"'
+    if target not in TARGETS:
+        return f'its prediction target is {target!r}, not "eps", "x0", "v" or "u"'
     if target == "eps" and schedule.alpha_bar[-1] == 0:
         return "it predicts eps, and with alpha_bar_T = 0 (zero terminal SNR) no image can be had from eps at t = T"
     if labels and K is None:

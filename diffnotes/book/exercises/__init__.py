@@ -28,7 +28,10 @@ from diffnotes.book.exercises import (
     chapter_09,
     chapter_10,
     chapter_11,
+    chapter_12,
+    chapter_13,
     chapter_14,
+    chapter_15,
     chapter_90,
     progress,
 )
@@ -47,7 +50,10 @@ EXERCISES: dict[str, Exercise] = {
     **chapter_09.EXERCISES,
     **chapter_10.EXERCISES,
     **chapter_11.EXERCISES,
+    **chapter_12.EXERCISES,
+    **chapter_13.EXERCISES,
     **chapter_14.EXERCISES,
+    **chapter_15.EXERCISES,
     **chapter_90.EXERCISES,
 }
 MARKS = {"right": ("✓", "#009E73"), "wrong": ("✗", "#D55E00"), "untried": ("○", "#808080")}

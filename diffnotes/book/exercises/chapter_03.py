@@ -230,7 +230,7 @@ EXERCISES: dict[str, Exercise] = {
         _with_the_best_variance,
         (L, d),
         "Never more than L, since log(1 + u) ≤ u, and nearly L where L is small against d. The best variance itself, "
-        "β̃_t + Q/d, comes back as (7.10).",
+        "β̃_t + Q/d, comes back as (12.2).",
         (
             Mistake(L, "That is what one has with β̃_t, which is best only if the means agree."),
             Mistake(

@@ -86,23 +86,7 @@ def _all_of_the_noise(schedule: Schedule, eps_hat: Tensor, x_t: Tensor, t: int, 
     return x_t - eps_hat + (beta.sqrt() * z if s > 0 else 0)
 
 
-# -- 7.4: a table of v --------------------------------------------------------------------------------------------------
-
-small, large, ratio = unit(r"\tilde{\beta}_{t}"), unit(r"\beta_{t}"), unit(r"\rho")
-D = sp.Symbol("D", positive=True)
-
-
-@cache
-def _end_of_v() -> sp.Expr:
-    """Where the slope of the bound in v vanishes, for the variance of (7.9)."""
-    level, v = sp.symbols("l v", real=True)  # the logarithm of the variance, and the network's number
-    bound = ((D + small) / sp.exp(level) - 1 - sp.log(small) + level) / 2
-    (best,) = sp.solve(sp.diff(bound, level), level)
-    (end,) = sp.solve(v * sp.log(large) + (1 - v) * sp.log(small) - best, v)
-    return end
-
-
-# -- 7.5: two variances, and few steps ----------------------------------------------------------------------------------
+# -- 7.4: two variances, and few steps ----------------------------------------------------------------------------------
 
 
 def _steps(answer: Any) -> int:
@@ -226,34 +210,5 @@ EXERCISES: dict[str, Exercise] = {
             ),
         ),
     ),
-    "07.4": Derive(
-        _end_of_v,
-        (small, large, D),
-        "There Σ_θ of (7.9) is the best variance, β̃_t + D. D = 0, where the image is known, gives v = 0; D = β_t - β̃_t, "
-        "which is standard normal noise by (7.3), gives v = 1.",
-        (
-            Mistake(
-                D / (large - small),
-                "That reads the best variance off between the two variances. (7.9) goes between their logarithms.",
-            ),
-            Mistake(
-                sp.log(D / small) / sp.log(large / small),
-                "That makes the variance D. The best one is the posterior's own plus the error of the mean, β̃_t + D.",
-            ),
-            Mistake(
-                sp.log(large / (D + small)) / sp.log(large / small),
-                "The two ends are exchanged: by (7.9), v = 1 stands for β_t, and v = 0 for β̃_t.",
-            ),
-            Mistake(
-                sp.log(D + small),
-                "That is the logarithm of the best variance. v says where it stands between log β̃_t and log β_t (7.9).",
-            ),
-            Mistake(
-                sp.log(1 + D / small) / (2 * sp.log(large / small)),
-                "Twice that: 1/2 turns a variance into a standard deviation; (7.9) speaks of variances on all its sides (A34).",
-            ),
-        ),
-        given={small: ratio * large},
-    ),
-    "07.5": Break("a whole number from 1 to 1000, the number of steps", _steps, _two_variances),
+    "07.4": Break("a whole number from 1 to 1000, the number of steps", _steps, _two_variances),
 }

@@ -152,7 +152,7 @@ EXERCISES: dict[str, Exercise] = {
         _best_standard_deviation,
         (sigma_1, mu_1, mu_2),
         "If you may be wrong about the mean, claim less precision. The best variance of a sampler is found in this way "
-        "(7.10).",
+        "(12.2).",
         (
             Mistake(
                 sigma_1, "That would be best if the means agreed. Here p has to cover an error of the mean as well."

@@ -1,6 +1,8 @@
 """The book's explorers: sliders that move a picture. Each is shown by calling it in a cell; `build_...` gives it unshown."""
 
+from diffnotes.book.explorers.bits import bits, build_bits
 from diffnotes.book.explorers.bound import bound, build_bound
+from diffnotes.book.explorers.coupling import build_coupling, coupling
 from diffnotes.book.explorers.few_calls import build_few_calls, few_calls
 from diffnotes.book.explorers.films import (
     build_film,
@@ -10,27 +12,35 @@ from diffnotes.book.explorers.films import (
     pictures,
     round_trip,
 )
+from diffnotes.book.explorers.flows import build_flows, flows
 from diffnotes.book.explorers.forward import build_chain, chain
 from diffnotes.book.explorers.gap import build_gap, gap
 from diffnotes.book.explorers.gaussians import build_kl, build_product, build_total, kl, product, total
 from diffnotes.book.explorers.guidance import build_guidance, guidance
 from diffnotes.book.explorers.latent import ElboCurves, build_latent_plane, latent_plane
 from diffnotes.book.explorers.posterior import build_posterior, build_reverse_step, posterior, reverse_step
+from diffnotes.book.explorers.roads import build_roads, roads
 from diffnotes.book.explorers.sampling import build_ddim, build_draw, ddim, draw
 from diffnotes.book.explorers.schedule import build_schedule, schedule
 from diffnotes.book.explorers.solvers import build_solvers, solvers
 from diffnotes.book.explorers.unet import build_unet, unet
+from diffnotes.book.explorers.variances import build_variances, variances
+from diffnotes.book.explorers.walkers import build_walkers, walkers
 from diffnotes.book.explorers.weights import build_weights, weights
 
 __all__ = [
     "ElboCurves",
+    "bits",
     "bound",
+    "build_bits",
     "build_bound",
     "build_chain",
+    "build_coupling",
     "build_ddim",
     "build_draw",
     "build_few_calls",
     "build_film",
+    "build_flows",
     "build_gap",
     "build_guidance",
     "build_kl",
@@ -39,17 +49,22 @@ __all__ = [
     "build_posterior",
     "build_product",
     "build_reverse_step",
+    "build_roads",
     "build_round_trip",
     "build_schedule",
     "build_solvers",
     "build_total",
     "build_unet",
+    "build_variances",
+    "build_walkers",
     "build_weights",
     "chain",
+    "coupling",
     "ddim",
     "draw",
     "few_calls",
     "film",
+    "flows",
     "gap",
     "guidance",
     "kl",
@@ -58,10 +73,13 @@ __all__ = [
     "posterior",
     "product",
     "reverse_step",
+    "roads",
     "round_trip",
     "schedule",
     "solvers",
     "total",
     "unet",
+    "variances",
+    "walkers",
     "weights",
 ]

@@ -20,8 +20,9 @@ from diffnotes.training.trainer import Trainer
 
 WINDOW = 50  # updates in a running median
 RECENT = 100  # updates in the median of the loss by time
-LOWEST = {"v": 0.02, "x0": 0.005, "eps": 0.005}  # where the axis of the squared error begins, for each target
-LOWEST_BY_TIME = {"v": 0.01, "x0": 0.0005, "eps": 0.0005}
+# where the axis of the squared error begins, for each target
+LOWEST = {"v": 0.02, "u": 0.02, "x0": 0.005, "eps": 0.005}
+LOWEST_BY_TIME = {"v": 0.01, "u": 0.01, "x0": 0.0005, "eps": 0.0005}
 HIGHEST = 2
 SQUARED_ERROR = "mean squared error"  # what Denoising calls its part
 COLOURS = (

@@ -25,12 +25,16 @@ from diffnotes.training.objectives.base import (
 )
 from diffnotes.training.objectives.consistency import Consistency
 from diffnotes.training.objectives.denoising import Denoising
+from diffnotes.training.objectives.elbo import Elbo
+from diffnotes.training.objectives.likelihood import Likelihood
 
 __all__ = [
     "TIME_BINS",
     "Consistency",
     "Denoising",
     "Draw",
+    "Elbo",
+    "Likelihood",
     "Losses",
     "Objective",
     "check_answer",

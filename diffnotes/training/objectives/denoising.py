@@ -87,7 +87,9 @@ class Denoising:
         model's classes, if an eps-prediction meets zero terminal SNR, or if the answer has not the images' shape."""
         target = getattr(model, "target", None)
         if target not in TARGETS:
-            raise ValueError(f'model must name what it predicts, model.target = "eps", "x0" or "v", got {target!r}')
+            raise ValueError(
+                f'model must name what it predicts, model.target = "eps", "x0", "v" or "u", got {target!r}'
+            )
         if not hasattr(data, "x") or not hasattr(data, "y"):
             raise ValueError(f"data must be Images, with .x and .y, got {type(data).__name__}")
         data.check_range()
