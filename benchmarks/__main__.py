@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
 TRIAL = Budget(
     names=("ours", "course", "ours_like_course", "ddpm_pytorch"), batch=8, rounds=3, at_least=0.0, matmul=(256, 512),
     own=(2, 4), seeds=2, marks=(1,), samples=16, steps=3,
-    many=32, ablation_updates=3, runs=("base", "adamw", "eps_linear", "no_labels", "base_again"),
+    many=32, ablation_updates=3, runs=("base", "base_seed_2", "adamw", "eps_linear", "no_labels"),
     batches=(4, 8), channels=(16, 32), sides=(28, 56), sampling_steps=(5, 20),
 )  # fmt: skip
 

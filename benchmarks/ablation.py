@@ -31,6 +31,7 @@ class Run:
 RUNS = {
     "base": Run(),
     "base_seed_1": Run(seed=1),
+    "base_seed_2": Run(seed=2),
     "adamw": Run(config={"optimizer": "adamw", "learning_rate": 2e-3}),  # the best of a few learning rates for it
     "independent_times": Run(loss={"even_times": False}),
     "uniform_times": Run(loss={"logit_normal": None}),
@@ -47,7 +48,6 @@ RUNS = {
     "patch_1": Run(network={"patch": 1}),
     "channels_24": Run(network={"channels": 24}),
     "channels_48": Run(network={"channels": 48}),
-    "base_again": Run(),  # the first once more: what the machine alone changes
 }
 
 

@@ -214,7 +214,7 @@ and after hours the order may be another. Where a row is one run, its errors are
 {data["samples"]} samples, not of training again. Their averages and learning rates are meant for long runs. And all
 measures see through one small classifier of digits: it can be sure of a shape that is no digit at all, so "recognised"
 counts for something only where precision is high as well. And cutting the predictions to the range of pixels makes the samples
-of a network that has just begun to learn worse (section 6.7 of the book measures how much), so a distance near that of noise
+of a network that has just begun to learn worse, so a distance near that of noise
 says that a network is at its beginning, and not more.
 """
 
@@ -306,7 +306,7 @@ def _order(values: dict[str, float]) -> str:
 def _ablation(data: dict[str, Any]) -> str:
     names = [name for name in CHOICES if name in data["rows"]]
     distance = {name: data["rows"][name]["frechet"] for name in names}
-    same = [distance[name]["value"] for name in ("base", "base_seed_1", "base_again") if name in names]
+    same = [distance[name]["value"] for name in ("base", "base_seed_1", "base_seed_2") if name in names]
     middle = sum(same) / len(same)
     apart = max(max(same) - min(same), 2 * max(distance[name]["error"] for name in names if name.startswith("base")))
     changes = {CHOICES[name]: distance[name]["value"] for name in names if not name.startswith("base")}
@@ -321,8 +321,7 @@ The run of chapter 6 makes many choices. Here each of some is taken back, one at
 the run as it is makes {data["updates"]} updates (two minutes on two cores without bfloat16; here {data["seconds"]:.0f} seconds
 in {threads}), training from random weights, then {data["samples"]} digits, 0 to 9 in turn, in {steps}
 {sampler}. So a change that makes an update slower leaves fewer of them. The run as it is stands
-there three times: first of all, with another seed, and once more at the very end. How far these lie apart is what this
-machine and chance do on their own.
+there with three seeds: how far these lie apart is what chance does on its own.
 
 {_table(*ablation_table(data))}
 

@@ -34,6 +34,7 @@ TITLES = {
 CHOICES = {
     "base": "as it is",
     "base_seed_1": "as it is, another seed",
+    "base_seed_2": "as it is, a third seed",
     "raw_weights": "sampled with the last weights, not with their average",
     "adamw": "AdamW in place of Muon",
     "independent_times": "independent times",
@@ -51,7 +52,6 @@ CHOICES = {
     "patch_1": "without patches of 2 × 2 pixels",
     "channels_24": "24 channels",
     "channels_48": "48 channels",
-    "base_again": "as it is, once more at the end",
 }
 FRECHET = "Fréchet distance d² (lower is better)"  # (6.6), as FID without a root
 YOURS = "this notebook, v and cosine"
