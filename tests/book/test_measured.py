@@ -84,41 +84,40 @@ def test_the_figure_shows_each_number_in_its_place():
     assert {"a", "b", "c", "d", "real images"} <= {text.get_text() for text in figure.legends[0].get_texts()}
 
 
-def quality_point(seconds: float, frechet: float) -> dict:
+def quality_point(updates: float, frechet: float) -> dict:
     return {
-        "seconds": seconds,
+        "in_our_updates": updates,
         "frechet": {"value": frechet, "error": 0.5},
         "recognised": {"value": 0.5, "error": 0.01},
     }
 
 
 def test_the_curves_of_quality_show_each_number_and_real_images_below():
-    curves = {"ours": [quality_point(60, 13.0), quality_point(180, 2.0)], "large": [quality_point(180, 60.0)]}
-    (axes,) = quality_figure({"curves": curves, "perfect": quality_point(0, 0.3), "marks": [60, 180]}).axes
+    curves = {"ours": [quality_point(288, 13.0), quality_point(840, 2.0)], "large": [quality_point(900, 60.0)]}
+    (axes,) = quality_figure({"curves": curves, "perfect": quality_point(0, 0.3)}).axes
     ours, large = (container.lines[0] for container in axes.containers)
-    assert ours.get_xdata().tolist() == [60, 180] and ours.get_ydata().tolist() == [13.0, 2.0]
+    assert ours.get_xdata().tolist() == [288, 840] and ours.get_ydata().tolist() == [13.0, 2.0]
     assert large.get_ydata().tolist() == [60.0] and (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     (real,) = (line for line in axes.lines if line.get_label() == TITLES["perfect"])
     assert set(real.get_ydata()) == {0.3}
 
 
 def test_the_curves_in_words_say_where_each_of_them_ends():
-    curves = {"ours": [quality_point(60, 13.0), quality_point(180.4, 2.054)], "large": [quality_point(181, 600.3)]}
+    curves = {"ours": [quality_point(288, 13.0), quality_point(840, 2.054)], "large": [quality_point(1026.4, 600.3)]}
     words = quality_alt({"curves": curves, "perfect": quality_point(0, 0.3)})
     assert words.endswith(
-        f"{TITLES['ours']} 2.05 after 180 s; {TITLES['large']} 600 after 181 s; "
-        "MNIST itself, a dashed line at the bottom, 0.3."
+        f"{TITLES['ours']} 2.05 at 840; {TITLES['large']} 600 at 1,026; MNIST itself, a dashed line at the bottom, 0.3."
     )
 
 
 def test_a_readers_own_runs_stand_in_the_figure_and_in_its_words():
-    data = {"curves": {"ours": [quality_point(180, 2.0)]}, "perfect": quality_point(0, 0.3), "marks": [60, 180]}
-    yours = [(61.2, Measured(19.8, 0.9)), (180.1, Measured(2.14, 0.3))]
+    data = {"curves": {"ours": [quality_point(840, 2.0)]}, "perfect": quality_point(0, 0.3)}
+    yours = [(290, Measured(19.8, 0.9)), (1617, Measured(2.14, 0.3))]
     (axes,) = quality_figure(data, yours).axes
     circles = axes.containers[-1].lines[0]
-    assert circles.get_xdata() == pytest.approx([61.2, 180.1]) and circles.get_ydata() == pytest.approx([19.8, 2.14])
+    assert circles.get_xdata() == pytest.approx([290, 1617]) and circles.get_ydata() == pytest.approx([19.8, 2.14])
     assert circles.get_markerfacecolor() == "white" and axes.get_ylabel() == FRECHET
-    assert f"{YOURS}, open circles, 19.8 after 61 s; {YOURS}, open circles, 2.14 after 180 s; MNIST" in quality_alt(
+    assert f"{YOURS}, open circles, 19.8 at 290; {YOURS}, open circles, 2.14 at 1,617; MNIST" in quality_alt(
         data, yours
     )
     assert "open circles" not in quality_alt(data) and len(quality_figure(data).axes[0].containers) == 1

@@ -105,7 +105,8 @@ def test_every_term_is_what_a_loop_over_times_images_and_pixels_gives(linear_tab
         a, b = math.sqrt(abar[t]), math.sqrt(1 - abar[t])
         x_t = a * x + b * eps
         prediction = 0.3 * x_t + t / 1000 + 0.1 * label
-        return x_t, {"x0": prediction, "eps": (x_t - b * prediction) / a, "v": a * x_t - b * prediction}[target]
+        estimates = {"x0": prediction, "eps": (x_t - b * prediction) / a, "v": a * x_t - b * prediction}
+        return x_t, (estimates | {"u": (x_t - b * prediction) / (a + b)})[target]
 
     def posterior(t: int, x: float, x_t: float) -> tuple[float, float]:  # by completing the square
         precision = (1 - beta[t]) / beta[t] + 1 / (1 - abar[t - 1])
@@ -265,7 +266,8 @@ def test_terms_are_weights_times_squared_errors(generator, target):
     a, b = LINEAR.alpha_bar[t].sqrt().reshape(-1, 1, 1, 1), (1 - LINEAR.alpha_bar[t]).sqrt().reshape(-1, 1, 1, 1)
     x_t = a * x0 + b * eps
     prediction = Fake(target)(x_t, t)
-    x0_hat = {"x0": prediction, "eps": (x_t - b * prediction) / a, "v": a * x_t - b * prediction}[target]
+    estimates = {"x0": prediction, "eps": (x_t - b * prediction) / a, "v": a * x_t - b * prediction}
+    x0_hat = (estimates | {"u": (x_t - b * prediction) / (a + b)})[target]
     eps_hat = (x_t - a * x0_hat) / b
     square = (x0 - x0_hat).square().flatten(1).sum(1)
     ours = denoising_kl(LINEAR, x0, x0_hat, x_t, t, model_variance(LINEAR))

@@ -269,7 +269,13 @@ def test_clip_cuts_the_image_half_at_1_and_leaves_the_rest(linear_tables, target
     x_t, abar = column(-2.0, -0.3, 0.1, 2.0), linear_tables[1][300]
     a, b = math.sqrt(abar), math.sqrt(1 - abar)
     x = x_t.numpy()
-    expected = {"eps": (x - b * 0.2) / a, "x0": np.full_like(x, 0.2), "v": a * x - b * 0.2}[target].clip(-1, 1)
+    estimates = {
+        "eps": (x - b * 0.2) / a,
+        "x0": np.full_like(x, 0.2),
+        "v": a * x - b * 0.2,
+        "u": (x - b * 0.2) / (a + b),
+    }
+    expected = estimates[target].clip(-1, 1)
     x0_hat, _ = predict(Constant(target, 0.2), LINEAR, x_t, 300, clip=True)
     np.testing.assert_allclose(x0_hat.numpy(), expected, rtol=1e-10)
 

@@ -112,12 +112,14 @@ def test_updates_equal_steps_written_out(make_trainer, few, target, clip, min_sn
         with torch.no_grad():
             for p, value in zip(twin.parameters(), w, strict=True):
                 p.copy_(value)
-        answer = {"eps": eps, "x0": x0, "v": a * eps - b * x0}[target]
+        answer = {"eps": eps, "x0": x0, "v": a * eps - b * x0, "u": eps - x0}[target]
         errors = ((twin(a * x0 + b * eps, t) - answer) ** 2).mean(dim=(1, 2, 3))
         loss, weighted = errors.mean(), errors.mean()
         if min_snr:  # min(SNR, 0.5) before the error about x0, from which the others differ by a factor
             snr = (abar / (1 - abar)).flatten()
-            factor = {"eps": snr, "x0": torch.ones_like(snr), "v": 1 / (1 - abar).flatten()}[target]
+            of_v = 1 / (1 - abar).flatten()
+            of_u = ((a + b) / b).square().flatten()
+            factor = {"eps": snr, "x0": torch.ones_like(snr), "v": of_v, "u": of_u}[target]
             weighted = (snr.clamp(max=0.5) / factor * errors).mean()
             assert (weighted - loss).abs() > 0.05 * loss
         gradient = torch.autograd.grad(weighted, list(twin.parameters()))
