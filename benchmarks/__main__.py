@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ablation, quality, report, speed, steps
+from benchmarks import ablation, quality, relatives, report, speed, steps
 from benchmarks.measure import Budget, machine
 from diffnotes import load_images
 
@@ -19,6 +19,7 @@ SECTIONS: dict[str, Callable[[Budget], dict[str, Any]]] = {
     "quality": lambda budget: quality.measure(budget, load_images("mnist", "train"), load_images("mnist", "test")),
     "steps": lambda budget: steps.measure(budget, load_images("mnist", "test")),
     "ablation": lambda budget: ablation.measure(budget, load_images("mnist", "train"), load_images("mnist", "test")),
+    "relatives": lambda budget: relatives.measure(budget, load_images("mnist", "train"), load_images("mnist", "test")),
     "cost": speed.cost,
     "sampling": speed.sampling,
     "start": speed.start,
@@ -74,7 +75,7 @@ TRIAL = Budget(
     names=("ours", "course", "ours_like_course", "ddpm_pytorch"), batch=8, rounds=3, at_least=0.0, matmul=(256, 512),
     own=(2, 4), seeds=2, marks=(1,), samples=16, steps=3,
     many=32, ablation_updates=3, runs=("base", "base_seed_2", "adamw", "eps_linear", "no_labels"),
-    batches=(4, 8), channels=(16, 32), sides=(28, 56), sampling_steps=(5, 20),
+    bits_images=4, batches=(4, 8), channels=(16, 32), sides=(28, 56), sampling_steps=(5, 20),
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class Budget:
     many            images drawn for the number of sampling steps and for the ablation, where differences are small
     ablation_updates, runs    of the run as it is, the time of which every run of the ablation gets, and which runs, of
                     ablation.RUNS; all if empty
+    bits_images     test images of which bits per dimension are measured
     perfect         test images that stand in for a perfect model; the others are measured against
     batches, channels, sides, sampling_steps      what the cost is measured against"""
 
@@ -60,6 +61,7 @@ class Budget:
     many: int = 500
     ablation_updates: int = 560
     runs: tuple[str, ...] = ()
+    bits_images: int = 200
     perfect: int = 2000
     batches: tuple[int, ...] = (8, 16, 32, 64, 128)
     channels: tuple[int, ...] = (16, 32, 48, 64, 96)

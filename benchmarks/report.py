@@ -16,6 +16,7 @@ from diffnotes.book.press.measured import (
     plain_ticks,
     quality_alt,
     quality_figure,
+    relatives_table,
     steps_figure,
     with_error,
 )
@@ -41,7 +42,7 @@ SOLVERS = {
     "ddpm": "DDPM",
 }
 OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
-SECTIONS = ("quality", "steps", "ablation", "throughput", "cost", "sampling", "start", "gpu")
+SECTIONS = ("quality", "steps", "ablation", "relatives", "throughput", "cost", "sampling", "start", "gpu")
 HEAD = """# Benchmarks
 
 <!-- Written by python -m benchmarks from benchmarks/results.json. Edit benchmarks/report.py instead. -->
@@ -336,6 +337,27 @@ whichever is larger). By that rule {f"these are worse: {_order(worse)}" if worse
 pixels and large batches have their best time after the end of this table. The learning rate was chosen for the run as it
 is, and for AdamW from a few; the other rows keep it. And the unconditional network has the harder task:
 no label settles what it draws.
+"""
+
+
+def _relatives(data: dict[str, Any]) -> str:
+    threads = "one thread" if data["threads"] == 1 else f"{data['threads']} threads"
+    return f"""
+## The relatives side by side
+
+The models of the book, trained from random weights on the same images for the same time, that in which chapter 6's network
+makes {data["updates"]} updates ({data["seconds"]:.0f} seconds of {threads}); three rows are one network with three samplers. Then
+{data["samples"]} digits, 0 to 9 in turn where a model takes labels, judged against {data["real"]:,} test images.
+
+{_table(*relatives_table(data))}
+
+Bits per dimension are those of {data["bits_images"]} test images given their labels: of the diffusion models the variational
+bound of a chain of 25 strides with the variance β-tilde, of RealNVP the density of dequantised images, itself an upper bound of
+the bits of the grey values. DDIM and 2M draw with the same network as DDPM. The VAE's data are black and white: its bits are of
+other data, and do not belong here. Its samples are its decoder's mean images, drawn without a label.
+
+**What it does not mean.** One run each, a minute or three of training, settings chosen in the chapters and not for this table. A
+plane is a small latent space, and no coupling layer looks far. What the rows show is what each idea comes to in this time.
 """
 
 

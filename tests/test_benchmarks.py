@@ -1,6 +1,7 @@
 """The benchmarks: the page comes from the numbers, the counting is right, and every section runs on a tiny budget."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks import __main__ as command
-from benchmarks import ablation, measure, memory, networks, quality, report, speed, steps
+from benchmarks import ablation, measure, memory, networks, quality, relatives, report, speed, steps
 from benchmarks.measure import Budget
 from diffnotes import (
     Denoising,
@@ -28,7 +29,7 @@ from diffnotes import (
     initial_noise,
     load_images,
 )
-from diffnotes.book.press.measured import steps_figure
+from diffnotes.book.press.measured import RELATIVES, TITLES, relatives_table, steps_figure
 from diffnotes.process.choose import SOLVERS, sample_with
 from diffnotes.training import metrics
 
@@ -40,7 +41,7 @@ TRIAL = Path(__file__).with_name(
 )  # of python -m benchmarks --trial: every section, of seconds each
 TINY = Budget(
     names=("ours", "course", "ours_like_course"), batch=2, rounds=2, at_least=0.0, matmul=(64, 128),
-    marks=(0.5, 1), own=(1, 2), seeds=2, samples=8, steps=2, many=8, ablation_updates=1,
+    marks=(0.5, 1), own=(1, 2), seeds=2, samples=8, steps=2, many=8, ablation_updates=1, bits_images=2,
     batches=(1, 4), channels=(8, 16), sides=(28, 56),
     sampling_steps=(1, 2),
 )  # fmt: skip
@@ -134,7 +135,7 @@ def test_an_unknown_section_is_refused(capsys: pytest.CaptureFixture):
     with pytest.raises(SystemExit):
         command.main(["speed"])
     assert (
-        "sections must be of throughput, quality, steps, ablation, cost, sampling, start, gpu, got speed"
+        "sections must be of throughput, quality, steps, ablation, relatives, cost, sampling, start, gpu, got speed"
         in capsys.readouterr().err
     )
 
@@ -445,6 +446,32 @@ def test_ablation():
     assert base["updates"] == raw["updates"] >= 1 and without["parameters"] == base["parameters"] - 11 * 4 * 32
     assert base["images_per_second"] == pytest.approx(base["updates"] * TrainConfig().batch_size / base["seconds"])
     assert "unconditional, without labels" in report._ablation(data) and "24 channels" not in report._ablation(data)
+
+
+def test_relatives():
+    data = relatives.measure(TINY, *few_images())
+    rows = data["rows"]
+    assert set(rows) == set(RELATIVES) and data["bits_images"] == 2
+    assert [rows[name]["calls"] for name in ("ddpm", "ddim", "2m", "realnvp", "vae")] == [50, 20, 8, 1, 1]
+    assert all(row["updates"] == TINY.own[-1] for name, row in rows.items() if name not in ("realnvp", "vae"))
+    kinds = {name: row["bits"] and row["bits"]["kind"] for name, row in rows.items()}
+    chains = dict.fromkeys(("ddpm", "score_sde", "flow_matching"), "bound")
+    assert kinds == {**chains, "realnvp": "dequantised", "ddim": None, "2m": None, "vae": None}
+    assert all(row["bits"] is None or row["bits"]["value"] > 0.5 for row in rows.values())
+    head, lines = relatives_table(data)
+    assert [line[0] for line in lines] == [*RELATIVES.values(), TITLES["perfect"]]
+    assert all(len(line) == len(head) for line in lines) and "side by side" in report._relatives(data)
+
+
+def test_bits_of_a_model_that_is_known():
+    """A density that is uniform over the 256 bins pays 8 bits, whatever the images are."""
+
+    class Uniform:
+        def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return torch.full((len(x),), -784 * math.log(256 * 2 / 255), dtype=torch.float64)
+
+    bits = relatives.exact(Uniform(), few_images()[1])
+    assert bits["value"] == pytest.approx(8) and bits["kind"] == "dequantised"
 
 
 def test_the_sigmoid_schedule():

@@ -72,7 +72,7 @@ CASES = [
     Case(12, "explorers.variances()", "s"),
     Case(13, "explorers.roads()", "λ"),
     Case(13, "explorers.roads()", "steps"),
-    Case(13, "explorers.walkers()", "m"),
+    Case(13, "explorers.walkers()", "w"),
     Case(14, "explorers.few_calls(model, schedule, calls=(3, 4, 5, 6), number=4)", "calls", "images"),
     Case(14, "explorers.solvers()", "calls"),
     Case(14, "explorers.solvers()", "ρ"),

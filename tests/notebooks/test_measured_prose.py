@@ -61,6 +61,20 @@ def sentences() -> Iterator[tuple[str, str]]:
         f"there is time for a {left['patch_1']} of the updates, and with *48 channels* for {left['channels_48']} of them",
     )
 
+    models = measured("relatives")["rows"]
+    off = {name: f"{row['frechet']['value']:.1f}" for name, row in models.items()}
+    calls = {name: row["calls"] for name, row in models.items()}
+    assert (calls["ddpm"], calls["ddim"], calls["2m"], calls["flow_matching"]) == (50, 20, 8, 20)
+    assert off["ddim"] == off["2m"] == off["flow_matching"]
+    yield "15", f"DDPM's digits are nearest to the real ones, at {off['ddpm']}, and take fifty calls each;"
+    yield "15", f"and flow matching, are at {off['ddim']}, with twenty, eight and twenty."
+    yield "15", f"The score SDE is at {off['score_sde']}:"
+    yield "15", f"by far the best bits, {models['realnvp']['bits']['value']:.2f}, and is at {off['realnvp']}."
+    assert all(
+        row["bits"] is None or row["bits"]["value"] >= models["realnvp"]["bits"]["value"] for row in models.values()
+    )
+    yield "15", f"it is at {off['vae']}, with a recall of {models['vae']['recall']['value']:.2f}."
+
     network, _ = load_pretrained("mnist")
     weights = sum(p.numel() for p in network.parameters())
     small, _ = load_pretrained("mnist-small")

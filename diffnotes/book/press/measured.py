@@ -53,6 +53,15 @@ CHOICES = {
     "channels_24": "24 channels",
     "channels_48": "48 channels",
 }
+RELATIVES = {
+    "ddpm": "DDPM",
+    "ddim": "DDIM",
+    "2m": "DPM-Solver++(2M)",
+    "score_sde": "score SDE (VE)",
+    "flow_matching": "flow matching, Euler",
+    "realnvp": "RealNVP",
+    "vae": "VAE, latent plane, no labels",
+}
 FRECHET = "Fréchet distance d² (lower is better)"  # (6.6), as FID without a root
 YOURS = "this notebook, v and cosine"
 PATH = FOLDER.parent / "docs" / "benchmarks" / "results.json"
@@ -85,6 +94,32 @@ def ablation_table(data: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             )
     perfect = [with_error(data["perfect"][key]) for key in ("frechet", "recognised")]
     return head, [*rows, [TITLES["perfect"], "", "", "", *perfect]]
+
+
+def relatives_table(data: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table of the book's models, trained for the same time: measured("relatives"), written out."""
+    head = [
+        "model",
+        "weights",
+        "trained",
+        "calls",
+        "64 digits",
+        "Fréchet d² ↓",
+        "recognised ↑",
+        "recall ↑",
+        "bits/dim ↓",
+    ]
+    rows = []
+    for name, words in RELATIVES.items():
+        row = data["rows"][name]
+        bits = (
+            "–" if row["bits"] is None else f"{'≤ ' if row['bits']['kind'] == 'bound' else ''}{with_error(row['bits'])}"
+        )
+        times = [f"{row['training_seconds']:.0f} s", str(row["calls"]), f"{row['drawing_seconds']:.2f} s"]
+        values = [with_error(row[key]) for key in ("frechet", "recognised", "recall")]
+        rows.append([words, f"{row['parameters']:,}", *times, *values, bits])
+    perfect = [with_error(data["perfect"][key]) for key in ("frechet", "recognised", "recall")]
+    return head, [*rows, [TITLES["perfect"], "", "", "", "", *perfect, ""]]
 
 
 def quality_figure(data: dict[str, Any], yours: Sequence[tuple[float, Measured]] = ()) -> Figure:
