@@ -54,7 +54,16 @@ class Explorer:
         expect(self.reading_line).not_to_have_text(reading, use_inner_text=True, timeout=PATIENCE)
         wait_for_new_picture(self.image, picture)
         self.notebook.wait_for_kernel()
+        self.rest()
         expect(control).to_be_focused()
+
+    def rest(self, milliseconds: int = 250) -> None:
+        """Wait until the reading has stayed as it is for a while: of several keys the last one's arrives last, and it may come
+        after the kernel has been seen idle between two of them."""
+        reading = None
+        while reading != self.reading:
+            reading = self.reading
+            self.page.wait_for_timeout(milliseconds)
 
     def reset(self, key: str = "Space") -> None:
         """Move t away from its first value, so that there is something to reset, and press Reset."""
