@@ -94,7 +94,7 @@ def reverse_sde_sample(
     generator: torch.Generator | IntLike | None = None,
 ) -> Iterator[Frame]:
     """Sampling along the reverse equation with this lambda, from x_T in `steps` steps: yields steps + 1 Frames, the last one at
-    t = 0 (book, eq. 13.10; Song et al. 2021, section 3; Zhang and Chen 2023, eq. 6, for lambda).
+    t = 0 (book, eq. 13.10; Song et al. 2021, section 3; Zhang and Chen 2023 for lambda).
 
     step: "exponential" or "euler-maruyama" (see above); the one that ends at 0 adds no noise. corrector: so many Langevin steps
     at every new time but 0, with a call of the model each (see corrector_step); the calls are steps + corrector (steps - 1).

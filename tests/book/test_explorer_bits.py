@@ -112,13 +112,11 @@ def test_a_picture_stands_behind_it(monkeypatch: pytest.MonkeyPatch):
     assert 'alt="Left: a digit under noise of' in shown[0] and "grey steps. Of the bound" in shown[0]
 
 
-def test_the_shipped_network_s_curves_stay_in_the_picture():
-    from diffnotes import load_images, load_pretrained
+def test_the_shipped_network_s_curves_stay_in_the_picture(mnist_test):
+    from diffnotes import load_pretrained
 
-    if load_images("auto").name != "mnist":
-        pytest.skip("MNIST is not here")
     model, schedule = load_pretrained("mnist-small")
-    found = bill(model, schedule, load_images("auto", "test").x[:8])
+    found = bill(model, schedule, mnist_test.x[:8])
     assert all(found.share(name).max() < HIGHEST for name in WEIGHTS)
 
 

@@ -142,16 +142,13 @@ def test_the_shipped_head_was_trained_on_the_network_that_ships():
     assert GREY.stat().st_size < 2_000_000
 
 
-def test_the_shipped_head_is_there_and_calibrated():
-    from diffnotes import load_images
+def test_the_shipped_head_is_there_and_calibrated(mnist_test):
     from diffnotes.process.forward import q_sample
     from diffnotes.training.pretrained import load_grey
 
     model, schedule = load_grey()
     assert not model.training and schedule.T == 1000
-    if load_images("auto").name != "mnist":
-        pytest.skip("MNIST is not here")
-    x0 = load_images("auto", "test").x[:64]
+    x0 = mnist_test.x[:64]
     for t in (40, 120, 240):
         x_t = q_sample(schedule, x0, t, torch.randn(x0.shape, generator=torch.Generator().manual_seed(t)))
         mean, square = model.moments(x_t, t)
