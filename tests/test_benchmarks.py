@@ -504,12 +504,13 @@ def test_a_changed_transformer_differs_in_that_alone():
 
 
 def test_training_operations_are_three_times_the_forward_ones():
-    """But for the first layer, whose input needs no gradient."""
+    """But for the first layers, of patches and of the time, whose inputs need no gradient."""
     net = transformers.dit(32, 3, 2, convolution=False)(Schedule.cosine(T=1000).alpha_bar.sqrt())
     with FlopCounterMode(display=False) as counter:
-        net(torch.zeros(1, 1, 28, 28), 1)
-    first = 2 * 49 * 16 * 32 + 2 * 32 * 32  # patches; and the first layer of the time
-    assert transformers.training_flops(net) == 3 * counter.get_total_flops() - first
+        net(torch.zeros(1, 1, 28, 28), 1).sum().backward()
+    assert transformers.training_flops(net) == counter.get_total_flops() + 2 * 49 * 16 * 32 + 2 * 32 * 32
+    near = transformers.dit(32, 3, 2)(Schedule.cosine(T=1000).alpha_bar.sqrt())
+    assert transformers.training_flops(near) - transformers.training_flops(net) == 3 * 3 * 49 * 2 * 9 * 4 * 32
 
 
 def test_bits_of_a_model_that_is_known():

@@ -54,7 +54,7 @@ class DiT(nn.Module):
     patch        side of the patches: (side / patch)^2 tokens
     num_classes  number of labels, or None; the label num_classes is "no label": what y = None means
     target       the prediction target: "eps", "x0", "v" or "u"
-    side         height and width of the images, divisible by patch. It cannot change later: each place has an entry in a table
+    side         height and width of the images, divisible by patch. It cannot change later: each position has an entry in a table
     convolution  a depthwise 3 x 3 convolution inside every MLP: what is near in the picture is near again
     input_mean   None, or for each time 0..T the mean of x_t over data and pixels, which is subtracted first, as in UNet
 
