@@ -379,7 +379,7 @@ def _transformers(data: dict[str, Any]) -> str:
     return f"""
 ## Transformers and U-Nets
 
-Three sizes of three kinds of networks, trained by the recipe of chapter 6 for the same time, that in which its network makes
+U-Nets and transformers of three sizes, trained by the recipe of chapter 6 for the same time, that in which its network makes
 {data["updates"]} updates ({data["seconds"]:.0f} seconds of {threads}): the U-Net with 8, 16 and 32 channels, the last of which
 is chapter 6's; the same as in ADM, with attention at both sizes of the feature maps and heads of 8 channels; and a diffusion
 transformer with patches of 4 × 4 pixels, of width 32, 48 and 96 with 3, 4 and 6 blocks. Operations are those of forward and
@@ -393,7 +393,7 @@ with 16 rows and columns, also outside the blocks. *Gates open*: they begin at 1
 
 {_table(*transformer_choices(data))}
 
-**What it does not mean.** An early point of the curve, and one run each: the learning rate is the same for all sizes, and was
+**What it does not mean.** The very beginning of the curve, where hardly a network draws digits yet, and one run each: the learning rate is the same for all sizes, and was
 chosen for chapter 6's network.
 """
 

@@ -95,7 +95,7 @@ def _trained(parts: frozenset[str]) -> dict[str, bool]:
     descent = torch.optim.SGD([*block.parameters(), gates], lr=0.1)
     for _ in range(20):
         descent.zero_grad()
-        (block(x, gates) - goal).square().mean().backward()
+        (block(x, gates.expand(8, -1, -1)) - goal).square().mean().backward()
         descent.step()
     return {
         name: bool((weight != before[name]).any())
