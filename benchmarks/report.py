@@ -393,8 +393,8 @@ with 16 rows and columns, also outside the blocks. *Gates open*: they begin at 1
 
 {_table(*transformer_choices(data))}
 
-**What it does not mean.** The very beginning of the curve, where hardly a network draws digits yet, and one run each: the learning rate is the same for all sizes, and was
-chosen for chapter 6's network.
+**What it does not mean.** The very beginning of the curve, where hardly a network draws digits yet, and one run each: the
+learning rate is the same for all sizes, and was chosen for chapter 6's network.
 """
 
 
