@@ -214,8 +214,8 @@ def transformer_alt(data: dict[str, Any]) -> str:
             row = data["rows"][f"{family} {size}"]
             ends.append(f"{words}, {size}, {row['curve'][-1][1]:.3f} after {trained_flops(row) / 1e12:.1f}")
     return (
-        "Training loss of U-Nets and transformers, left against seconds, then against operations in units of 10 to the "
-        f"12th, and on the right the error of the three middle ones by the tenth of the times. The lines end at: {'; '.join(ends)}."
+        "Training loss of U-Nets and transformers, left against seconds, then against operations in units of 10 to the 12th, and "
+        f"on the right the error of the three middle ones by the tenth of the times. The lines end at: {'; '.join(ends)}."
     )
 
 
