@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ablation, quality, relatives, report, speed, steps
+from benchmarks import ablation, quality, relatives, report, speed, steps, transformers
 from benchmarks.measure import Budget, machine
 from diffnotes import load_images
 
@@ -20,6 +20,9 @@ SECTIONS: dict[str, Callable[[Budget], dict[str, Any]]] = {
     "steps": lambda budget: steps.measure(budget, load_images("mnist", "test")),
     "ablation": lambda budget: ablation.measure(budget, load_images("mnist", "train"), load_images("mnist", "test")),
     "relatives": lambda budget: relatives.measure(budget, load_images("mnist", "train"), load_images("mnist", "test")),
+    "transformers": lambda budget: transformers.measure(
+        budget, load_images("mnist", "train"), load_images("mnist", "test")
+    ),
     "cost": speed.cost,
     "sampling": speed.sampling,
     "start": speed.start,
@@ -74,7 +77,8 @@ def main(arguments: list[str] | None = None) -> None:
 TRIAL = Budget(
     names=("ours", "course", "ours_like_course", "ddpm_pytorch"), batch=8, rounds=3, at_least=0.0, matmul=(256, 512),
     own=(2, 4), seeds=2, marks=(1,), samples=16, steps=3,
-    many=32, ablation_updates=3, runs=("base", "base_seed_2", "adamw", "eps_linear", "no_labels"),
+    many=32, race=2, race_images=4, race_samples=8, ablation_updates=3,
+    runs=("base", "base_seed_2", "adamw", "eps_linear", "no_labels"),
     bits_images=4, batches=(4, 8), channels=(16, 32), sides=(28, 56), sampling_steps=(5, 20),
 )  # fmt: skip
 

@@ -41,6 +41,8 @@ class Budget:
     many            images drawn for the number of sampling steps and for the ablation, where differences are small
     ablation_updates, runs    of the run as it is, the time of which every run of the ablation gets, and which runs, of
                     ablation.RUNS; all if empty
+    race            of the race of transformers and U-Nets: its time is that in which chapter 6's network makes so many updates
+    race_images, race_samples    test images for each tenth of the times, and digits drawn, to judge each of its networks
     bits_images     test images of which bits per dimension are measured
     perfect         test images that stand in for a perfect model; the others are measured against
     batches, channels, sides, sampling_steps      what the cost is measured against"""
@@ -61,6 +63,9 @@ class Budget:
     many: int = 500
     ablation_updates: int = 560
     runs: tuple[str, ...] = ()
+    race: int = 42
+    race_images: int = 64
+    race_samples: int = 128
     bits_images: int = 200
     perfect: int = 2000
     batches: tuple[int, ...] = (8, 16, 32, 64, 128)

@@ -18,6 +18,8 @@ from diffnotes.book.press.measured import (
     quality_figure,
     relatives_table,
     steps_figure,
+    transformer_choices,
+    transformer_table,
     with_error,
 )
 
@@ -42,7 +44,18 @@ SOLVERS = {
     "ddpm": "DDPM",
 }
 OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
-SECTIONS = ("quality", "steps", "ablation", "relatives", "throughput", "cost", "sampling", "start", "gpu")
+SECTIONS = (
+    "quality",
+    "steps",
+    "ablation",
+    "relatives",
+    "transformers",
+    "throughput",
+    "cost",
+    "sampling",
+    "start",
+    "gpu",
+)
 HEAD = """# Benchmarks
 
 <!-- Written by python -m benchmarks from benchmarks/results.json. Edit benchmarks/report.py instead. -->
@@ -358,6 +371,30 @@ other data, and do not belong here. Its samples are its decoder's mean images, d
 
 **What it does not mean.** One run each, a minute or three of training, settings chosen in the chapters and not for this table. A
 plane is a small latent space, and no coupling layer looks far. What the rows show is what each idea comes to in this time.
+"""
+
+
+def _transformers(data: dict[str, Any]) -> str:
+    threads = "one thread" if data["threads"] == 1 else f"{data['threads']} threads"
+    return f"""
+## Transformers and U-Nets
+
+U-Nets and transformers of three sizes, trained by the recipe of chapter 6 for the same time, that in which its network makes
+{data["updates"]} updates ({data["seconds"]:.0f} seconds of {threads}): the U-Net with 8, 16 and 32 channels, the last of which
+is chapter 6's; the same as in ADM, with attention at both sizes of the feature maps and heads of 8 channels; and a diffusion
+transformer with patches of 4 × 4 pixels, of width 32, 48 and 96 with 3, 4 and 6 blocks. Operations are those of forward and
+backward passes, two for a product and a sum. The error of v is a mean over even times, on {data["images_of_the_error"]} test
+images for each tenth of them; {data["samples"]} digits were drawn in {data["steps"]} steps.
+
+{_table(*transformer_table(data))}
+
+And what the choices inside the middle transformer are worth, after the same number of updates. *Muon by shape*: for every weight
+with 16 rows and columns, also outside the blocks. *Gates open*: they begin at 1, not at 0.
+
+{_table(*transformer_choices(data))}
+
+**What it does not mean.** The very beginning of the curve, where hardly a network draws digits yet, and one run each: the
+learning rate is the same for all sizes, and was chosen for chapter 6's network.
 """
 
 

@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as command
-from benchmarks import ablation, measure, memory, networks, quality, relatives, report, speed, steps
+from benchmarks import ablation, measure, memory, networks, quality, relatives, report, speed, steps, transformers
 from benchmarks.measure import Budget
 from diffnotes import (
     Denoising,
@@ -29,7 +30,16 @@ from diffnotes import (
     initial_noise,
     load_images,
 )
-from diffnotes.book.press.measured import RELATIVES, TITLES, relatives_table, steps_figure
+from diffnotes.book.press.measured import (
+    RELATIVES,
+    TITLES,
+    relatives_table,
+    steps_figure,
+    transformer_alt,
+    transformer_choices,
+    transformer_figure,
+    transformer_table,
+)
 from diffnotes.process.choose import SOLVERS, sample_with
 from diffnotes.training import metrics
 
@@ -41,6 +51,7 @@ TRIAL = Path(__file__).with_name(
 )  # of python -m benchmarks --trial: every section, of seconds each
 TINY = Budget(
     names=("ours", "course", "ours_like_course"), batch=2, rounds=2, at_least=0.0, matmul=(64, 128),
+    race=1, race_images=2, race_samples=8,
     marks=(0.5, 1), own=(1, 2), seeds=2, samples=8, steps=2, many=8, ablation_updates=1, bits_images=2,
     batches=(1, 4), channels=(8, 16), sides=(28, 56),
     sampling_steps=(1, 2),
@@ -135,7 +146,7 @@ def test_an_unknown_section_is_refused(capsys: pytest.CaptureFixture):
     with pytest.raises(SystemExit):
         command.main(["speed"])
     assert (
-        "sections must be of throughput, quality, steps, ablation, relatives, cost, sampling, start, gpu, got speed"
+        "sections must be of throughput, quality, steps, ablation, relatives, transformers, cost, sampling, start, gpu, got speed"
         in capsys.readouterr().err
     )
 
@@ -461,6 +472,45 @@ def test_relatives():
     head, lines = relatives_table(data)
     assert [line[0] for line in lines] == [*RELATIVES.values(), TITLES["perfect"]]
     assert all(len(line) == len(head) for line in lines) and "side by side" in report._relatives(data)
+
+
+def test_transformers(monkeypatch: pytest.MonkeyPatch):
+    few = {name: make for name, make in transformers.RACERS.items() if "middle" in name or name == "unet large"}
+    monkeypatch.setattr(transformers, "RACERS", few)
+    data = transformers.measure(TINY, *few_images())
+    assert set(data["rows"]) == set(few) and set(data["choices"]) == set(transformers.CHOICES)
+    for name, row in data["rows"].items():
+        assert row["updates"] >= 1 and len(row["error"]) == 10 and row["curve"][-1][0] <= row["seconds"], name
+    for kind in ("unet", "adm", "dit"):  # the other sizes stand for themselves in the table
+        data["rows"] |= {f"{kind} {size}": data["rows"][f"{kind} middle"] for size in ("small", "large")}
+    head, lines = transformer_table(data)
+    assert len(lines) == 10 and all(len(line) == len(head) for line in lines)
+    head, lines = transformer_choices(data)
+    assert len(lines) == 5 and all(len(line) == len(head) for line in lines)
+    assert len(transformer_figure(data).axes) == 3 and "Transformers and U-Nets" in report._transformers(data)
+    assert transformer_alt(data).count(" after ") == 9
+
+
+def test_a_changed_transformer_differs_in_that_alone():
+    mean = Schedule.cosine(T=1000).alpha_bar.sqrt()
+    nets = {}
+    for name, (make, _) in transformers.CHOICES.items():
+        torch.manual_seed(0)
+        nets[name] = make(mean)
+    assert not hasattr(nets["Muon by shape"], "muon_parameters") and hasattr(nets["as it is"], "muon_parameters")
+    assert nets["gates open"].tables[:, [2, 5]].eq(1).all() and not nets["gates open"].tables[:, [0, 1, 3, 4]].any()
+    for one, other in zip(nets["as it is"].parameters(), nets["Muon by shape"].parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_training_operations_are_three_times_the_forward_ones():
+    """But for the first layers, of patches and of the time, whose inputs need no gradient."""
+    net = transformers.dit(32, 3, 2, convolution=False)(Schedule.cosine(T=1000).alpha_bar.sqrt())
+    with FlopCounterMode(display=False) as counter:
+        net(torch.zeros(1, 1, 28, 28), 1).sum().backward()
+    assert transformers.training_flops(net) == counter.get_total_flops() + 2 * 49 * 16 * 32 + 2 * 32 * 32
+    near = transformers.dit(32, 3, 2)(Schedule.cosine(T=1000).alpha_bar.sqrt())
+    assert transformers.training_flops(near) - transformers.training_flops(net) == 3 * 3 * 49 * 2 * 9 * 4 * 32
 
 
 def test_bits_of_a_model_that_is_known():

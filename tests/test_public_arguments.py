@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import diffnotes
-from diffnotes.models import classifier, coupling, unet, vae
+from diffnotes.models import classifier, coupling, dit, unet, vae
 from diffnotes.process import (
     adapters,
     choose,
@@ -298,6 +298,7 @@ UNET = unet.UNet(8, (1, 2), 1, num_classes=10).eval()
 for weight in UNET.parameters():
     nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(0))
 JUDGE, ENCODER = classifier.Classifier(width=2, dim=3).eval(), vae.VAE(width=4)
+TRANSFORMER = dit.DiT(8, 1, 2, patch=2, num_classes=10, side=4).eval()
 FLOW = coupling.RealNVP((1, 4, 4), layers=2, hidden=3, num_classes=10).eval()
 DENOISERS = {
     "gaussian": exact.GaussianDenoiser(S, 0.3, 0.5),
@@ -807,6 +808,35 @@ ROWS: dict[str, Row] = {
         eps=pictures(2) | st.builds(noise, one_of(4), one_of(3), one_of(2)),
     ),
     "prior_kl": row(vae.prior_kl, one_each("mean"), _finite=False, mean=pictures(2), log_variance=pictures(2)),
+    "patches": row(
+        dit.patches, x=st.builds(noise, one_of(2), one_of(1, 3), one_of(4), one_of(8)), p=one_of(1, 2, np.int64(4))
+    ),
+    "unpatch": row(
+        dit.unpatch,
+        tokens=st.builds(noise, one_of(2), one_of(8), one_of(4, 12)),
+        p=one_of(2),
+        height=one_of(4),
+        width=one_of(8),
+    ),
+    "DiT": row(
+        dit.DiT,
+        width=one_of(4, np.int64(8)),
+        depth=one_of(1, np.int64(2)),
+        heads=one_of(1, 2),
+        patch=one_of(1, 2),
+        num_classes=one_of(None, 2, np.int64(3)),
+        target=TARGETS,
+        image_channels=SIZE,
+        side=one_of(4, np.int64(6)),
+    ),
+    "DiT.attention_maps": row(
+        TRANSFORMER.attention_maps,
+        lambda given: [(1, len(given["x_t"]), 2, 4, 4)],
+        _finite=False,
+        x_t=st.builds(noise, one_of(3), one_of(1), one_of(4), one_of(4)),
+        t=one_of(1, 5),
+        y=one_of(None, 3),
+    ),
     "RealNVP": row(
         coupling.RealNVP,
         shape=one_of((2,), [3], (1, 4, 8)),

@@ -4,7 +4,7 @@ expected. NaN in an image is handed on, as torch does."""
 import contextlib
 import operator
 from collections.abc import Sequence
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -59,6 +59,38 @@ def one_each(name: str, values: OneEach, x: Tensor) -> Integer[Tensor, "batch"]:
         came = f"{len(found)} {noun}s" if found.ndim == 1 else f"shape {tuple(found.shape)}"
         raise ValueError(f"{name} must hold one {noun} for each image: got {came} for {len(x)} images")
     return found.to(x.device, torch.int64)
+
+
+def times_and_labels(
+    kind: str, x_t: Tensor, t: OneEach, y: OneEach | None, num_classes: int | None, input_mean: Tensor | None
+) -> tuple[Integer[Tensor, "batch"], Integer[Tensor, "batch"] | None]:
+    """The times and the labels of the noisy images that a network of this kind is shown, one for each image; no labels where y
+    is None. The times must have a mean in input_mean, where that is given, and the labels lie in 0..num_classes."""
+    times = one_each("t", t, x_t)
+    if input_mean is not None and len(times) and not 0 <= int(times.min()) <= int(times.max()) < len(input_mean):
+        raise ValueError(
+            f"t must lie in 0..{len(input_mean) - 1}, for which input_mean was given, got "
+            f"{int(times.min())}..{int(times.max())}"
+        )
+    if y is None:
+        return times, None
+    if num_classes is None:
+        raise ValueError(f"y was given, but this {kind} was made without labels (num_classes=None)")
+    labels = one_each("y", y, x_t)
+    wrong = (labels < 0) | (labels > num_classes)
+    if bool(wrong.any()):
+        raise ValueError(f"y must hold labels 0..{num_classes} ({num_classes} = no label), got {int(labels[wrong][0])}")
+    return times, labels
+
+
+def finite_numbers(name: str, values: Any) -> list[float]:
+    """A list of one finite number or more, from a tensor, an array or a sequence of them."""
+    array = np.empty(0)
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):  # no row of numbers
+        array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, dtype=np.float64)
+    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
+        raise ValueError(f"{name} must hold a finite number for each time 0..T, or be None, got {values!r:.80}")
+    return array.tolist()
 
 
 def check_dense(name: str, x: Tensor) -> None:

@@ -19,7 +19,17 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffnotes.models.arguments import LARGEST, IntLike, OneEach, as_int, check_dense, check_tensor, integer, one_each
+from diffnotes.models.arguments import (
+    LARGEST,
+    IntLike,
+    OneEach,
+    as_int,
+    check_dense,
+    check_tensor,
+    finite_numbers,
+    integer,
+    times_and_labels,
+)
 
 Images = Float[Tensor, "batch channel height width"]
 Embedding = Float[Tensor, "batch embedding"]
@@ -46,32 +56,45 @@ def time_embedding(t: Integer[Tensor, "batch"], dim: IntLike) -> Float[Tensor, "
 
 class ResidualBlock(nn.Module):
     """h -> h + f(h, t): group norm, SiLU, convolution, twice, and in between a scale and shift of every channel that depend
-    on t. With attend, self-attention follows."""
+    on t (book, eq. 16.2); with add, only a shift, before the norm. With attend, self-attention follows."""
 
-    def __init__(self, channels_in: int, channels_out: int, embedding: int, attend: bool = False) -> None:
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        embedding: int,
+        attend: bool = False,
+        add: bool = False,
+        head_channels: int = 64,
+    ) -> None:
         super().__init__()
+        self.add = add
         self.norm_1 = nn.GroupNorm(math.gcd(8, channels_in), channels_in)
         self.conv_1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
-        self.scale_shift = nn.Linear(embedding, 2 * channels_out)
+        self.scale_shift = nn.Linear(embedding, channels_out if add else 2 * channels_out)
         self.norm_2 = nn.GroupNorm(math.gcd(8, channels_out), channels_out)
         self.conv_2 = _zero_init(nn.Conv2d(channels_out, channels_out, 3, padding=1))  # starts as the identity
         self.skip = nn.Conv2d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
-        self.attention = SelfAttention(channels_out) if attend else nn.Identity()
+        self.attention = SelfAttention(channels_out, head_channels) if attend else nn.Identity()
 
     def forward(self, h: Images, embedding: Embedding) -> Float[Tensor, "batch channel_out height width"]:
         """(B, channels_in, H, W) to (B, channels_out, H, W)."""
-        scale, shift = self.scale_shift(F.silu(embedding))[:, :, None, None].chunk(2, dim=1)
+        of_time = self.scale_shift(F.silu(embedding))[:, :, None, None]
         f = self.conv_1(F.silu(self.norm_1(h)))
-        f = self.norm_2(f) * (1 + scale) + shift
+        if self.add:
+            f = self.norm_2(f + of_time)
+        else:
+            scale, shift = of_time.chunk(2, dim=1)
+            f = self.norm_2(f) * (1 + scale) + shift
         return self.attention(self.skip(h) + self.conv_2(F.silu(f)))
 
 
 class SelfAttention(nn.Module):
     """h -> h + f(h): every position attends to every other one (Vaswani et al. 2017, section 3.2)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, head_channels: int = 64) -> None:
         super().__init__()
-        self.heads = math.gcd(max(1, channels // 64), channels)  # about 64 channels a head
+        self.heads = math.gcd(max(1, channels // head_channels), channels)  # about head_channels channels a head
         self.norm = nn.GroupNorm(math.gcd(8, channels), channels)
         self.query_key_value = nn.Linear(channels, 3 * channels)
         self.out = _zero_init(nn.Linear(channels, channels))
@@ -118,6 +141,9 @@ class UNet(nn.Module):
     input_mean   None, or for each time 0..T the mean of x_t over data and pixels, sqrt(alpha_bar_t) times that of the images.
                  It is subtracted from x_t first: the convolutions take what lies beyond the border for 0, which then is an
                  average pixel, and not the grey in the middle between black and white
+    conditioning "scale_shift": time and label scale and shift every channel after a norm (adaptive group norm; Dhariwal and
+                 Nichol 2021); "add": they are added to it before the norm (Ho et al. 2020)
+    head_channels   channels of an attention head, about
 
     Height and width must be divisible by patch * 2^(levels - 1); ValueError says so otherwise. `settings` builds the same
     network again; trainer and loader write down beside it what the weights were trained on: the images' shape, the names of
@@ -139,6 +165,8 @@ class UNet(nn.Module):
         target: str = "eps",
         image_channels: IntLike = 1,
         input_mean: Sequence[float] | Float[Tensor, "T_plus_1"] | Float[np.ndarray, "T_plus_1"] | None = None,
+        conditioning: str = "scale_shift",
+        head_channels: IntLike = 64,
     ) -> None:
         super().__init__()
         channels = integer("channels", channels, "at least 1", 1)
@@ -152,12 +180,19 @@ class UNet(nn.Module):
             num_classes = integer("num_classes", num_classes, "at least 1, or None for no labels", 1)
         if not isinstance(target, str) or target not in TARGETS:
             raise ValueError(f'target must be one of "eps", "x0", "v", "u", got {target!r}')
+        if conditioning not in ("scale_shift", "add"):
+            raise ValueError(f'conditioning must be "scale_shift" or "add", got {conditioning!r:.80}')
+        head_channels = integer("head_channels", head_channels, "at least 1", 1)
         self.settings: dict[str, Any] = dict(
             channels=channels, multipliers=multipliers, blocks=blocks, attention=attention,
             num_classes=num_classes, patch=patch, target=target, image_channels=image_channels,
         )  # fmt: skip
         if input_mean is not None:
-            self.settings["input_mean"] = _finite_numbers("input_mean", input_mean)
+            self.settings["input_mean"] = finite_numbers("input_mean", input_mean)
+        if conditioning != "scale_shift":  # these two are named only where they are not as in earlier versions
+            self.settings["conditioning"] = conditioning
+        if head_channels != 64:
+            self.settings["head_channels"] = head_channels
         mean = self.settings.get("input_mean")
         self.register_buffer("input_mean", None if mean is None else torch.tensor(mean), persistent=False)
         self.target, self.num_classes, self.patch = target, num_classes, patch
@@ -170,7 +205,8 @@ class UNet(nn.Module):
         self.first = nn.Conv2d(image_channels * patch**2, channels, 3, padding=1)
 
         def block(width_in: int, level: int) -> ResidualBlock:
-            return ResidualBlock(width_in, widths[level], embedding, attend=level >= len(widths) - attention)
+            attend = level >= len(widths) - attention
+            return ResidualBlock(width_in, widths[level], embedding, attend, conditioning == "add", head_channels)
 
         # the way down; `skips` holds the width of every skip connection, for the way up
         width, skips = channels, [channels]
@@ -185,7 +221,7 @@ class UNet(nn.Module):
                 skips.append(width)
         self.down = nn.ModuleList(down)
 
-        self.middle = ResidualBlock(width, width, embedding, attend=attention > 0)
+        self.middle = ResidualBlock(width, width, embedding, attention > 0, conditioning == "add", head_channels)
 
         # the way up; every block also gets the skip connection of its size, last one first
         up: list[nn.Module] = []
@@ -239,27 +275,7 @@ class UNet(nn.Module):
                 f"x_t: height and width must be divisible by {factor} = patch * 2^(levels - 1), "
                 f"got {x_t.shape[-2]} x {x_t.shape[-1]}; use fewer multipliers or a smaller patch"
             )
-        times = one_each("t", t, x_t)
-        if (
-            self.input_mean is not None
-            and len(times)
-            and not 0 <= int(times.min()) <= int(times.max()) < len(self.input_mean)
-        ):
-            raise ValueError(
-                f"t must lie in 0..{len(self.input_mean) - 1}, for which input_mean was given, got "
-                f"{int(times.min())}..{int(times.max())}"
-            )
-        if y is None:
-            return times, None
-        if self.num_classes is None:
-            raise ValueError("y was given, but this UNet was made without labels (num_classes=None)")
-        labels = one_each("y", y, x_t)
-        wrong = (labels < 0) | (labels > self.num_classes)
-        if bool(wrong.any()):
-            raise ValueError(
-                f"y must hold labels 0..{self.num_classes} ({self.num_classes} = no label), got {int(labels[wrong][0])}"
-            )
-        return times, labels
+        return times_and_labels("UNet", x_t, t, y, self.num_classes, self.input_mean)
 
 
 def _multipliers(values: Sequence[IntLike] | np.ndarray) -> tuple[int, ...]:
@@ -275,16 +291,6 @@ def _multipliers(values: Sequence[IntLike] | np.ndarray) -> tuple[int, ...]:
     if max(widths) > LARGEST:
         raise ValueError(f"multipliers must be at most {LARGEST:,}, got {max(widths)}")
     return widths
-
-
-def _finite_numbers(name: str, values: Any) -> list[float]:
-    """A list of one finite number or more, from a tensor, an array or a sequence of them."""
-    array = np.empty(0)
-    with contextlib.suppress(TypeError, ValueError, RuntimeError):  # no row of numbers
-        array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, dtype=np.float64)
-    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
-        raise ValueError(f"{name} must hold a finite number for each time 0..T, or be None, got {values!r:.80}")
-    return array.tolist()
 
 
 def _zero_init(layer: Layer) -> Layer:

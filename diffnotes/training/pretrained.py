@@ -3,11 +3,11 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from diffnotes.models.grey import GreyDenoiser, GreyHead
-from diffnotes.models.unet import UNet
 from diffnotes.process.schedules import Schedule
 from diffnotes.training import checkpoint
 from diffnotes.training.restore import load_model
@@ -16,12 +16,13 @@ WEIGHTS = Path(__file__).parent / "weights"
 GREY = WEIGHTS / "grey" / "mnist-small.safetensors"
 
 
-def load_pretrained(name: str = "mnist", trainable: bool = False) -> tuple[UNet, Schedule]:
-    """A trained network in eval mode, and its schedule: a class-conditional U-Net, target v, cosine schedule. Without y it
+def load_pretrained(name: str = "mnist", trainable: bool = False) -> tuple[Any, Schedule]:
+    """A trained network in eval mode, and its schedule: class-conditional, target v, cosine schedule. Without y it
     draws any digit, with y (B,) the digits asked for.
 
-    "mnist"        48 channels, trained for long: what the chapters draw with
-    "mnist-small"  24 channels, half the time for a call: where speed counts more
+    "mnist"        a U-Net of 48 channels, trained for long: what the chapters draw with
+    "mnist-small"  one of 24 channels, half the time for a call: where speed counts more
+    "dit"          a diffusion transformer (models/dit.py), trained for a shorter time: chapter 16
     How each was trained, and how good it is: NAME.md in diffnotes/training/weights/.
 
     trainable: in training mode, with gradients, to be trained further (fine-tuning): Trainer(model, schedule, images)."""

@@ -11,7 +11,15 @@ import sympy as sp
 import torch
 
 from diffnotes.book import check, exercises
-from diffnotes.book.exercises import EXERCISES, chapter_12, chapter_13, chapter_14, chapter_15, chapter_90, progress
+from diffnotes.book.exercises import (
+    EXERCISES,
+    chapter_12,
+    chapter_13,
+    chapter_14,
+    chapter_15,
+    chapter_90,
+    progress,
+)
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Predict, show
 from diffnotes.book.press.scan import FOLDER, markdown_cells, tags
 from diffnotes.book.proof.chapters import CHAPTERS, TAG
@@ -64,6 +72,10 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
         ((lambda before, t, s: 1e-9, [0, 1, 3]), "even on Karras' grid"),
         ((lambda before, t, s: (t - before) / (s - t), [0, 1, 3]), "That is r itself"),
         ((lambda before, t, s: (s - t) / (t - before), [0, 1, 2]), "the other test does not either"),
+    ],
+    "16.4": [
+        (("gates", "mlp first"), "no factors of one product"),
+        (("attention out", "mlp last"), "no factors of one product"),
     ],
     "15.4": [
         (([-3, -1, 1, 3], [0, 1, 2, 5]), "in the same order"),

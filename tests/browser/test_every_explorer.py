@@ -21,6 +21,7 @@ from diffnotes.models.vae import VAE
 
 linear, images, (model, schedule) = Schedule.linear(), load_images("auto", "test"), load_pretrained("mnist")
 small, _ = load_pretrained("mnist-small")  # where chapters 0, 8 and 9 draw again at every move
+dit, _ = load_pretrained("dit")
 image, noise = images.x[0], initial_noise(seed=0, batch=8)
 frames = list(ddim_sample(model, schedule, noise, steps=10))
 digits = [(f"u = {i}", plots.grid_image(images.x[i : i + 1], scale=8)) for i in range(9)]
@@ -79,6 +80,9 @@ CASES = [
     Case(15, "explorers.flows()", "t"),
     Case(15, "explorers.flows(steps=20)", "steps"),
     Case(15, "explorers.coupling(bent, torch.randn(200, 2), torch.arange(200) % 2)", "layers"),
+    Case(16, "explorers.attention(dit, schedule, images.x[0])", "t"),
+    Case(16, "explorers.attention(dit, schedule, images.x[0])", "block"),
+    Case(16, "explorers.cost()", "depth"),
     Case(90, "explorers.kl()", "μ_1"),
     Case(90, "explorers.product()", "m"),
     Case(90, "explorers.total()", "a"),

@@ -12,7 +12,7 @@ from diffnotes import Schedule, load_pretrained
 from diffnotes.book.exercises import chapter_03
 from diffnotes.book.explorers import gaussians
 from diffnotes.book.explorers.gap import account
-from diffnotes.book.press.measured import measured
+from diffnotes.book.press.measured import mean_error, measured
 from diffnotes.training.pretrained import WEIGHTS, load_grey
 
 ALL_FRESH = "η = 1: DDPM, variance β-tilde"
@@ -245,7 +245,44 @@ def likelihood() -> Iterator[tuple[str, str]]:
     )
 
 
-@pytest.mark.parametrize(("chapter", "words"), [*sentences(), *solutions(), *divergences(), *latent(), *likelihood()])
+def transformers() -> Iterator[tuple[str, str]]:
+    """The race of chapter 16, and the choices inside the transformer."""
+    data = measured("transformers")
+    error = {name: f"{mean_error(row):.3f}" for name, row in {**data["rows"], **data["choices"]}.items()}
+    updates = {name: row["updates"] for name, row in data["rows"].items()}
+    yield "16", f"with {data['choices']['as it is']['updates']} updates and one run each"
+    yield (
+        "16",
+        f"ahead of dividing by shape, {error['as it is']} against {error['Muon by shape']}, for a list of names.",
+    )
+    yield (
+        "16",
+        f"further still at this point, {error['AdamW for all']}, and so are gates that begin open, {error['gates open']}:",
+    )
+    yield "16", f"nothing is different yet, {error['without the 3 x 3']}."
+    yield (
+        "16",
+        f"its error is {error['dit small']}, those of the U-Nets lie between {error['unet middle']} and {error['adm middle']}.",
+    )
+    yield (
+        "16",
+        f"It has made {updates['dit small']} updates, chapter 6's network, the large U-Net, {updates['unet large']}.",
+    )
+    yield "16", f"so early: {error['dit small']}, {error['dit middle']}, {error['dit large']}."
+    yield "16", f"{error['unet small']} against {error['unet middle']} and {error['unet large']}:"
+    flops = {name: data["rows"][name]["flops"] / 1e6 for name in ("dit small", "unet small")}
+    yield "16", f"needs {flops['dit small']:.0f} million for an image, the small U-Net {flops['unet small']:.0f},"
+    yield (
+        "16",
+        f"only the small transformer, at {data['rows']['dit small']['frechet']['value']:.0f}, has begun to leave it.",
+    )
+    yield "16", f"makes {data['updates']} updates, a quarter of a minute:"
+
+
+PROSE = [*sentences(), *solutions(), *divergences(), *latent(), *likelihood(), *transformers()]
+
+
+@pytest.mark.parametrize(("chapter", "words"), PROSE)
 def test_the_chapter_says_what_was_measured(chapter: str, words: str) -> None:
     (path,) = (path for path in NOTEBOOKS if path.name.startswith(chapter))
     assert words in "\n".join(cell.source for _, cell in markdown_cells(path))

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from diffnotes import Schedule, TrainConfig, Trainer, UNet, load_images, load_model, load_pretrained
-from diffnotes.training.pretrained import export
+from diffnotes.models.dit import DiT
+from diffnotes.training.pretrained import WEIGHTS, export
 
 
 def saved(folder, seed: int = 0, channels: int = 8):
@@ -45,6 +46,12 @@ def test_both_networks_of_the_package_are_there(name, channels):
     assert model.settings["channels"] == channels and schedule.T == 1000 and not model.training
 
 
+def test_the_transformer_of_the_package_is_there():
+    model, schedule = load_pretrained("dit")
+    assert isinstance(model, DiT) and model.settings["width"] == 96 and schedule.T == 1000 and not model.training
+    assert (WEIGHTS / "dit.safetensors").stat().st_size < 2e6 and 0 < model.label_dropout < 1
+
+
 def test_another_name_is_answered_with_those_there_are():
-    with pytest.raises(ValueError, match="name must be one of 'mnist', 'mnist-small', got 'cifar'"):
+    with pytest.raises(ValueError, match="name must be one of 'dit', 'mnist', 'mnist-small', got 'cifar'"):
         load_pretrained("cifar")

@@ -1,7 +1,9 @@
 """The book's explorers: sliders that move a picture. Each is shown by calling it in a cell; `build_...` gives it unshown."""
 
+from diffnotes.book.explorers.attention import attention, build_attention
 from diffnotes.book.explorers.bits import bits, build_bits
 from diffnotes.book.explorers.bound import bound, build_bound
+from diffnotes.book.explorers.cost import build_cost, cost
 from diffnotes.book.explorers.coupling import build_coupling, coupling
 from diffnotes.book.explorers.few_calls import build_few_calls, few_calls
 from diffnotes.book.explorers.films import (
@@ -30,11 +32,14 @@ from diffnotes.book.explorers.weights import build_weights, weights
 
 __all__ = [
     "ElboCurves",
+    "attention",
     "bits",
     "bound",
+    "build_attention",
     "build_bits",
     "build_bound",
     "build_chain",
+    "build_cost",
     "build_coupling",
     "build_ddim",
     "build_draw",
@@ -59,6 +64,7 @@ __all__ = [
     "build_walkers",
     "build_weights",
     "chain",
+    "cost",
     "coupling",
     "ddim",
     "draw",

@@ -62,6 +62,9 @@ RELATIVES = {
     "realnvp": "RealNVP",
     "vae": "VAE, latent plane, no labels",
 }
+FAMILIES = {"unet": "U-Net", "adm": "U-Net as in ADM", "dit": "DiT"}
+SIZES = ("small", "middle", "large")
+ADDED = "unet middle, sum before the norm"
 FRECHET = "Fréchet distance d² (lower is better)"  # (6.6), as FID without a root
 YOURS = "this notebook, v and cosine"
 PATH = FOLDER.parent / "docs" / "benchmarks" / "results.json"
@@ -120,6 +123,110 @@ def relatives_table(data: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         rows.append([words, f"{row['parameters']:,}", *times, *values, bits])
     perfect = [with_error(data["perfect"][key]) for key in ("frechet", "recognised", "recall")]
     return head, [*rows, [TITLES["perfect"], "", "", "", "", *perfect, ""]]
+
+
+def transformer_table(data: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table of U-Nets and transformers of three sizes: measured("transformers"), written out."""
+    head = [
+        "network",
+        "weights",
+        "MFLOP an image",
+        "updates",
+        "TFLOP in all",
+        "error of v ↓",
+        "Fréchet d² ↓",
+        "recognised ↑",
+    ]
+    names = {f"{family} {size}": f"{words}, {size}" for family, words in FAMILIES.items() for size in SIZES}
+    rows = []
+    for name, words in {**names, ADDED: "U-Net, middle, sum before the norm"}.items():
+        if name not in data["rows"]:
+            continue
+        row = data["rows"][name]
+        values = [with_error(row[key]) for key in ("frechet", "recognised")]
+        sizes = [
+            f"{row['parameters']:,}",
+            number(row["flops"] / 1e6),
+            str(row["updates"]),
+            f"{trained_flops(row) / 1e12:.2f}",
+        ]
+        rows.append([words, *sizes, f"{mean_error(row):.3f}", *values])
+    return head, rows
+
+
+def transformer_choices(data: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table of the middle transformer and its changes: measured("transformers"), written out."""
+    head = [
+        "DiT of width 48",
+        "updates",
+        "seconds",
+        "error of v ↓",
+        "of it at t ≤ 100",
+        "at 400 < t ≤ 600",
+        "at t > 900",
+    ]
+    rows = []
+    for name, row in data["choices"].items():
+        error = row["error"]
+        some = [error[0], (error[4] + error[5]) / 2, error[9]]
+        rows.append(
+            [name, str(row["updates"]), f"{row['seconds']:.0f}", *(f"{v:.3f}" for v in (mean_error(row), *some))]
+        )
+    return head, rows
+
+
+def transformer_figure(data: dict[str, Any]) -> Figure:
+    """Training loss against seconds and against operations, and the error of v by the tenth of the times: a colour for each
+    kind of network, a line style for each size: measured("transformers"), drawn."""
+    figure, axes = plots.subplots(1, 3, size=(11.4, 3.9))
+    colours = {"unet": plots.BLUE, "adm": plots.GREEN, "dit": plots.ORANGE}
+    styles = dict(zip(SIZES, (":", "--", "-"), strict=True))
+    for family, words in FAMILIES.items():
+        for size in SIZES:
+            if f"{family} {size}" not in data["rows"]:
+                continue
+            row = data["rows"][f"{family} {size}"]
+            seconds, losses = zip(*row["curve"], strict=True)
+            done = [trained_flops(row) * s / row["seconds"] / 1e12 for s in seconds]
+            look = {"color": colours[family], "ls": styles[size], "label": f"{words}, {size}"}
+            axes[0].plot(seconds, losses, **look)
+            axes[1].plot(done, losses, **look)
+            if size == "middle":
+                axes[2].plot([k + 0.5 for k in range(10)], row["error"], marker="o", ms=3, **look)
+    for ax, name in zip(axes[:2], ("seconds of training", "operations, in units of 10¹²"), strict=True):
+        ax.set(xscale="log", yscale="log", xlabel=name)
+        plain_ticks(ax.xaxis)
+        plain_ticks(ax.yaxis)
+    axes[0].set_ylabel("training loss")
+    axes[2].set(xlabel="tenth of the times", title="error of v, middle size", yscale="log")
+    plain_ticks(axes[2].yaxis)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def transformer_alt(data: dict[str, Any]) -> str:
+    """transformer_figure in words: where the lines end."""
+    ends = []
+    for family, words in FAMILIES.items():
+        for size in SIZES:
+            if f"{family} {size}" not in data["rows"]:
+                continue
+            row = data["rows"][f"{family} {size}"]
+            ends.append(f"{words}, {size}, {row['curve'][-1][1]:.3f} after {trained_flops(row) / 1e12:.1f}")
+    return (
+        "Training loss of U-Nets and transformers, left against seconds, then against operations in units of 10 to the 12th, and "
+        f"on the right the error of the three middle ones by the tenth of the times. The lines end at: {'; '.join(ends)}."
+    )
+
+
+def trained_flops(row: dict[str, Any]) -> float:
+    """Operations of a whole training, in batches of 32."""
+    return row["flops"] * 32.0 * row["updates"]
+
+
+def mean_error(row: dict[str, Any]) -> float:
+    """The error of v, a mean over even times."""
+    return sum(row["error"]) / len(row["error"])
 
 
 def quality_figure(data: dict[str, Any], yours: Sequence[tuple[float, Measured]] = ()) -> Figure:
