@@ -2,6 +2,7 @@
 
 from diffnotes.book.explorers.bits import bits, build_bits
 from diffnotes.book.explorers.bound import bound, build_bound
+from diffnotes.book.explorers.codebook import build_codebook, codebook
 from diffnotes.book.explorers.coupling import build_coupling, coupling
 from diffnotes.book.explorers.few_calls import build_few_calls, few_calls
 from diffnotes.book.explorers.films import (
@@ -26,6 +27,7 @@ from diffnotes.book.explorers.solvers import build_solvers, solvers
 from diffnotes.book.explorers.unet import build_unet, unet
 from diffnotes.book.explorers.variances import build_variances, variances
 from diffnotes.book.explorers.walkers import build_walkers, walkers
+from diffnotes.book.explorers.water import build_water, water
 from diffnotes.book.explorers.weights import build_weights, weights
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "build_bits",
     "build_bound",
     "build_chain",
+    "build_codebook",
     "build_coupling",
     "build_ddim",
     "build_draw",
@@ -57,8 +60,10 @@ __all__ = [
     "build_unet",
     "build_variances",
     "build_walkers",
+    "build_water",
     "build_weights",
     "chain",
+    "codebook",
     "coupling",
     "ddim",
     "draw",
@@ -81,5 +86,6 @@ __all__ = [
     "unet",
     "variances",
     "walkers",
+    "water",
     "weights",
 ]
