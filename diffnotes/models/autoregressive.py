@@ -2,7 +2,7 @@
 
     log p(k | y) = sum_i log p(k_i | k_<i, y)
 
-An autoregressive model is called model(tokens, y) and gives the logits (B, L, vocab) of every place, those of place i from the
+An autoregressive model is called model(tokens, y) and gives the logits (B, L, vocab) of every position, those of position i from the
 label and the tokens before i alone. PixelCNN is one (van den Oord et al. 2016), the causal TokenTransformer another.
 """
 
@@ -31,7 +31,9 @@ class MaskedConv2d(nn.Conv2d):
 
     mask: Tensor
 
-    def __init__(self, channels_in: IntLike, channels_out: IntLike, kernel: IntLike | Sequence[IntLike], kind: str) -> None:
+    def __init__(
+        self, channels_in: IntLike, channels_out: IntLike, kernel: IntLike | Sequence[IntLike], kind: str
+    ) -> None:
         if kind not in ("A", "B"):
             raise ValueError(f'kind must be "A" or "B", got {kind!r:.80}')
         sides = tuple(kernel) if isinstance(kernel, list | tuple) else (kernel, kernel)
@@ -121,7 +123,7 @@ class PixelCNN(nn.Module):
         self.last = nn.Sequential(nn.Conv2d(width, 2 * width, 1), nn.SiLU(), nn.Conv2d(2 * width, vocab, 1))
 
     def forward(self, tokens: Rows, y: OneEach | None = None) -> Float[Tensor, "batch place vocab"]:
-        """The logits of all places. tokens (B, L); y: labels, or None for "no label"."""
+        """The logits of all positions. tokens (B, L); y: labels, or None for "no label"."""
         check_rows(tokens, self.vocab, self.length)
         return self._logits(tokens, y)
 
@@ -154,7 +156,9 @@ class PixelCNN(nn.Module):
         labels = one_each("y", self.num_classes if y is None else y, tokens)
         if bool(((labels < 0) | (labels > self.num_classes)).any()):
             wrong = labels[(labels < 0) | (labels > self.num_classes)][0]
-            raise ValueError(f"y must hold labels 0..{self.num_classes} ({self.num_classes} = no label), got {int(wrong)}")
+            raise ValueError(
+                f"y must hold labels 0..{self.num_classes} ({self.num_classes} = no label), got {int(wrong)}"
+            )
         return self.label(labels)
 
 
@@ -205,7 +209,9 @@ def sample(
     if prefix is not None:
         check_rows(prefix, model.vocab, None)
         if len(prefix) not in (1, number) or prefix.shape[1] > model.length:
-            raise ValueError(f"prefix must have the shape ({number} or 1, 0..{model.length}), got {tuple(prefix.shape)}")
+            raise ValueError(
+                f"prefix must have the shape ({number} or 1, 0..{model.length}), got {tuple(prefix.shape)}"
+            )
         tokens = prefix.long().to(device).expand(number, -1)
     past: dict[str, Any] = {}
     past_without: dict[str, Any] = {}
@@ -238,7 +244,9 @@ def dependence(model: Any, y: OneEach | None = None, seed: int = 0) -> Bool[Tens
 
 def check_rows(tokens: Tensor, vocab: int, length: int | None) -> None:
     """ValueError unless tokens (B, length) hold integers 0..vocab-1."""
-    whole = isinstance(tokens, Tensor) and not (tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool)
+    whole = isinstance(tokens, Tensor) and not (
+        tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool
+    )
     if not whole:
         came = f"dtype {tokens.dtype}" if isinstance(tokens, Tensor) else type(tokens).__name__
         raise ValueError(f"tokens must be a tensor of integers (B, {length or 'places'}), got {came}")

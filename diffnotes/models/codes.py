@@ -1,6 +1,6 @@
 """Images as rows of codes: a vector quantiser, and the VQ-VAE around it (van den Oord, Vinyals and Kavukcuoglu 2017).
 
-    x -> encoder -> z, a vector for each place of a small map -> the nearest of K codes -> decoder -> the image
+    x -> encoder -> z, a vector for each position of a small map -> the nearest of K codes -> decoder -> the image
 
 The place of the code in the codebook is its token: an image of 28 x 28 pixels becomes 7 x 7 tokens. Encoder and decoder are
 modules of their own, of use also without the codebook.
@@ -214,7 +214,13 @@ def check_token_maps(tokens: Tensor, codes: int) -> None:
 
 
 def _check_integers(tokens: Tensor, codes: int) -> None:
-    whole = isinstance(tokens, Tensor) and tokens.dtype in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+    whole = isinstance(tokens, Tensor) and tokens.dtype in (
+        torch.int64,
+        torch.int32,
+        torch.int16,
+        torch.int8,
+        torch.uint8,
+    )
     if not whole:
         came = f"dtype {tokens.dtype}" if isinstance(tokens, Tensor) else type(tokens).__name__
         raise ValueError(f"tokens must be a tensor of integers, got {came}")

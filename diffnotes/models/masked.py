@@ -1,6 +1,6 @@
 """A masked autoencoder: most of the patches of an image are hidden, and predicted from the others (He et al. 2022).
 
-    visible patches -> linear + place -> blocks -> a mask token for each hidden place -> blocks -> patches of pixels
+visible patches -> linear + place -> blocks -> a mask token for each hidden place -> blocks -> patches of pixels
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ class MaskedAutoencoder(nn.Module):
     patch          side of a patch in pixels
     width, heads   features of a place, heads of the attention
     depth          blocks over the visible patches (the encoder)
-    last           blocks over all places (the decoder)
+    last           blocks over all positions (the decoder)
 
     The encoder never sees a mask token (He et al. 2022, section 3). Prediction = mean patch of the place, set by `set_mean`,
     plus what the network adds. `settings` builds the same network again."""

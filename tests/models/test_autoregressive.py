@@ -104,7 +104,7 @@ def test_guided_draws_are_those_of_the_steps():
 
 def test_drawing_with_and_without_a_cache_is_the_same():
     class Whole(nn.Module):
-        """The same model, asked for the logits of all places anew for each token."""
+        """The same model, asked for all the logits anew for each token."""
 
         def __init__(self, model) -> None:
             super().__init__()
@@ -147,7 +147,7 @@ def test_what_is_refused():
     model, plain = PixelCNN(4, (2, 2), width=4, layers=1, num_classes=3), PixelCNN(4, (2, 2), width=4, layers=1)
     tokens = torch.zeros(2, 4, dtype=torch.int64)
     for make, words in (
-        (lambda: MaskedConv2d(1, 1, 3, "C"), "kind must be \"A\" or \"B\", got 'C'"),
+        (lambda: MaskedConv2d(1, 1, 3, "C"), 'kind must be "A" or "B", got \'C\''),
         (lambda: MaskedConv2d(1, 1, 4, "A"), "kernel must be odd, got 4 x 4"),
         (lambda: PixelCNN(4, 4), "length must be the rows and columns of a grid, got 4"),
         (lambda: PixelCNN(1), "vocab must be at least 2, got 1"),
@@ -160,7 +160,10 @@ def test_what_is_refused():
         (lambda: sample(model, torch.tensor([0]), temperature=0), "temperature must be above 0, got 0"),
         (lambda: sample(model, None, number=1, guidance=2.0), "guidance must be 1 without labels, got 2.0"),
         (lambda: sample(model, None), "number must say how many rows to draw"),
-        (lambda: sample(model, torch.tensor([0, 1]), prefix=tokens[[0, 0, 0]]), r"prefix must have the shape \(2 or 1, 0\.\.4\)"),
+        (
+            lambda: sample(model, torch.tensor([0, 1]), prefix=tokens[[0, 0, 0]]),
+            r"prefix must have the shape \(2 or 1, 0\.\.4\)",
+        ),
         (lambda: sample(model, 1), "y must hold one label for each row, got 1"),
     ):
         with pytest.raises(ValueError, match=words):

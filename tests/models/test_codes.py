@@ -41,7 +41,7 @@ def test_the_quantiser_is_that_of_diffusers(generator):
     torch.testing.assert_close(pull, torch.autograd.grad(theirs(a)[1], a)[0])
 
 
-def test_one_batch_without_memory_is_one_round_of_k_means(generator):
+def test_one_batch_with_decay_zero_is_one_round_of_k_means(generator):
     points = torch.randn(300, 2, generator=generator)
     start = points[:7].clone()
     ours = begun(VectorQuantizer(7, 2, decay=0.0, restart=0.0), start)
@@ -136,7 +136,10 @@ def test_what_is_refused():
         (lambda: VectorQuantizer(4, 2)(torch.zeros(1, 3, 2, 2)), r"z must have shape \(B, 2, H, W\)"),
         (lambda: VQVAE()(torch.zeros(1, 1, 30, 28)), r"x must have height and width divisible by 4, got \(30, 28\)"),
         (lambda: VQVAE().decode(torch.full((1, 7, 7), 64)), r"tokens must lie in 0\.\.63, got 64\.\.64"),
-        (lambda: VQVAE().decode(torch.zeros(1, 49, dtype=torch.int64)), r"tokens must have the shape \(B, H, W\), got \(1, 49\)"),
+        (
+            lambda: VQVAE().decode(torch.zeros(1, 49, dtype=torch.int64)),
+            r"tokens must have the shape \(B, H, W\), got \(1, 49\)",
+        ),
         (lambda: VQVAE().decode(torch.zeros(1, 7, 7)), "tokens must be a tensor of integers, got dtype torch.float32"),
         (lambda: perplexity(torch.tensor([], dtype=torch.int64), 3), "tokens must hold at least one token, got none"),
     ):

@@ -90,7 +90,8 @@ MASKS: tuple[tuple[Callable[[int, str], Tensor], str], ...] = (
     ),
     (
         lambda size, kind: _mask(size, kind).flip(0, 1),
-        "That is the mask for a kernel that is flipped, as a convolution of the textbooks has it. torch does not flip: yours sees "
+        "That is the mask for a kernel that is flipped, as a convolution of the textbooks has it. torch does not flip: "
+        "yours sees "
         "exactly the future.",
     ),
     (
@@ -101,7 +102,10 @@ MASKS: tuple[tuple[Callable[[int, str], Tensor], str], ...] = (
         lambda size, kind: _mask(size, kind).T,
         "Yours reads column after column. The tokens come row after row.",
     ),
-    (_own_row_hidden, "The rows above are right. In the own row, what is left of the place has come before it as well."),
+    (
+        _own_row_hidden,
+        "The rows above are right. In the own row, what is left of the place has come before it as well.",
+    ),
 )
 
 # -- 17.4: k-means stops ------------------------------------------------------------------------------------------------
@@ -142,12 +146,14 @@ def _stopped(answer: Start) -> tuple[bool, str, Rows]:
     )
     if ends <= best * (1 + 1e-9) + 1e-12:
         words = (
-            "From there it finds the best codebook. It gets stuck where each mean is nearer to its own numbers than to the others, "
+            "From there it finds the best codebook. It gets stuck where each mean is nearer to its own numbers than to "
+            "the others, "
             "though another cut would be better: try one number apart and three near each other, with the cut in a wrong place."
         )
         return False, words, rows
     words = (
-        "No half-step raises the distance (17.5), and that is all it promises: k-means stops in a local minimum that depends on the "
+        "No half-step raises the distance (17.5), and that is all it promises: k-means stops in a local minimum that "
+        "depends on the "
         "start. Hence the restarts, and the several starts of every library."
     )
     return True, words, rows
@@ -171,9 +177,11 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "17.2": Predict(
         {
-            "a": "The error falls. But a token that is one of more says more: its entropy rises, and with it the nats that a prior "
+            "a": "The error falls. But a token that is one of more says more: its entropy rises, and with it the nats "
+            "that a prior "
             "has to pay for it.",
-            "b": "More codes cut finer: less error, and more to say with each token. So nats per token of two codebooks cannot be "
+            "b": "More codes cut finer: less error, and more to say with each token. So nats per token of two codebooks "
+            "cannot be "
             "compared; only rate plus distortion can (17.14).",
             "c": "The entropy rises, yes. The error cannot: with four times the codes every patch has one that is nearer.",
             "d": "Background makes the entropy small, but the other patches are told apart more finely than before: it rises.",

@@ -31,7 +31,9 @@ def build_codebook(step: int = 0, gamma: float = 0.5, start: str = "far", dead: 
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
     figure, ax = plots.subplots(size=(5.0, 4.7))
-    ax.set(xlim=(-EDGE, EDGE), ylim=(-EDGE, EDGE), aspect="equal", xlabel="first coordinate", ylabel="second coordinate")
+    ax.set(
+        xlim=(-EDGE, EDGE), ylim=(-EDGE, EDGE), aspect="equal", xlabel="first coordinate", ylabel="second coordinate"
+    )
     (lines,) = ax.plot([], [], color="#c9c9c9", lw=0.7)
     ax.plot(*points().T, ls="", marker="o", ms=2.4, color="#777777")
     (used,) = ax.plot([], [], ls="", marker="o", ms=8, mec="white", color=plots.BLUE)
@@ -84,7 +86,9 @@ def path(gamma: float, start: str, dead: str) -> np.ndarray:
     """The codebook after 0..MOST updates of the moving averages over all points, (MOST + 1, CODES, 2). A code begins with the
     count of an even share."""
     rng = np.random.default_rng(5)
-    codes = 2.9 + 0.25 * rng.standard_normal((CODES, 2)) if start == "far" else points()[rng.choice(POINTS, CODES, False)]
+    codes = (
+        2.9 + 0.25 * rng.standard_normal((CODES, 2)) if start == "far" else points()[rng.choice(POINTS, CODES, False)]
+    )
     count = np.full(CODES, POINTS / CODES)
     total, found = count[:, None] * codes, [codes]
     for _ in range(MOST):

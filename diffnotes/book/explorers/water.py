@@ -11,7 +11,7 @@ from diffnotes.book.proof.water import water_level
 
 SHOWN = 150  # bars
 LOW, HIGH = -1.5, 1.7  # of the slider, powers of ten
-FLOOR = 0.02  # of the axis
+LOWEST = 0.02  # of the axis
 
 
 def water(x: Tensor, image: Tensor, theta: float = 0.5, draw: int = 0) -> None:
@@ -31,14 +31,16 @@ def build_water(x: Tensor, image: Tensor, theta: float = 0.5, draw: int = 0) -> 
     code = (pixels - mean) @ basis
     figure, axes = plots.subplots(1, 5, size=(10.2, 3.0), gridspec_kw={"width_ratios": [2.3, 1.7, 1, 1, 1]})
     number = np.arange(1, min(SHOWN, len(spectrum)) + 1)
-    axes[0].set(yscale="log", xlim=(0, SHOWN + 1), ylim=(FLOOR, 60), xlabel="component", ylabel="variance")
+    axes[0].set(yscale="log", xlim=(0, SHOWN + 1), ylim=(LOWEST, 60), xlabel="component", ylabel="variance")
     axes[0].set_title("the data and the level")
     (dead,) = axes[0].plot([], [], color="#c4c4c4", lw=1.4)
     (live,) = axes[0].plot([], [], color=plots.ORANGE, lw=1.4)
     (level,) = axes[0].plot([], [], color=plots.BLUE, lw=2)
     curve = [bill(spectrum, t) for t in np.logspace(LOW, HIGH, 200)]
     axes[1].plot([d for _, d in curve], [r for r, _ in curve], color=plots.BLACK, lw=1.3)
-    axes[1].set(xlim=(0, 1.05 * spectrum.sum()), ylim=(-8, 1.05 * curve[0][0]), xlabel="squared error", ylabel="rate, nats")
+    axes[1].set(
+        xlim=(0, 1.05 * spectrum.sum()), ylim=(-8, 1.05 * curve[0][0]), xlabel="squared error", ylabel="rate, nats"
+    )
     axes[1].set_title("rate and distortion")
     (point,) = axes[1].plot([], [], ls="", marker="o", ms=8, color=plots.BLUE)
     pictures = []
@@ -90,8 +92,8 @@ def bill(spectrum: np.ndarray, theta: float) -> tuple[float, float]:
 
 
 def bars(number: np.ndarray, heights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bars as one line, from the floor to each height and a gap after it; no bar where the height is nan."""
-    tops = np.where(np.isnan(heights), np.nan, np.maximum(heights, FLOOR))
-    lows = np.where(np.isnan(heights), np.nan, FLOOR)
+    """Bars as one line, from the lowest value of the axis to each height and a gap after it; no bar where the height is nan."""
+    tops = np.where(np.isnan(heights), np.nan, np.maximum(heights, LOWEST))
+    lows = np.where(np.isnan(heights), np.nan, LOWEST)
     gaps = np.full_like(tops, np.nan)
     return np.repeat(number, 3), np.stack([lows, tops, gaps], axis=1).ravel()

@@ -42,6 +42,7 @@ __all__ = [
     "MaskedPatches",
     "NextToken",
     "Objective",
+    "VectorQuantised",
     "check_answer",
     "evaluated",
     "from_checkpoint",

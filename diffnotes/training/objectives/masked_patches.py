@@ -35,7 +35,9 @@ class MaskedPatches:
         """ValueError if the model has no patches, sees all of them, or the images are not of its size."""
         places: Any = getattr(model, "places", None)
         if places is None or not callable(getattr(model, "patches", None)):
-            raise ValueError(f"model must have places and patches, as MaskedAutoencoder does, got {type(model).__name__}")
+            raise ValueError(
+                f"model must have places and patches, as MaskedAutoencoder does, got {type(model).__name__}"
+            )
         if self.keep >= places:
             raise ValueError(f"keep must be fewer than the {places} patches of an image, got {self.keep}")
         if not hasattr(data, "x") or not hasattr(data, "check_range"):

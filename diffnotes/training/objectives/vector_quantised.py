@@ -42,6 +42,8 @@ class VectorQuantised:
         with evaluated(model):
             answer = model(few)
         if not isinstance(answer, tuple) or len(answer) != 2 or not hasattr(answer[1], "commitment"):
-            raise ValueError(f"model must give logits and what the quantiser answers, as VQVAE does, got {type(model).__name__}")
+            raise ValueError(
+                f"model must give logits and what the quantiser answers, as VQVAE does, got {type(model).__name__}"
+            )
         if answer[0].shape != few.shape:
             raise ValueError(f"model must give logits of shape {tuple(few.shape)}, got {tuple(answer[0].shape)}")
