@@ -2,8 +2,8 @@
 
     log p(k | y) = sum_i log p(k_i | k_<i, y)
 
-An autoregressive model is called model(tokens, y) and gives the logits (B, L, vocab) of every position, those of position i from the
-label and the tokens before i alone. PixelCNN is one (van den Oord et al. 2016), the causal TokenTransformer another.
+An autoregressive model is called model(tokens, y) and gives the logits (B, L, vocab) of every position, those of position i
+from the label and the tokens before i alone. PixelCNN is one (van den Oord et al. 2016), the causal TokenTransformer another.
 """
 
 import copy
