@@ -17,6 +17,7 @@ from diffnotes.book.exercises import (
     chapter_13,
     chapter_14,
     chapter_15,
+    chapter_17,
     chapter_90,
     progress,
 )
@@ -24,6 +25,7 @@ from diffnotes.book.exercises.kinds import Break, Build, Derive, Predict, show
 from diffnotes.book.press.scan import FOLDER, markdown_cells, tags
 from diffnotes.book.proof.chapters import CHAPTERS, TAG
 from diffnotes.book.proof.symbols import abar, abar_prev, abar_s, alpha, x_t
+from diffnotes.models.autoregressive import MaskedConv2d
 from diffnotes.models.coupling import LARGEST_SCALE, Coupling
 
 BREAKS = {  # wrong values, each with words of the message that is meant for it
@@ -80,6 +82,11 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
     "15.4": [
         (([-3, -1, 1, 3], [0, 1, 2, 5]), "in the same order"),
         (([3, 1, -1, -3], [2, 1, 0, -1]), "in the same order"),
+    ],
+    "17.4": [
+        (([0, 1, 10, 11], [0, 11]), "From there it finds the best codebook"),
+        (([0, 4, 6, 7], [0, 6]), "From there it finds the best codebook"),
+        (([2, 2, 2, 2], [1, 5]), "From there it finds the best codebook"),
     ],
 }
 JUNK = [
@@ -548,6 +555,33 @@ def test_lines_that_meet_are_found_and_go_on_with_their_mean(pairs, velocity):
 )
 def test_pairs_that_cannot_be_tried_are_told_what_was_expected(answer):
     assert "a pair of lists of 4 numbers" in exercises.judge("15.4", answer).words
+
+
+# -- codes: variances, masks, and k-means that stops -----------------------------------------------------------------------
+
+
+def test_the_variance_of_the_means_and_that_of_a_code_add_up_to_one():
+    lam, theta = chapter_17.lam, chapter_17.theta
+    for answer in (1 - theta / lam, (lam - theta) / lam):
+        assert exercises.judge("17.1", answer).state == "right"
+
+
+def test_the_mask_is_that_of_the_package():
+    for given, mask in EXERCISES["17.3"].cases(torch.Generator().manual_seed(0)):
+        assert torch.equal(mask, MaskedConv2d(1, 1, given["size"], given["kind"]).mask)
+
+
+@pytest.mark.parametrize("answer", [([0, 4, 6, 7], [2, 6.5]), ([0, 4, 6, 7], [6.5, 2]), ([0, 1, 10, 11], [100, 5])])
+def test_k_means_stops_above_the_best(answer):
+    verdict = exercises.judge("17.4", answer)
+    rows = dict(verdict.rows)
+    assert verdict.state == "right"
+    assert float(rows["its summed squared distance"]) > float(rows["the smallest there is"])
+
+
+@pytest.mark.parametrize("answer", [([1, 2, 3], [1, 2]), ([1, 2, 3, 4], [1, 1]), ([1, 2, 3, 4],), "abcd"])
+def test_starts_that_cannot_be_tried_are_told_what_was_expected(answer):
+    assert "a pair of lists: 4 numbers" in exercises.judge("17.4", answer).words
 
 
 # -- what is shown ------------------------------------------------------------------------------------------------------

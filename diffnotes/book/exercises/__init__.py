@@ -33,6 +33,7 @@ from diffnotes.book.exercises import (
     chapter_14,
     chapter_15,
     chapter_16,
+    chapter_17,
     chapter_90,
     progress,
 )
@@ -56,6 +57,7 @@ EXERCISES: dict[str, Exercise] = {
     **chapter_14.EXERCISES,
     **chapter_15.EXERCISES,
     **chapter_16.EXERCISES,
+    **chapter_17.EXERCISES,
     **chapter_90.EXERCISES,
 }
 MARKS = {"right": ("✓", "#009E73"), "wrong": ("✗", "#D55E00"), "untried": ("○", "#808080")}

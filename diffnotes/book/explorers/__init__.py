@@ -4,6 +4,7 @@ from diffnotes.book.explorers.attention import attention, build_attention
 from diffnotes.book.explorers.bits import bits, build_bits
 from diffnotes.book.explorers.bound import bound, build_bound
 from diffnotes.book.explorers.cost import build_cost, cost
+from diffnotes.book.explorers.codebook import build_codebook, codebook
 from diffnotes.book.explorers.coupling import build_coupling, coupling
 from diffnotes.book.explorers.few_calls import build_few_calls, few_calls
 from diffnotes.book.explorers.films import (
@@ -28,6 +29,7 @@ from diffnotes.book.explorers.solvers import build_solvers, solvers
 from diffnotes.book.explorers.unet import build_unet, unet
 from diffnotes.book.explorers.variances import build_variances, variances
 from diffnotes.book.explorers.walkers import build_walkers, walkers
+from diffnotes.book.explorers.water import build_water, water
 from diffnotes.book.explorers.weights import build_weights, weights
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "build_bound",
     "build_chain",
     "build_cost",
+    "build_codebook",
     "build_coupling",
     "build_ddim",
     "build_draw",
@@ -62,9 +65,11 @@ __all__ = [
     "build_unet",
     "build_variances",
     "build_walkers",
+    "build_water",
     "build_weights",
     "chain",
     "cost",
+    "codebook",
     "coupling",
     "ddim",
     "draw",
@@ -87,5 +92,6 @@ __all__ = [
     "unet",
     "variances",
     "walkers",
+    "water",
     "weights",
 ]

@@ -18,6 +18,7 @@ CHAPTERS = {
     14: "14_fewer_steps",
     15: "15_flows",
     16: "16_transformers",
+    17: "17_codes",
     90: "90_gaussian_toolkit",
     91: "91_errata_clinic",
     92: "92_equation_index",

@@ -27,7 +27,9 @@ from diffnotes.training.objectives.consistency import Consistency
 from diffnotes.training.objectives.denoising import Denoising
 from diffnotes.training.objectives.elbo import Elbo
 from diffnotes.training.objectives.likelihood import Likelihood
+from diffnotes.training.objectives.masked_patches import MaskedPatches
 from diffnotes.training.objectives.next_token import NextToken
+from diffnotes.training.objectives.vector_quantised import VectorQuantised
 
 __all__ = [
     "TIME_BINS",
@@ -37,8 +39,10 @@ __all__ = [
     "Elbo",
     "Likelihood",
     "Losses",
+    "MaskedPatches",
     "NextToken",
     "Objective",
+    "VectorQuantised",
     "check_answer",
     "evaluated",
     "from_checkpoint",
