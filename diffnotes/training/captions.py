@@ -88,6 +88,14 @@ def text_of(number: int) -> str:
     return _text(parts_of(torch.tensor([number]))[0].tolist())
 
 
+def number_of_text(text: str) -> int:
+    """The number of a caption that is given as a text; ValueError for what is none, in words or in their order."""
+    (number,) = (token_table() == tokenize([text])).all(1).nonzero()[:, 0].tolist() or (None,)
+    if number is None:
+        raise ValueError(f"text must be a caption such as {text_of(100)!r}, got {text!r}")
+    return int(number)
+
+
 def tokenize(texts: Sequence[str]) -> Int[Tensor, "batch 7"]:
     """The places of the words in VOCABULARY, after <start>, filled up with 0; KeyError names a word that is not in it."""
     rows = []

@@ -27,9 +27,9 @@ def say_it(
     scale: float = 2.0,
     steps: int = 10,
 ) -> None:
-    """Menus for the words of a caption, a slider for the guidance scale and a menu for a negative caption: a network of captions
-    draws eight digits by DPM-Solver++(2M) in `steps` steps. Under each stand its thickness in pixels and its slant, as metered, in
-    green where the word holds, in red where it does not."""
+    """Menus for the words of a caption, a slider for the guidance scale, a menu for a negative caption: a network of captions draws
+    eight digits by DPM-Solver++(2M) in `steps` steps. Under each stand its thickness in pixels and its slant, as metered: in green
+    where the word holds, in red where it does not."""
     build_say_it(model, schedule, digit, thickness, slant, scale, steps).show()
 
 
