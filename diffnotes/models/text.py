@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor, nn
 
 from diffnotes.models.arguments import IntLike, check_dense, integer
-from diffnotes.models.transformer import Block, check_heads, sine_places
+from diffnotes.models.transformer import Block, check_heads, sine_positions
 
 Tokens = Integer[Tensor, "batch place"]
 
@@ -41,7 +41,7 @@ class TextEncoder(nn.Module):
         self.vocab, self.length, self.depth, self.gain = vocab, length, depth, gain
         self.embed = nn.Embedding(vocab, width)
         if depth:
-            self.places = nn.Parameter(sine_places(length, width))
+            self.positions = nn.Parameter(sine_positions(length, width))
             self.blocks = nn.ModuleList(Block(width, heads, causal=True) for _ in range(depth))
             self.norm = nn.LayerNorm(width)
 
@@ -53,7 +53,7 @@ class TextEncoder(nn.Module):
         x = self.gain * self.embed(tokens)
         if not self.depth:
             return x, (x * said[:, :, None]).sum(1), said
-        x = x + self.places
+        x = x + self.positions
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)

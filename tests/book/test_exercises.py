@@ -11,7 +11,16 @@ import sympy as sp
 import torch
 
 from diffnotes.book import check, exercises
-from diffnotes.book.exercises import EXERCISES, chapter_12, chapter_13, chapter_14, chapter_15, chapter_19, chapter_90, progress
+from diffnotes.book.exercises import (
+    EXERCISES,
+    chapter_12,
+    chapter_13,
+    chapter_14,
+    chapter_15,
+    chapter_19,
+    chapter_90,
+    progress,
+)
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Predict, show
 from diffnotes.book.press.scan import FOLDER, markdown_cells, tags
 from diffnotes.book.proof.chapters import CHAPTERS, TAG

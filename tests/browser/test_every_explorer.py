@@ -18,8 +18,10 @@ from diffnotes import Schedule, ddim_sample, initial_noise, load_images, load_pr
 from diffnotes.book import explorers, plots
 from diffnotes.models.coupling import RealNVP
 from diffnotes.models.vae import VAE
+from diffnotes.training.pretrained import load_captioned
 
 linear, images, (model, schedule) = Schedule.linear(), load_images("auto", "test"), load_pretrained("mnist")
+painter, _ = load_captioned()
 small, _ = load_pretrained("mnist-small")  # where chapters 0, 8 and 9 draw again at every move
 image, noise = images.x[0], initial_noise(seed=0, batch=8)
 frames = list(ddim_sample(model, schedule, noise, steps=10))
@@ -79,6 +81,8 @@ CASES = [
     Case(15, "explorers.flows()", "t"),
     Case(15, "explorers.flows(steps=20)", "steps"),
     Case(15, "explorers.coupling(bent, torch.randn(200, 2), torch.arange(200) % 2)", "layers"),
+    Case(19, "explorers.meter(image)", "shear", "images"),
+    Case(19, "explorers.say_it(painter, schedule, steps=5)", "noise", "a network draws"),
     Case(90, "explorers.kl()", "μ_1"),
     Case(90, "explorers.product()", "m"),
     Case(90, "explorers.total()", "a"),

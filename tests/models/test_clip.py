@@ -50,7 +50,7 @@ def test_what_fills_up_a_row_is_never_seen(generator):
     again = encoder(TOKENS)
     assert torch.equal(again[1], pooled) and torch.equal(again[0][said], words[said])
     short = TextEncoder(5, 2, width=8, depth=2, heads=2)
-    kept = {name: weight[:2] if name == "places" else weight for name, weight in encoder.state_dict().items()}
+    kept = {name: weight[:2] if name == "positions" else weight for name, weight in encoder.state_dict().items()}
     short.load_state_dict(kept)
     assert torch.allclose(short.eval()(TOKENS[2:3, :2])[1], pooled[2:3], atol=1e-6)
 

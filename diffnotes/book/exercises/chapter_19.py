@@ -96,7 +96,8 @@ def _selected(answer: Lists) -> tuple[bool, str, Rows]:
     scores = [q + e for q, e in zip(qualities, errors, strict=True)]
     best = max(scores)
     rows: Rows = tuple(
-        (f"candidate {i + 1}", f"quality {q:g}, score {s:g}") for i, (q, s) in enumerate(zip(qualities, scores, strict=True))
+        (f"candidate {i + 1}", f"quality {q:g}, score {s:g}")
+        for i, (q, s) in enumerate(zip(qualities, scores, strict=True))
     )
     if scores.count(best) > 1:
         return False, "Two candidates share the highest score: the selection is not decided.", rows

@@ -27,9 +27,9 @@ def say_it(
     scale: float = 2.0,
     steps: int = 10,
 ) -> None:
-    """Menus for the words of a caption, a slider for the guidance scale, a menu for a negative caption: a network of captions draws
-    eight digits by DPM-Solver++(2M) in `steps` steps. Under each stand its thickness in pixels and its slant, as metered: in green
-    where the word holds, in red where it does not."""
+    """Menus for the words of a caption, a slider for the guidance scale, a menu for a negative caption: a network of captions
+    draws eight digits by DPM-Solver++(2M) in `steps` steps. Under each stand its thickness in pixels and its slant, as
+    metered: in green where the word holds, in red where it does not."""
     build_say_it(model, schedule, digit, thickness, slant, scale, steps).show()
 
 
@@ -52,7 +52,7 @@ def build_say_it(
         ax.set(xticks=[], yticks=[], xlim=(-0.5, 27.5), ylim=(38.5, -0.5))
         ax.grid(visible=False)
         ax.spines[:].set_visible(False)
-        pictures.append(ax.imshow(torch.zeros(28, 28), cmap="gray_r", vmin=-1, vmax=1, extent=(-0.5, 27.5, 27.5, -0.5)))
+        pictures.append(ax.imshow(torch.zeros(28, 28).numpy(), cmap="gray_r", vmin=-1, vmax=1, extent=(-0.5, 27.5, 27.5, -0.5)))
         ax.set(ylim=(38.5, -0.5))
         marks.append([ax.text(13.5, 30 + 5 * k, "", ha="center", va="top", fontsize=9) for k in range(2)])
     plot = LivePlot(figure, [*pictures, *(mark for pair in marks for mark in pair)])
