@@ -2,6 +2,8 @@
 
     eps_tilde = eps_null + s (eps_y - eps_null)                                    (book, eq. 9.4)
     eps_hat   = eps - s sqrt(1 - alpha_bar_t) grad log p(y | x_t)                  (book, eq. 9.3)
+    eps_tilde = eps - g sqrt(1 - alpha_bar_t) grad s_t(x_t, y), a score of image and caption   (book, eq. 19.10)
+    eps_tilde = eps_minus + s (eps_y - eps_minus), with a negative caption        (book, eq. 19.15)
 
 s is the guidance scale: 0 is unconditional, 1 conditional as the data are, more exaggerates what is typical of the class.
 """
@@ -32,6 +34,7 @@ from diffnotes.process.parameterize import eps_from_score, x0_and_eps
 from diffnotes.process.schedules import Schedule, check_schedule
 
 Classifier = Callable[[Tensor, Tensor], Float[Tensor, "batch classes"]]
+Score = Callable[[Tensor, Tensor, Tensor], Float[Tensor, "batch"]]
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,14 @@ class ClassifierFreeGuidance:
 
     The prediction target is the model's own: eps, x0, v and u are affine in each other, so the formula is the same in all. Two
     calls of the model for each prediction; one where s is 0 or 1. A model that was trained with label_dropout = 0 has never
-    seen the null label, and guiding it gives a UserWarning."""
+    seen the null label, and guiding it gives a UserWarning.
+
+    negative: a label, one for all images or one for each, that takes the place of the null one: the prediction is led away
+    from it (a negative prompt; book, eq. 19.15). At scale 1 it does nothing."""
 
     model: Denoiser
     scale: float | int
+    negative: Labels | None = None
 
     def __post_init__(self) -> None:
         check_denoiser(self.model)
@@ -71,12 +78,12 @@ class ClassifierFreeGuidance:
         """The guided prediction for x_t at the times t; without labels y, the unconditional one."""
         check_images(x_t=x_t)
         y = as_labels(y, x_t)
-        if y is None or self.scale == 0:
+        if y is None or (self.scale == 0 and self.negative is None):
             return predict_in_parallel(self.model, x_t, t, None)
         given = predict_in_parallel(self.model, x_t, t, y)
         if self.scale == 1:
             return given
-        null = predict_in_parallel(self.model, x_t, t, None)
+        null = predict_in_parallel(self.model, x_t, t, None if self.negative is None else as_labels(self.negative, x_t))
         return null + self.scale * (given - null)
 
 
@@ -117,6 +124,53 @@ class ClassifierGuidance:
         if y is None or self.scale == 0:
             return eps
         gradient = log_classifier_gradient(self.classifier, x_t, t, y)
+        return eps + self.scale * eps_from_score(self.schedule, gradient, t)
+
+
+@dataclass(frozen=True)
+class ScoreGuidance:
+    """Guidance by a score of image and caption, such as CLIP's: eps_tilde = eps - g sqrt(1 - alpha_bar_t) grad_{x_t} s(x_t, t, y)
+    (book, eq. 19.10; Nichol et al. 2022, section 2.4).
+
+    The model's prediction is the unconditional one. `score(x_t, t, y)` gives a number for each *noised* image and its caption,
+    (B,), differentiable in x_t. With s(x_t, t, y) = log p(y | x_t) it is ClassifierGuidance."""
+
+    model: Denoiser
+    schedule: Schedule
+    score: Score
+    scale: float | int
+
+    def __post_init__(self) -> None:
+        check_denoiser(self.model)
+        check_schedule(self.schedule)
+        check_callable("score", self.score, "score(x_t, t, y)")
+        object.__setattr__(self, "scale", _scale(self.scale))
+
+    @property
+    def target(self) -> str:
+        """What is predicted: the noise, as in the formula."""
+        return "eps"
+
+    @property
+    def item_shape(self) -> tuple[int, ...] | None:
+        """The shape of the model's images, if it is known."""
+        return getattr(self.model, "item_shape", None)
+
+    def __call__(self, x_t: Images, t: Times, y: Labels | None = None) -> Images:
+        """eps_tilde for x_t at the times t; without captions y, the model's own eps."""
+        check_images(x_t=x_t)
+        y = as_labels(y, x_t)
+        _, eps = x0_and_eps(self.schedule, self.model.target, predict_in_parallel(self.model, x_t, t), x_t, t)
+        if y is None or self.scale == 0:
+            return eps
+        times = one_each("t", t, x_t)
+        with torch.enable_grad():
+            at = x_t.detach().requires_grad_()
+            scores = self.score(at, times, y)
+            if not isinstance(scores, Tensor) or scores.shape != (len(x_t),):
+                came = f"shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else shown(scores)
+                raise ValueError(f"score must give one number for each of the {len(x_t)} images, got {came}")
+            gradient = torch.autograd.grad(scores.sum(), at)[0]
         return eps + self.scale * eps_from_score(self.schedule, gradient, t)
 
 

@@ -7,13 +7,16 @@ from typing import Any
 
 import torch
 
+from diffnotes.models.captioned import CaptionedUNet
 from diffnotes.models.grey import GreyDenoiser, GreyHead
 from diffnotes.process.schedules import Schedule
 from diffnotes.training import checkpoint
+from diffnotes.training.captions import token_table
 from diffnotes.training.restore import load_model
 
 WEIGHTS = Path(__file__).parent / "weights"
 GREY = WEIGHTS / "grey" / "mnist-small.safetensors"
+CAPTIONED = WEIGHTS / "captioned" / "mnist-small.safetensors"
 
 
 def load_pretrained(name: str = "mnist", trainable: bool = False) -> tuple[Any, Schedule]:
@@ -45,6 +48,17 @@ def load_grey(keep_mean: bool = True) -> tuple[GreyDenoiser, Schedule]:
     head = GreyHead(**metadata["settings"])
     head.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return GreyDenoiser(unet, head, schedule.alpha_bar, keep_mean).eval().requires_grad_(False), schedule
+
+
+def load_captioned() -> tuple[CaptionedUNet, Schedule]:
+    """The network "mnist-small", trained further to draw what a caption says, in eval mode, and the schedule (chapter 19): y are
+    numbers of captions (training/captions.py). How it was trained, and how well it obeys: weights/captioned.md."""
+    tensors, metadata = checkpoint.read(CAPTIONED)
+    network = CaptionedUNet(tokens=token_table(), **metadata["settings"])
+    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    unet, schedule = load_pretrained("mnist-small")
+    network.item_shape, network.label_dropout = unet.item_shape, metadata["all_out"]
+    return network.eval().requires_grad_(False), schedule
 
 
 def export(runs: Sequence[str | Path], path: str | Path) -> Path:

@@ -466,7 +466,7 @@ def test_code_that_breaks_as_expected_is_one(shown):
 
 
 def test_slips_have_a_letter_and_two_digits():
-    with pytest.raises(ValueError, match="slip must be a letter and two digits, such as \"A22\", got 'A2'"):
+    with pytest.raises(ValueError, match="slip must be a letter and two or three digits, such as \"A22\", got 'A2'"):
         check.refuses("A2").__enter__()
 
 

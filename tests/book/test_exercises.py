@@ -18,6 +18,7 @@ from diffnotes.book.exercises import (
     chapter_14,
     chapter_15,
     chapter_17,
+    chapter_19,
     chapter_90,
     progress,
 )
@@ -27,6 +28,7 @@ from diffnotes.book.proof.chapters import CHAPTERS, TAG
 from diffnotes.book.proof.symbols import abar, abar_prev, abar_s, alpha, x_t
 from diffnotes.models.autoregressive import MaskedConv2d
 from diffnotes.models.coupling import LARGEST_SCALE, Coupling
+from diffnotes.training.attributes import slant
 
 BREAKS = {  # wrong values, each with words of the message that is meant for it
     "A.4": [
@@ -87,6 +89,9 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
         (([0, 1, 10, 11], [0, 11]), "From there it finds the best codebook"),
         (([0, 4, 6, 7], [0, 6]), "From there it finds the best codebook"),
         (([2, 2, 2, 2], [1, 5]), "From there it finds the best codebook"),
+    "19.4": [
+        (([3, 2, 1], [1, 0, -1]), "The score selects candidate 1, which is not the worst one"),
+        (([3, 2, 1], [-1, 0, 1]), "Two candidates share the highest score"),
     ],
 }
 JUNK = [
@@ -582,6 +587,34 @@ def test_k_means_stops_above_the_best(answer):
 @pytest.mark.parametrize("answer", [([1, 2, 3], [1, 2]), ([1, 2, 3, 4], [1, 1]), ([1, 2, 3, 4],), "abcd"])
 def test_starts_that_cannot_be_tried_are_told_what_was_expected(answer):
     assert "a pair of lists: 4 numbers" in exercises.judge("17.4", answer).words
+# -- words and pictures: two pairs, captions that repeat, the slant, a score that selects --------------------------------
+
+
+def test_the_loss_of_two_pairs_may_be_written_in_any_form():
+    a, b, tau = chapter_19.a, chapter_19.b, chapter_19.tau
+    for answer in (sp.log(1 + sp.exp((b - a) / tau)), sp.log(sp.exp(a / tau) + sp.exp(b / tau)) - a / tau):
+        assert exercises.judge("19.1", answer).state == "right"
+
+
+def test_repeated_captions_bound_the_loss_from_below():
+    verdict = exercises.judge("19.2", "b")
+    bound, loss, digits = (value for _, value in verdict.rows)
+    assert verdict.state == "right" and bound == loss == "2.587 nats" and digits == "100% right"
+
+
+def test_the_slant_is_that_of_the_package():
+    for given, expected in EXERCISES["19.3"].cases(torch.Generator().manual_seed(0)):
+        ink = given["ink"].clone()
+        ink[ink < 0.1] = 0.0  # what the package takes for paper
+        book = chapter_19._slant()(ink)
+        torch.testing.assert_close(slant(2 * ink[:, None] - 1), book)
+        assert expected.shape == book.shape
+
+
+def test_an_unbiased_score_selects_the_worst():
+    verdict = exercises.judge("19.4", ([3, 2, 1], [-2, -1, 3]))
+    assert verdict.state == "right" and ("candidate 3", "quality 1, score 4") in verdict.rows
+    assert "a pair of lists of 3 numbers" in exercises.judge("19.4", ([3, 2, 1], [1, 1, 1])).words
 
 
 # -- what is shown ------------------------------------------------------------------------------------------------------

@@ -18,8 +18,10 @@ from diffnotes import Schedule, ddim_sample, initial_noise, load_images, load_pr
 from diffnotes.book import explorers, plots
 from diffnotes.models.coupling import RealNVP
 from diffnotes.models.vae import VAE
+from diffnotes.training.pretrained import load_captioned
 
 linear, images, (model, schedule) = Schedule.linear(), load_images("auto", "test"), load_pretrained("mnist")
+painter, _ = load_captioned()
 small, _ = load_pretrained("mnist-small")  # where chapters 0, 8 and 9 draw again at every move
 dit, _ = load_pretrained("dit")
 image, noise = images.x[0], initial_noise(seed=0, batch=8)
@@ -86,6 +88,8 @@ CASES = [
     Case(17, "explorers.water(images.x[:500], image)", "θ"),
     Case(17, "explorers.codebook()", "step"),
     Case(17, "explorers.codebook(step=5)", "γ"),
+    Case(19, "explorers.meter(image)", "shear", "images"),
+    Case(19, "explorers.say_it(painter, schedule, steps=5)", "noise", "a network draws"),
     Case(90, "explorers.kl()", "μ_1"),
     Case(90, "explorers.product()", "m"),
     Case(90, "explorers.total()", "a"),

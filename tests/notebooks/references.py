@@ -47,7 +47,7 @@ CITED = {
         rf"\beq-({PART})",
         rf"""\bcheck\.(?:identity|inequality|definition|numeric|monte_carlo|discrete)\(["'`]({PART})["'`]""",
     ],
-    "slip": [r"(?<![\w#-])([ADP]\d\d)(?![\w.-])", r"\.ipynb#([A-Z]\d\d)\b"],
+    "slip": [r"(?<![\w#-])([ADP]\d{2,3})(?![\w.-])", r"\.ipynb#([A-Z]\d{2,3})\b"],
     "exercise key": [r"""\bexercises\.check\(\\?["'](\d\d\.\d+|[A-Z]\.\d+)\b"""],
     "notebook": [r"\b(\d\d_[a-z]\w*)\.ipynb\b"],
     "module of exercises": [r"\bchapter_(\d\d|[A-Z])\b"],
@@ -113,7 +113,7 @@ def book() -> Book:
         known["exercise"] |= set(exercises(path))
         for _, cell in markdown_cells(path):
             known["equation"] |= set(re.findall(r"\\tag\{([^}]*)\}", cell.source))
-            known["slip"] |= set(re.findall(r'<a id="([A-Z]\d\d)"></a>', cell.source))
+            known["slip"] |= set(re.findall(r'<a id="([A-Z]\d{2,3})"></a>', cell.source))
     known["chapter"] = set(found.files)
     known["exercise key"] = set(EXERCISES)
     modules = (ROOT / "diffnotes/book/exercises").glob("chapter_*.py")

@@ -294,7 +294,9 @@ def test_chapters_have_the_names_that_links_are_made_with():
 def slip_sections() -> list[tuple[str, int, int]]:
     """The slips of the clinic: (id, first cell, cell after the last)."""
     starts = [
-        (slip, i) for i, cell in markdown_cells(CLINIC) for slip in re.findall(r'<a id="([A-Z]\d\d)"></a>', cell.source)
+        (slip, i)
+        for i, cell in markdown_cells(CLINIC)
+        for slip in re.findall(r'<a id="([A-Z]\d{2,3})"></a>', cell.source)
     ]
     ends = [i for _, i in starts[1:]] + [len(read(CLINIC).cells)]
     return [(slip, start, end) for (slip, start), end in zip(starts, ends, strict=True)]

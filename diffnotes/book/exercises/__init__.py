@@ -34,6 +34,7 @@ from diffnotes.book.exercises import (
     chapter_15,
     chapter_16,
     chapter_17,
+    chapter_19,
     chapter_90,
     progress,
 )
@@ -58,6 +59,7 @@ EXERCISES: dict[str, Exercise] = {
     **chapter_15.EXERCISES,
     **chapter_16.EXERCISES,
     **chapter_17.EXERCISES,
+    **chapter_19.EXERCISES,
     **chapter_90.EXERCISES,
 }
 MARKS = {"right": ("✓", "#009E73"), "wrong": ("✗", "#D55E00"), "untried": ("○", "#808080")}

@@ -21,9 +21,11 @@ from diffnotes.book.explorers.gap import build_gap, gap
 from diffnotes.book.explorers.gaussians import build_kl, build_product, build_total, kl, product, total
 from diffnotes.book.explorers.guidance import build_guidance, guidance
 from diffnotes.book.explorers.latent import ElboCurves, build_latent_plane, latent_plane
+from diffnotes.book.explorers.meter import build_meter, meter
 from diffnotes.book.explorers.posterior import build_posterior, build_reverse_step, posterior, reverse_step
 from diffnotes.book.explorers.roads import build_roads, roads
 from diffnotes.book.explorers.sampling import build_ddim, build_draw, ddim, draw
+from diffnotes.book.explorers.say_it import build_say_it, say_it
 from diffnotes.book.explorers.schedule import build_schedule, schedule
 from diffnotes.book.explorers.solvers import build_solvers, solvers
 from diffnotes.book.explorers.unet import build_unet, unet
@@ -53,12 +55,14 @@ __all__ = [
     "build_guidance",
     "build_kl",
     "build_latent_plane",
+    "build_meter",
     "build_pictures",
     "build_posterior",
     "build_product",
     "build_reverse_step",
     "build_roads",
     "build_round_trip",
+    "build_say_it",
     "build_schedule",
     "build_solvers",
     "build_total",
@@ -80,12 +84,14 @@ __all__ = [
     "guidance",
     "kl",
     "latent_plane",
+    "meter",
     "pictures",
     "posterior",
     "product",
     "reverse_step",
     "roads",
     "round_trip",
+    "say_it",
     "schedule",
     "solvers",
     "total",

@@ -19,6 +19,7 @@ CHAPTERS = {
     15: "15_flows",
     16: "16_transformers",
     17: "17_codes",
+    19: "19_words_and_pictures",
     90: "90_gaussian_toolkit",
     91: "91_errata_clinic",
     92: "92_equation_index",

@@ -158,8 +158,8 @@ def refuses(slip: str, *errors: type[Exception]) -> Iterator[None]:
 
     If nothing fails, CheckFailed says that the slip was accepted. It must be shown to be false, by numbers: that sympy
     cannot prove it, or that the sides have different shapes, refutes nothing and fails as it stands."""
-    if not re.fullmatch(r"[A-Z]\d\d", slip):
-        raise ValueError(f'slip must be a letter and two digits, such as "A22", got {slip!r}')
+    if not re.fullmatch(r"[A-Z]\d{2,3}", slip):
+        raise ValueError(f'slip must be a letter and two or three digits, such as "A22", got {slip!r}')
     try:
         yield
     except Exception as refusal:

@@ -23,7 +23,9 @@ from diffnotes.training.objectives.base import (
     noise_and_labels,
     num_classes_of,
 )
+from diffnotes.training.objectives.captions import DenoisingCaptions
 from diffnotes.training.objectives.consistency import Consistency
+from diffnotes.training.objectives.contrastive import Contrastive
 from diffnotes.training.objectives.denoising import Denoising
 from diffnotes.training.objectives.elbo import Elbo
 from diffnotes.training.objectives.likelihood import Likelihood
@@ -34,7 +36,9 @@ from diffnotes.training.objectives.vector_quantised import VectorQuantised
 __all__ = [
     "TIME_BINS",
     "Consistency",
+    "Contrastive",
     "Denoising",
+    "DenoisingCaptions",
     "Draw",
     "Elbo",
     "Likelihood",
