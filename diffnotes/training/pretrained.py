@@ -7,13 +7,16 @@ from pathlib import Path
 import torch
 
 from diffnotes.models.grey import GreyDenoiser, GreyHead
+from diffnotes.models.transformer import TokenTransformer
 from diffnotes.models.unet import UNet
+from diffnotes.process.arguments import choice
 from diffnotes.process.schedules import Schedule
 from diffnotes.training import checkpoint
 from diffnotes.training.restore import load_model
 
 WEIGHTS = Path(__file__).parent / "weights"
 GREY = WEIGHTS / "grey" / "mnist-small.safetensors"
+WORDS = WEIGHTS / "words"
 
 
 def load_pretrained(name: str = "mnist", trainable: bool = False) -> tuple[UNet, Schedule]:
@@ -44,6 +47,17 @@ def load_grey(keep_mean: bool = True) -> tuple[GreyDenoiser, Schedule]:
     head = GreyHead(**metadata["settings"])
     head.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return GreyDenoiser(unet, head, schedule.alpha_bar, keep_mean).eval().requires_grad_(False), schedule
+
+
+def load_words(name: str = "sums-masked") -> TokenTransformer:
+    """A masked diffusion model of letters, in eval mode (chapter 20): model(tokens, None) gives logits for every place. How each
+    was trained, and how good it is: weights/words.md.
+
+    "sums-masked"   9 signs, of load_sums()
+    "prose-masked"  windows of the book's own prose, of load_prose()"""
+    name = choice("name", name, tuple(sorted(path.stem for path in WORDS.glob("*.safetensors"))))
+    model: TokenTransformer = load_model(WORDS / f"{name}.safetensors")[0]
+    return model
 
 
 def export(runs: Sequence[str | Path], path: str | Path) -> Path:

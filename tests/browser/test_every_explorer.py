@@ -18,6 +18,8 @@ from diffnotes import Schedule, ddim_sample, initial_noise, load_images, load_pr
 from diffnotes.book import explorers, plots
 from diffnotes.models.coupling import RealNVP
 from diffnotes.models.vae import VAE
+from diffnotes.training.pretrained import load_words
+from diffnotes.training.text import DIGITS
 
 linear, images, (model, schedule) = Schedule.linear(), load_images("auto", "test"), load_pretrained("mnist")
 small, _ = load_pretrained("mnist-small")  # where chapters 0, 8 and 9 draw again at every move
@@ -27,6 +29,7 @@ digits = [(f"u = {i}", plots.grid_image(images.x[i : i + 1], scale=8)) for i in 
 bent = RealNVP(shape=(2,), layers=4)
 for weight in bent.parameters():
     torch.nn.init.normal_(weight, std=0.2)
+masked = load_words("sums-masked")
 trips = {steps: (noise[:3], images.x[:3] + steps * 0.01 * noise[:3]) for steps in (5, 10, 20)}
 """
 ECHO = """
@@ -79,6 +82,11 @@ CASES = [
     Case(15, "explorers.flows()", "t"),
     Case(15, "explorers.flows(steps=20)", "steps"),
     Case(15, "explorers.coupling(bent, torch.randn(200, 2), torch.arange(200) % 2)", "layers"),
+    Case(20, "explorers.reveal()", "open"),
+    Case(20, "explorers.reveal()", "at once"),
+    Case(
+        20, "explorers.unmasking(masked, torch.full((24, 9), 12), DIGITS, calls=5)", "after", "images", key="ArrowLeft"
+    ),
     Case(90, "explorers.kl()", "μ_1"),
     Case(90, "explorers.product()", "m"),
     Case(90, "explorers.total()", "a"),
@@ -125,7 +133,7 @@ class Shown:
 
 def latencies(control: Locator, answer: Locator, key: str, times: int) -> list[float]:
     """Milliseconds from an arrow key on the control to the answer: there and back, `times` times after two to warm up."""
-    back = {"ArrowRight": "ArrowLeft", "PageUp": "PageDown"}[key]
+    back = {"ArrowRight": "ArrowLeft", "ArrowLeft": "ArrowRight", "PageUp": "PageDown"}[key]
     page, measured = control.page, []
     control.focus()
     for i in range(times + 2):
