@@ -69,6 +69,12 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
         (([-3, -1, 1, 3], [0, 1, 2, 5]), "in the same order"),
         (([3, 1, -1, -3], [2, 1, 0, -1]), "in the same order"),
     ],
+    "20.4": [
+        ([0.25, 0.25, 0.25, 0.25], "These two letters are independent"),
+        ([0.06, 0.24, 0.14, 0.56], "These two letters are independent"),
+        ([1, 0, 0, 0], "one sentence only"),
+        ([0.3, 0.2, 0.2, 0.3], "too little for a tenth"),
+    ],
 }
 JUNK = [
     "x",
