@@ -18,7 +18,7 @@ from diffnotes.training.trainer import Trainer
 
 SIZES = {"sums": dict(width=64, depth=3), "prose": dict(width=96, depth=4)}
 BATCH = {"sums": 128, "prose": 16}
-UPDATES = {"sums": 9000, "prose": 3000}
+UPDATES = {"sums": 3379, "prose": 834}
 
 
 def new_trainer(name: str, seed: int = 0) -> Trainer:

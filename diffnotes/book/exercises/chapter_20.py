@@ -52,7 +52,7 @@ Bound = Callable[[Nats, int], Any]
 
 
 def _tables(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Costs drawn by lot, for sentences of two to four places, and the perfect model of four sentences."""
+    """Costs drawn by lot, for sentences of two to four letters, and the perfect model of four sentences."""
     for L in (2, 3, 4):
         table = torch.rand(2**L, L, generator=generator, dtype=torch.float64)
         yield {"nats": _reader(table), "L": L}, torch.tensor(_bound()(_reader(table), L))
@@ -89,7 +89,7 @@ def _bound(kind: str = "right") -> Bound:
                 "right": cost * each / n,
                 "sum": cost * each,
                 "sets": cost / n,
-                "all places": math.fsum(nats(hidden)) * each / n,
+                "not hidden": math.fsum(nats(hidden)) * each / n,
                 "alike": cost * L / n,
                 "pooled": cost * each,
                 "per letter": cost * each / n / L,
@@ -134,13 +134,13 @@ def _pooled(p: list[float]) -> tuple[bool, str, Rows]:
         words = (
             "The letters depend on each other, so a mask is cheaper where the other letter is seen. Pooling "
             "counts the state with two "
-            "masks twice, and that is the dear one. The report is no code length, though the model is perfect."
+            "masks twice, and that is the costly one. The report is no code length, though the model is perfect."
         )
         return True, words, rows
     if both < 1e-9:
         return (
             False,
-            "This language has one sentence only: everything costs 0, and 0 is reported. It needs some choice.",
+            "This distribution has one sentence only: everything costs 0, and 0 is reported. It needs some choice.",
             rows,
         )
     if abs(sum(alone) - both) < 1e-9:
@@ -200,7 +200,7 @@ EXERCISES: dict[str, Exercise] = {
     "20.3": Build(
         "a function of nats and L that returns the bound in nats, one number",
         _tables,
-        "Every set of n places has the weight 1/(n binom(L, n)) (20.8). A sentence of the perfect model costs "
+        "Every set of n letters has the weight 1/(n binom(L, n)) (20.8). A sentence of the perfect model costs "
         "the log of the number of "
         "sentences.",
         (
@@ -221,9 +221,10 @@ EXERCISES: dict[str, Exercise] = {
                 "The factor 1/n is missing: within a set the mean over its masked places is taken (20.8).",
             ),
             Mistake(
-                _bound("sets"), "The sum over the sets of n places has to be their mean: divide by binom(L, n) as well."
+                _bound("sets"),
+                "The sum over the sets of n letters has to be their mean: divide by binom(L, n) as well.",
             ),
-            Mistake(_bound("all places"), "Only hidden places cost something. Leave the others out of the sum."),
+            Mistake(_bound("not hidden"), "Only hidden places cost something. Leave the others out of the sum."),
             Mistake(_bound("per letter"), "That is the bound per letter. What is asked for is that of the sentence."),
         ),
     ),
