@@ -24,6 +24,7 @@ Matrix = Float[Tensor, "from to"]
 TokenModel = Callable[..., Logits]  # model(tokens, y): logits (B, L, vocab); the token `vocab` is the mask
 ORDERS = ("random", "left", "surest", "entropy", "ancestral")
 MOST_PLACES = 12  # of which all masks are listed
+MOST_CATEGORIES = 4096  # of a dense matrix
 
 
 # -- chains over finitely many categories ---------------------------------------------------------------------------------
@@ -33,14 +34,14 @@ def uniform_matrix(beta: FloatLike, K: IntLike) -> Matrix:
     """(1 - beta) I + beta/K 11^T, float64 (book, eq. 20.1): with probability beta any of K categories is drawn anew.
 
     With 1 - alpha_bar_t in place of beta it is the matrix of all t steps together (book, eq. 20.2)."""
-    beta, K = _share("beta", beta), integer("K", K, 1)
+    beta, K = _share("beta", beta), integer("K", K, 1, MOST_CATEGORIES)
     return (1 - beta) * torch.eye(K, dtype=torch.float64) + beta / K
 
 
 def absorbing_matrix(beta: FloatLike, K: IntLike) -> Matrix:
     """(1 - beta) I + beta 1 e_m^T over K categories and the mask m = K, float64 (book, eq. 20.1): with probability beta a token
     becomes the mask, which stays. With 1 - alpha_bar_t in place of beta: all t steps together (book, eq. 20.2)."""
-    beta, K = _share("beta", beta), integer("K", K, 1)
+    beta, K = _share("beta", beta), integer("K", K, 1, MOST_CATEGORIES)
     Q = (1 - beta) * torch.eye(K + 1, dtype=torch.float64)
     Q[:, K] += beta
     return Q

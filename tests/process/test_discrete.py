@@ -229,7 +229,7 @@ def test_slips_are_refuted(right, wrong, by):
     ("call", "message"),
     [
         (lambda: discrete.uniform_matrix(1.5, 3), r"^beta must lie in \[0, 1\], got 1\.5$"),
-        (lambda: discrete.absorbing_matrix(0.5, 0), r"^K must be an integer >= 1, got 0$"),
+        (lambda: discrete.absorbing_matrix(0.5, 0), r"^K must be an integer from 1 to 4096, got 0$"),
         (
             lambda: discrete.forward_tokens(torch.tensor([3]), torch.eye(3)),
             r"^x0 must hold categories 0\.\.2, got 3\.\.3$",

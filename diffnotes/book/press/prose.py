@@ -1,8 +1,7 @@
-"""The book's own prose as one file of plain letters, for chapter 20 to train on: python -m diffnotes.book.press.prose (make
-prose).
+"""The book's own prose as one file of plain letters, for chapter 20: python -m diffnotes.book.press.prose (make prose).
 
-The file is frozen: its SHA-256 stands in training/text.py, so that the book does not read itself while it changes. A file made anew needs the new sum
-there, and weights that are trained again (make weights)."""
+The file is frozen: its SHA-256 stands in training/text.py, so that the book does not read itself while it changes. A file made
+anew needs the new sum there, and weights that are trained again (make weights)."""
 
 import hashlib
 import json
