@@ -49,6 +49,18 @@ def test_total_correlation_is_a_divergence():
     assert MODEL.total_correlation((1, 2), (0,)) == pytest.approx(divergence)
 
 
+def test_what_the_chapter_says_of_pooling():
+    """Of the sums: the bound, set by set of masks, and what comes out if all masked letters count alike."""
+    model, cost = LanguageDenoiser(load_sums("all").x, 12), [0.0] * 10
+    for hidden in itertools.chain.from_iterable(itertools.combinations(range(9), n) for n in range(1, 10)):
+        seen = set(range(9)) - set(hidden)
+        before = model.entropy(seen)
+        each = sum(model.entropy(seen | {i}) - before for i in hidden)
+        cost[len(hidden)] += each / math.comb(9, len(hidden)) / math.log(2)
+    assert sum(c / n for n, c in enumerate(cost) if n) == pytest.approx(math.log2(10_000))
+    assert f"{9 * sum(cost) / sum(range(10)):.1f}" == "16.9"
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -55,7 +55,7 @@ def _tables(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
     """Costs drawn by lot, for sentences of two to four letters, and the perfect model of four sentences."""
     for L in (2, 3, 4):
         table = torch.rand(2**L, L, generator=generator, dtype=torch.float64)
-        yield {"nats": _reader(table), "L": L}, torch.tensor(_bound()(_reader(table), L))
+        yield {"nats": _reader(table), "L": L}, _bound()(_reader(table), L)
     four = torch.tensor([[0, 0, 1], [0, 1, 0], [1, 0, 0], [1, 1, 1]])
     perfect = LanguageDenoiser(four, 2)
 
