@@ -13,7 +13,7 @@ LAB_FLAGS = $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 export DIFFNOTES_BUDGET ?= $(if $(filter test notebooks browser unit,$(MAKECMDGOALS)),ci,full)
 
-.PHONY: help lab test lint format unit notebooks browser book docs weights bench clean
+.PHONY: help lab test lint format unit notebooks browser book docs weights bench prose clean
 .DEFAULT_GOAL := help
 
 help:
@@ -74,12 +74,18 @@ weights: $(VENV)/.reader
 	$(BIN)/python -m diffnotes.training.train_grey --updates $(or $(UPDATES),6000)
 	$(BIN)/python -m diffnotes.training.train_dit --updates $(or $(UPDATES),2000)
 	$(BIN)/python -m diffnotes.training.train_captioned --updates $(or $(UPDATES),1200)
+	$(BIN)/python -m diffnotes.training.train_words sums --updates $(or $(UPDATES),3379)
+	$(BIN)/python -m diffnotes.training.train_words prose --updates $(or $(UPDATES),834)
 	$(BIN)/python -m diffnotes train --out runs/weights --data mnist --labels --channels 48 --label-dropout 0.3 \
 		--logit-normal 0.3 1 --min-snr 0 --batch-size 512 --ema-decay 0.9995 --warmup 200 --updates $(or $(UPDATES),5208)
 	$(BIN)/python -m diffnotes train --out runs/weights-on --start-from runs/weights --data mnist --label-dropout 0.7 --seed 1 \
 		--logit-normal 0.3 1 --min-snr 0 --batch-size 128 --learning-rate 1e-3 --ema-decay 0.999 --updates $(or $(UPDATES),3646)
 	$(BIN)/python -m diffnotes.training.pretrained runs/weights runs/weights-on mnist
 	$(BIN)/python -m diffnotes measure mnist --labels
+
+# the text that chapter 20 reads: frozen, for its SHA-256 stands in training/text.py
+prose: $(VENV)/.reader
+	$(BIN)/python -m diffnotes.book.press.prose
 
 # on all cores; python -m benchmarks SECTION measures one section of the page, --render none
 bench: $(VENV)/.bencher

@@ -34,6 +34,7 @@ from diffnotes.process import (
     adapters,
     choose,
     consistency,
+    discrete,
     elbo,
     exact,
     flow,
@@ -700,6 +701,8 @@ ROWS: dict[str, Row] = {
         method=one_of("euler", "heun"),
         y=LABELS,
     ),
+    "uniform_matrix": row(discrete.uniform_matrix, beta=BETA, K=SIZE),
+    "absorbing_matrix": row(discrete.absorbing_matrix, beta=BETA, K=SIZE),
     "transport_pairs": row(flow.transport_pairs, _hides=("x0", "eps"), x0=IMAGES, eps=IMAGES),
     "sample_with": row(
         lambda **given: list(choose.sample_with(**given)),

@@ -9,6 +9,9 @@ import torch
 
 from diffnotes.models.captioned import CaptionedUNet
 from diffnotes.models.grey import GreyDenoiser, GreyHead
+from diffnotes.models.transformer import TokenTransformer
+from diffnotes.models.unet import UNet
+from diffnotes.process.arguments import choice
 from diffnotes.process.schedules import Schedule
 from diffnotes.training import checkpoint
 from diffnotes.training.captions import token_table
@@ -17,6 +20,7 @@ from diffnotes.training.restore import load_model
 WEIGHTS = Path(__file__).parent / "weights"
 GREY = WEIGHTS / "grey" / "mnist-small.safetensors"
 CAPTIONED = WEIGHTS / "captioned" / "mnist-small.safetensors"
+WORDS = WEIGHTS / "words"
 
 
 def load_pretrained(name: str = "mnist", trainable: bool = False) -> tuple[Any, Schedule]:
@@ -59,6 +63,15 @@ def load_captioned() -> tuple[CaptionedUNet, Schedule]:
     unet, schedule = load_pretrained("mnist-small")
     network.item_shape, network.label_dropout = unet.item_shape, metadata["all_out"]
     return network.eval().requires_grad_(False), schedule
+def load_words(name: str = "sums-masked") -> TokenTransformer:
+    """A masked diffusion model of letters, in eval mode (chapter 20): model(tokens, None) gives logits for every place. How each
+    was trained, and how good it is: weights/words.md.
+
+    "sums-masked"   9 signs, of load_sums()
+    "prose-masked"  windows of the book's own prose, of load_prose()"""
+    name = choice("name", name, tuple(sorted(path.stem for path in WORDS.glob("*.safetensors"))))
+    model: TokenTransformer = load_model(WORDS / f"{name}.safetensors")[0]
+    return model
 
 
 def export(runs: Sequence[str | Path], path: str | Path) -> Path:

@@ -92,6 +92,11 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
     "19.4": [
         (([3, 2, 1], [1, 0, -1]), "The score selects candidate 1, which is not the worst one"),
         (([3, 2, 1], [-1, 0, 1]), "Two candidates share the highest score"),
+    "20.4": [
+        ([0.25, 0.25, 0.25, 0.25], "These two letters are independent"),
+        ([0.06, 0.24, 0.14, 0.56], "These two letters are independent"),
+        ([1, 0, 0, 0], "one sentence only"),
+        ([0.3, 0.2, 0.2, 0.3], "too little for a tenth"),
     ],
 }
 JUNK = [

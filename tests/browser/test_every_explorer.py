@@ -19,6 +19,8 @@ from diffnotes.book import explorers, plots
 from diffnotes.models.coupling import RealNVP
 from diffnotes.models.vae import VAE
 from diffnotes.training.pretrained import load_captioned
+from diffnotes.training.pretrained import load_words
+from diffnotes.training.text import DIGITS
 
 linear, images, (model, schedule) = Schedule.linear(), load_images("auto", "test"), load_pretrained("mnist")
 painter, _ = load_captioned()
@@ -30,6 +32,7 @@ digits = [(f"u = {i}", plots.grid_image(images.x[i : i + 1], scale=8)) for i in 
 bent = RealNVP(shape=(2,), layers=4)
 for weight in bent.parameters():
     torch.nn.init.normal_(weight, std=0.2)
+masked = load_words("sums-masked")
 trips = {steps: (noise[:3], images.x[:3] + steps * 0.01 * noise[:3]) for steps in (5, 10, 20)}
 """
 ECHO = """
@@ -90,6 +93,11 @@ CASES = [
     Case(17, "explorers.codebook(step=5)", "γ"),
     Case(19, "explorers.meter(image)", "shear", "images"),
     Case(19, "explorers.say_it(painter, schedule, steps=5)", "noise", "a network draws"),
+    Case(20, "explorers.reveal()", "open"),
+    Case(20, "explorers.reveal()", "at once"),
+    Case(
+        20, "explorers.unmasking(masked, torch.full((24, 9), 12), DIGITS, calls=5)", "after", "images", key="ArrowLeft"
+    ),
     Case(90, "explorers.kl()", "μ_1"),
     Case(90, "explorers.product()", "m"),
     Case(90, "explorers.total()", "a"),
@@ -136,7 +144,7 @@ class Shown:
 
 def latencies(control: Locator, answer: Locator, key: str, times: int) -> list[float]:
     """Milliseconds from an arrow key on the control to the answer: there and back, `times` times after two to warm up."""
-    back = {"ArrowRight": "ArrowLeft", "PageUp": "PageDown"}[key]
+    back = {"ArrowRight": "ArrowLeft", "ArrowLeft": "ArrowRight", "PageUp": "PageDown"}[key]
     page, measured = control.page, []
     control.focus()
     for i in range(times + 2):

@@ -27,8 +27,8 @@ NO_LETTERS = re.compile(
 )
 COMMANDS = re.findall(
     r"\w+",
-    """frac tfrac sqrt big Big quad qquad exp log ln cos sin max min arg sum prod int left right sim propto approx le ge ne to
-    infty iff Longleftrightarrow Longrightarrow Rightarrow mapsto leftarrow top star dots cdot times pm underbrace overset
+    """frac tfrac binom sqrt big Big quad qquad exp log ln cos sin max min arg sum prod int left right sim propto approx le ge ne
+    to infty iff Longleftrightarrow Longrightarrow Rightarrow mapsto leftarrow top star dots cdot times pm underbrace overset
     langle rangle vert Vert cdots in""",
 )
 

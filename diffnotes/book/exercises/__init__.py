@@ -35,6 +35,7 @@ from diffnotes.book.exercises import (
     chapter_16,
     chapter_17,
     chapter_19,
+    chapter_20,
     chapter_90,
     progress,
 )
@@ -60,6 +61,7 @@ EXERCISES: dict[str, Exercise] = {
     **chapter_16.EXERCISES,
     **chapter_17.EXERCISES,
     **chapter_19.EXERCISES,
+    **chapter_20.EXERCISES,
     **chapter_90.EXERCISES,
 }
 MARKS = {"right": ("✓", "#009E73"), "wrong": ("✗", "#D55E00"), "untried": ("○", "#808080")}

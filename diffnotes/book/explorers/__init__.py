@@ -33,6 +33,7 @@ from diffnotes.book.explorers.variances import build_variances, variances
 from diffnotes.book.explorers.walkers import build_walkers, walkers
 from diffnotes.book.explorers.water import build_water, water
 from diffnotes.book.explorers.weights import build_weights, weights
+from diffnotes.book.explorers.words import build_reveal, build_unmasking, reveal, unmasking
 
 __all__ = [
     "ElboCurves",
@@ -59,6 +60,7 @@ __all__ = [
     "build_pictures",
     "build_posterior",
     "build_product",
+    "build_reveal",
     "build_reverse_step",
     "build_roads",
     "build_round_trip",
@@ -67,6 +69,7 @@ __all__ = [
     "build_solvers",
     "build_total",
     "build_unet",
+    "build_unmasking",
     "build_variances",
     "build_walkers",
     "build_water",
@@ -88,6 +91,7 @@ __all__ = [
     "pictures",
     "posterior",
     "product",
+    "reveal",
     "reverse_step",
     "roads",
     "round_trip",
@@ -96,6 +100,7 @@ __all__ = [
     "solvers",
     "total",
     "unet",
+    "unmasking",
     "variances",
     "walkers",
     "water",

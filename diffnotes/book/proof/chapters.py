@@ -20,6 +20,7 @@ CHAPTERS = {
     16: "16_transformers",
     17: "17_codes",
     19: "19_words_and_pictures",
+    20: "20_diffusion_for_words",
     90: "90_gaussian_toolkit",
     91: "91_errata_clinic",
     92: "92_equation_index",
