@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from diffnotes.models.grey import GreyDenoiser, GreyHead
+from diffnotes.models.series import SeriesTransformer
 from diffnotes.models.unet import UNet
 from diffnotes.process.schedules import Schedule
 from diffnotes.training import checkpoint
@@ -14,6 +15,7 @@ from diffnotes.training.restore import load_model
 
 WEIGHTS = Path(__file__).parent / "weights"
 GREY = WEIGHTS / "grey" / "mnist-small.safetensors"
+SERIES = WEIGHTS / "series" / "two-periods.safetensors"
 
 
 def load_pretrained(name: str = "mnist", trainable: bool = False) -> tuple[UNet, Schedule]:
@@ -44,6 +46,13 @@ def load_grey(keep_mean: bool = True) -> tuple[GreyDenoiser, Schedule]:
     head = GreyHead(**metadata["settings"])
     head.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return GreyDenoiser(unet, head, schedule.alpha_bar, keep_mean).eval().requires_grad_(False), schedule
+
+
+def load_series() -> tuple[SeriesTransformer, Schedule]:
+    """The transformer that completes series of one of two periods (chapter 22), in eval mode, and its schedule. How it was
+    trained: weights/series.md."""
+    model, schedule = load_model(SERIES)
+    return model, schedule
 
 
 def export(runs: Sequence[str | Path], path: str | Path) -> Path:

@@ -32,6 +32,7 @@ from diffnotes.book.exercises import (
     chapter_13,
     chapter_14,
     chapter_15,
+    chapter_22,
     chapter_90,
     progress,
 )
@@ -54,6 +55,7 @@ EXERCISES: dict[str, Exercise] = {
     **chapter_13.EXERCISES,
     **chapter_14.EXERCISES,
     **chapter_15.EXERCISES,
+    **chapter_22.EXERCISES,
     **chapter_90.EXERCISES,
 }
 MARKS = {"right": ("✓", "#009E73"), "wrong": ("✗", "#D55E00"), "untried": ("○", "#808080")}

@@ -1,5 +1,6 @@
 """The book's explorers: sliders that move a picture. Each is shown by calling it in a cell; `build_...` gives it unshown."""
 
+from diffnotes.book.explorers.answers import answers, build_answers
 from diffnotes.book.explorers.bits import bits, build_bits
 from diffnotes.book.explorers.bound import bound, build_bound
 from diffnotes.book.explorers.coupling import build_coupling, coupling
@@ -18,6 +19,7 @@ from diffnotes.book.explorers.gap import build_gap, gap
 from diffnotes.book.explorers.gaussians import build_kl, build_product, build_total, kl, product, total
 from diffnotes.book.explorers.guidance import build_guidance, guidance
 from diffnotes.book.explorers.latent import ElboCurves, build_latent_plane, latent_plane
+from diffnotes.book.explorers.pasting import build_pasting, pasting
 from diffnotes.book.explorers.posterior import build_posterior, build_reverse_step, posterior, reverse_step
 from diffnotes.book.explorers.roads import build_roads, roads
 from diffnotes.book.explorers.sampling import build_ddim, build_draw, ddim, draw
@@ -30,8 +32,10 @@ from diffnotes.book.explorers.weights import build_weights, weights
 
 __all__ = [
     "ElboCurves",
+    "answers",
     "bits",
     "bound",
+    "build_answers",
     "build_bits",
     "build_bound",
     "build_chain",
@@ -45,6 +49,7 @@ __all__ = [
     "build_guidance",
     "build_kl",
     "build_latent_plane",
+    "build_pasting",
     "build_pictures",
     "build_posterior",
     "build_product",
@@ -69,6 +74,7 @@ __all__ = [
     "guidance",
     "kl",
     "latent_plane",
+    "pasting",
     "pictures",
     "posterior",
     "product",

@@ -17,6 +17,7 @@ CHAPTERS = {
     13: "13_scores_and_sdes",
     14: "14_fewer_steps",
     15: "15_flows",
+    22: "22_applications",
     90: "90_gaussian_toolkit",
     91: "91_errata_clinic",
     92: "92_equation_index",

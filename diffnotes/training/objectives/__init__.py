@@ -27,6 +27,7 @@ from diffnotes.training.objectives.consistency import Consistency
 from diffnotes.training.objectives.denoising import Denoising
 from diffnotes.training.objectives.elbo import Elbo
 from diffnotes.training.objectives.likelihood import Likelihood
+from diffnotes.training.objectives.masked_series import MaskedSeries
 from diffnotes.training.objectives.next_token import NextToken
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Elbo",
     "Likelihood",
     "Losses",
+    "MaskedSeries",
     "NextToken",
     "Objective",
     "check_answer",
