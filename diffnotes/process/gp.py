@@ -17,8 +17,8 @@ from torch import Tensor
 from diffnotes.process.arguments import FloatLike, IntLike, check_dense, check_floats, integer, number, shown
 
 Kernel = Float[Tensor, "place place"]
-Series = Float[Tensor, "place"]
-Seen = Bool[Tensor, "place"]
+Series = Float[Tensor, "_"]
+Seen = Bool[Tensor, "_"]
 Draws = Float[Tensor, "draw place"]
 
 
@@ -46,7 +46,7 @@ def periodic_kernel(
     return (1 - noise) * wave + noise * torch.eye(length, dtype=torch.float64)
 
 
-def gp_posterior(K: Kernel, seen: Seen, x: Series) -> tuple[Series, Kernel]:
+def gp_posterior(K: Kernel, seen: Seen, x: Series) -> tuple[Float[Tensor, "hidden"], Float[Tensor, "hidden hidden"]]:
     """Mean (hidden,) and covariance (hidden, hidden) of the hidden places of a series x ~ N(0, K), given those that are seen:
     K_ho K_oo^{-1} x_o and K_hh - K_ho K_oo^{-1} K_oh (book, eq. 22.13), float64. x (length,): only x[seen] is read."""
     K, seen, x = _check_window(K, seen, x)
@@ -72,7 +72,7 @@ class MixtureOfGPs:
     part (book, eq. 22.2): it may have two humps where one Gaussian process cannot."""
 
     kernels: Float[Tensor, "k place place"]
-    weights: Float[Tensor, "k"]
+    weights: Float[Tensor, "_"]
 
     def __post_init__(self) -> None:
         check_floats("kernels", self.kernels, "(k, length, length)")

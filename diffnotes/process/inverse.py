@@ -44,9 +44,9 @@ from diffnotes.process.schedules import Schedule, check_schedule, per_image
 
 MOST_PIXELS = 10_000  # of a dense matrix; its SVD takes minutes beyond
 Matrix = Float[Tensor, "m d"]
-Measured = Float[Tensor, "batch m"]
-Flat = Float[Tensor, "batch d"]
-Seen = Bool[Tensor, "*dims"]
+Measured = Float[Tensor, "_ _"]
+Flat = Float[Tensor, "_ _"]
+Seen = Bool[Tensor, "..."]
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +155,7 @@ def nullspace_step(operator: Linear, y: Measured, x0_hat: Images) -> Images:
     return x0_hat + operator.pinv(y - operator.forward(x0_hat)).reshape(x0_hat.shape)
 
 
-def guess_variance(schedule: Schedule, t: IntLike, prior_variance: FloatLike) -> float:
+def prediction_variance(schedule: Schedule, t: IntLike, prior_variance: FloatLike) -> float:
     """r_t^2 = v (1 - alpha_bar_t) / (v alpha_bar_t + 1 - alpha_bar_t): the variance of x_0 given x_t if x_0 has the variance v
     in every direction (book, eq. 22.8)."""
     check_schedule(schedule)
@@ -164,7 +164,7 @@ def guess_variance(schedule: Schedule, t: IntLike, prior_variance: FloatLike) ->
     return v * (1 - abar) / (v * abar + 1 - abar)
 
 
-def guided_guess(
+def guided_x0(
     model: Denoiser,
     schedule: Schedule,
     x_t: Images,
@@ -191,7 +191,7 @@ def guided_guess(
         x0_hat, _ = x0_and_eps(schedule, model.target, output, x, t)
         residual = y - operator.forward(x0_hat.detach())
         if prior_variance is not None:
-            r2 = guess_variance(schedule, t, prior_variance)
+            r2 = prediction_variance(schedule, t, prior_variance)
             weighted = operator.transpose(operator.solve(residual, r2, sigma_y)).reshape(x.shape)
             return x0_hat.detach() + scale * torch.autograd.grad(x0_hat, x, weighted)[0]
         flat = flatten_images(x0_hat)
@@ -304,14 +304,14 @@ def guided_sample(
     labels: Labels | None = None,
     generator: torch.Generator | IntLike | None = None,
 ) -> Iterator[Frame]:
-    """DDIM with the prediction of guided_guess: pseudo-inverse guidance (Song et al. 2023) for a prior_variance > 0, for None a
+    """DDIM with the prediction of guided_x0: pseudo-inverse guidance (Song et al. 2023) for a prior_variance > 0, for None a
     Kalman step with the network's own covariance (book, eq. 22.7 and 22.8). With clip, the corrected prediction is cut to
     [-1, 1]."""
     _check_measured(x_T, y, operator)
     number("sigma_y", sigma_y, "be >= 0", lambda v: 0 <= v < math.inf)
 
     def correct(x_t: Images, t: int) -> Images:
-        return guided_guess(model, schedule, x_t, t, y, operator, sigma_y, prior_variance, labels)
+        return guided_x0(model, schedule, x_t, t, y, operator, sigma_y, prior_variance, labels)
 
     return _corrected(model, schedule, x_T, steps, eta, clip, clip, labels, generator, correct)
 
@@ -472,7 +472,7 @@ def posterior_mixture(
 
 
 def exact_draws(
-    images: Images,
+    images: Float[Tensor, "K *dims"],
     operator: Linear,
     y: Measured,
     sigma_y: FloatLike,

@@ -11,7 +11,16 @@ import sympy as sp
 import torch
 
 from diffnotes.book import check, exercises
-from diffnotes.book.exercises import EXERCISES, chapter_12, chapter_13, chapter_14, chapter_15, chapter_90, progress
+from diffnotes.book.exercises import (
+    EXERCISES,
+    chapter_12,
+    chapter_13,
+    chapter_14,
+    chapter_15,
+    chapter_22,
+    chapter_90,
+    progress,
+)
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Predict, show
 from diffnotes.book.press.scan import FOLDER, markdown_cells, tags
 from diffnotes.book.proof.chapters import CHAPTERS, TAG
@@ -69,6 +78,7 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
         (([-3, -1, 1, 3], [0, 1, 2, 5]), "in the same order"),
         (([3, 1, -1, -3], [2, 1, 0, -1]), "in the same order"),
     ],
+    "22.4": [(0.1, "So clean a measurement"), (0.5, "So clean a measurement"), (1.5, "says little")],
 }
 JUNK = [
     "x",
@@ -536,6 +546,27 @@ def test_lines_that_meet_are_found_and_go_on_with_their_mean(pairs, velocity):
 )
 def test_pairs_that_cannot_be_tried_are_told_what_was_expected(answer):
     assert "a pair of lists of 4 numbers" in exercises.judge("15.4", answer).words
+
+
+# -- applications: the replacement method, a null-space step, and where DPS is off ---------------------------------------
+
+
+def test_many_steps_end_at_a_third():
+    verdict = exercises.judge("22.2", "c")
+    assert verdict.state == "right" and float(verdict.rows[-1][1]) == pytest.approx(1 / 3, abs=1e-3)
+
+
+def test_the_null_space_step_keeps_what_is_seen():
+    for given, x_s in EXERCISES["22.3"].cases(torch.Generator().manual_seed(0)):
+        if given["abar_s"] == 1:
+            torch.testing.assert_close(given["seen"] * x_s, given["seen"] * given["known"])
+
+
+def test_the_mean_of_dps_is_off_in_between_and_right_with_the_spread():
+    assert exercises.judge("22.4", 0.6).state == "right"
+    assert chapter_22._dps(0.5, spread=False) == pytest.approx((0.982, 0.119), abs=1e-3)
+    for sigma in (0.1, 0.5, 1.0):
+        assert chapter_22._dps(sigma, spread=True)[0] == pytest.approx(1 / (1 + sigma**2), abs=1e-6)
 
 
 # -- what is shown ------------------------------------------------------------------------------------------------------

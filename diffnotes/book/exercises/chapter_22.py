@@ -77,7 +77,7 @@ def _dps(sigma: float, spread: bool) -> tuple[float, float]:
     mean, variance, abar = 0.0, 1.0, pasted.cosine(250)
     for t in range(250, 0, -1):
         a, s, ratio = abar[t], abar[t - 1], abar[t] / abar[t - 1]
-        C = 1 - a  # of x_0 given x_t; the guess is sqrt(a) x_t
+        C = 1 - a  # of x_0 given x_t; x0_hat is sqrt(a) x_t
         K = C / ((C if spread else 0) + sigma**2)
         keep, pull = np.sqrt(ratio) * (1 - s) / (1 - a), np.sqrt(s) * (1 - ratio) / (1 - a)
         factor = keep + pull * np.sqrt(a) * (1 - K)
