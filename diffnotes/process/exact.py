@@ -50,6 +50,42 @@ class GaussianDenoiser:
         return self.mean + per_image(gain, x_t) * (x_t - per_image(abar.sqrt(), x_t) * self.mean)
 
 
+@dataclass(frozen=True, eq=False)
+class JointGaussianDenoiser:
+    """E[x_0 | x_t] for data N(mean, covariance), mean (d,), covariance (d, d), whatever the covariance (book, eq. 2.7, with
+    matrices): mean + sqrt(alpha_bar_t) S (alpha_bar_t S + (1 - alpha_bar_t) I)^{-1} (x_t - sqrt(alpha_bar_t) mean)."""
+
+    schedule: Schedule
+    mean: Float[Tensor, "d"]
+    covariance: Float[Tensor, "d d"]
+    target: str = field(default="x0", init=False)
+
+    def __post_init__(self) -> None:
+        check_schedule(self.schedule)
+        check_floats("mean", self.mean, "(d,)")
+        check_floats("covariance", self.covariance, "(d, d)")
+        if self.mean.ndim != 1 or self.covariance.shape != (len(self.mean), len(self.mean)):
+            raise ValueError(
+                f"covariance must have the shape ({len(self.mean)}, {len(self.mean)}), got {shown(self.covariance)}"
+            )
+        if (
+            not torch.equal(self.covariance, self.covariance.T)
+            or float(torch.linalg.eigvalsh(self.covariance.double()).min()) < 0
+        ):
+            raise ValueError("covariance must be symmetric, with no negative eigenvalue")
+
+    def __call__(self, x_t: Float[Tensor, "batch d"], t: Times, y: Labels | None = None) -> Float[Tensor, "batch d"]:
+        """E[x_0 | x_t] at the times t in 1..T, one for all images or one for each; y is accepted and not used."""
+        check_images(x_t=x_t)
+        if x_t.shape[1:] != self.mean.shape:
+            raise ValueError(f"x_t must have the shape (B, {len(self.mean)}), got {tuple(x_t.shape)}")
+        abar = self.schedule.alpha_bar[check_times(self.schedule, t, x_t).cpu()].to(x_t)
+        values, axes = torch.linalg.eigh(self.covariance.to(x_t))
+        a = abar.sqrt()[:, None]
+        gain = a * values / (abar[:, None] * values + 1 - abar[:, None])  # of each axis of the covariance
+        return self.mean.to(x_t) + ((x_t - a * self.mean.to(x_t)) @ axes * gain) @ axes.T
+
+
 @dataclass(frozen=True)
 class MixtureDenoiser:
     """E[x_0 | x_t] for a mixture of K isotropic Gaussians: `means` (K, *dims), one `variance` >= 0 for all, `weights` (K,).

@@ -10,6 +10,7 @@ import torch
 from diffnotes.models.captioned import CaptionedUNet
 from diffnotes.models.grey import GreyDenoiser, GreyHead
 from diffnotes.models.transformer import TokenTransformer
+from diffnotes.models.series import SeriesTransformer
 from diffnotes.models.unet import UNet
 from diffnotes.process.arguments import choice
 from diffnotes.process.schedules import Schedule
@@ -21,6 +22,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 GREY = WEIGHTS / "grey" / "mnist-small.safetensors"
 CAPTIONED = WEIGHTS / "captioned" / "mnist-small.safetensors"
 WORDS = WEIGHTS / "words"
+SERIES = WEIGHTS / "series" / "two-periods.safetensors"
 
 
 def load_pretrained(name: str = "mnist", trainable: bool = False) -> tuple[Any, Schedule]:
@@ -72,6 +74,11 @@ def load_words(name: str = "sums-masked") -> TokenTransformer:
     name = choice("name", name, tuple(sorted(path.stem for path in WORDS.glob("*.safetensors"))))
     model: TokenTransformer = load_model(WORDS / f"{name}.safetensors")[0]
     return model
+def load_series() -> tuple[SeriesTransformer, Schedule]:
+    """The transformer that completes series of one of two periods (chapter 22), in eval mode, and its schedule. How it was
+    trained: weights/series.md."""
+    model, schedule = load_model(SERIES)
+    return model, schedule
 
 
 def export(runs: Sequence[str | Path], path: str | Path) -> Path:

@@ -19,6 +19,7 @@ from diffnotes.book.exercises import (
     chapter_15,
     chapter_17,
     chapter_19,
+    chapter_22,
     chapter_90,
     progress,
 )
@@ -98,6 +99,7 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
         ([1, 0, 0, 0], "one sentence only"),
         ([0.3, 0.2, 0.2, 0.3], "too little for a tenth"),
     ],
+    "22.4": [(0.1, "So clean a measurement"), (0.5, "So clean a measurement"), (1.5, "says little")],
 }
 JUNK = [
     "x",
@@ -620,6 +622,25 @@ def test_an_unbiased_score_selects_the_worst():
     verdict = exercises.judge("19.4", ([3, 2, 1], [-2, -1, 3]))
     assert verdict.state == "right" and ("candidate 3", "quality 1, score 4") in verdict.rows
     assert "a pair of lists of 3 numbers" in exercises.judge("19.4", ([3, 2, 1], [1, 1, 1])).words
+# -- applications: the replacement method, a null-space step, and where DPS is off ---------------------------------------
+
+
+def test_many_steps_end_at_a_third():
+    verdict = exercises.judge("22.2", "c")
+    assert verdict.state == "right" and float(verdict.rows[-1][1]) == pytest.approx(1 / 3, abs=1e-3)
+
+
+def test_the_null_space_step_keeps_what_is_seen():
+    for given, x_s in EXERCISES["22.3"].cases(torch.Generator().manual_seed(0)):
+        if given["abar_s"] == 1:
+            torch.testing.assert_close(given["seen"] * x_s, given["seen"] * given["known"])
+
+
+def test_the_mean_of_dps_is_off_in_between_and_right_with_the_spread():
+    assert exercises.judge("22.4", 0.6).state == "right"
+    assert chapter_22._dps(0.5, spread=False) == pytest.approx((0.982, 0.119), abs=1e-3)
+    for sigma in (0.1, 0.5, 1.0):
+        assert chapter_22._dps(sigma, spread=True)[0] == pytest.approx(1 / (1 + sigma**2), abs=1e-6)
 
 
 # -- what is shown ------------------------------------------------------------------------------------------------------

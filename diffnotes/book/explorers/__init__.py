@@ -1,6 +1,7 @@
 """The book's explorers: sliders that move a picture. Each is shown by calling it in a cell; `build_...` gives it unshown."""
 
 from diffnotes.book.explorers.attention import attention, build_attention
+from diffnotes.book.explorers.answers import answers, build_answers
 from diffnotes.book.explorers.bits import bits, build_bits
 from diffnotes.book.explorers.bound import bound, build_bound
 from diffnotes.book.explorers.cost import build_cost, cost
@@ -22,6 +23,7 @@ from diffnotes.book.explorers.gaussians import build_kl, build_product, build_to
 from diffnotes.book.explorers.guidance import build_guidance, guidance
 from diffnotes.book.explorers.latent import ElboCurves, build_latent_plane, latent_plane
 from diffnotes.book.explorers.meter import build_meter, meter
+from diffnotes.book.explorers.pasting import build_pasting, pasting
 from diffnotes.book.explorers.posterior import build_posterior, build_reverse_step, posterior, reverse_step
 from diffnotes.book.explorers.roads import build_roads, roads
 from diffnotes.book.explorers.sampling import build_ddim, build_draw, ddim, draw
@@ -41,6 +43,10 @@ __all__ = [
     "bits",
     "bound",
     "build_attention",
+    "answers",
+    "bits",
+    "bound",
+    "build_answers",
     "build_bits",
     "build_bound",
     "build_chain",
@@ -57,6 +63,7 @@ __all__ = [
     "build_kl",
     "build_latent_plane",
     "build_meter",
+    "build_pasting",
     "build_pictures",
     "build_posterior",
     "build_product",
@@ -88,6 +95,7 @@ __all__ = [
     "kl",
     "latent_plane",
     "meter",
+    "pasting",
     "pictures",
     "posterior",
     "product",

@@ -31,6 +31,7 @@ from diffnotes.training.objectives.elbo import Elbo
 from diffnotes.training.objectives.likelihood import Likelihood
 from diffnotes.training.objectives.masked_patches import MaskedPatches
 from diffnotes.training.objectives.masked_tokens import MaskedTokens
+from diffnotes.training.objectives.masked_series import MaskedSeries
 from diffnotes.training.objectives.next_token import NextToken
 from diffnotes.training.objectives.vector_quantised import VectorQuantised
 
@@ -46,6 +47,7 @@ __all__ = [
     "Losses",
     "MaskedPatches",
     "MaskedTokens",
+    "MaskedSeries",
     "NextToken",
     "Objective",
     "VectorQuantised",
