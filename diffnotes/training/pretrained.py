@@ -9,9 +9,8 @@ import torch
 
 from diffnotes.models.captioned import CaptionedUNet
 from diffnotes.models.grey import GreyDenoiser, GreyHead
-from diffnotes.models.transformer import TokenTransformer
 from diffnotes.models.series import SeriesTransformer
-from diffnotes.models.unet import UNet
+from diffnotes.models.transformer import TokenTransformer
 from diffnotes.process.arguments import choice
 from diffnotes.process.schedules import Schedule
 from diffnotes.training import checkpoint
@@ -65,6 +64,8 @@ def load_captioned() -> tuple[CaptionedUNet, Schedule]:
     unet, schedule = load_pretrained("mnist-small")
     network.item_shape, network.label_dropout = unet.item_shape, metadata["all_out"]
     return network.eval().requires_grad_(False), schedule
+
+
 def load_words(name: str = "sums-masked") -> TokenTransformer:
     """A masked diffusion model of letters, in eval mode (chapter 20): model(tokens, None) gives logits for every place. How each
     was trained, and how good it is: weights/words.md.
@@ -74,6 +75,8 @@ def load_words(name: str = "sums-masked") -> TokenTransformer:
     name = choice("name", name, tuple(sorted(path.stem for path in WORDS.glob("*.safetensors"))))
     model: TokenTransformer = load_model(WORDS / f"{name}.safetensors")[0]
     return model
+
+
 def load_series() -> tuple[SeriesTransformer, Schedule]:
     """The transformer that completes series of one of two periods (chapter 22), in eval mode, and its schedule. How it was
     trained: weights/series.md."""

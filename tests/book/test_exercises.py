@@ -78,21 +78,23 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
         ((lambda before, t, s: (t - before) / (s - t), [0, 1, 3]), "That is r itself"),
         ((lambda before, t, s: (s - t) / (t - before), [0, 1, 2]), "the other test does not either"),
     ],
-    "16.4": [
-        (("gates", "mlp first"), "no factors of one product"),
-        (("attention out", "mlp last"), "no factors of one product"),
-    ],
     "15.4": [
         (([-3, -1, 1, 3], [0, 1, 2, 5]), "in the same order"),
         (([3, 1, -1, -3], [2, 1, 0, -1]), "in the same order"),
+    ],
+    "16.4": [
+        (("gates", "mlp first"), "no factors of one product"),
+        (("attention out", "mlp last"), "no factors of one product"),
     ],
     "17.4": [
         (([0, 1, 10, 11], [0, 11]), "From there it finds the best codebook"),
         (([0, 4, 6, 7], [0, 6]), "From there it finds the best codebook"),
         (([2, 2, 2, 2], [1, 5]), "From there it finds the best codebook"),
+    ],
     "19.4": [
         (([3, 2, 1], [1, 0, -1]), "The score selects candidate 1, which is not the worst one"),
         (([3, 2, 1], [-1, 0, 1]), "Two candidates share the highest score"),
+    ],
     "20.4": [
         ([0.25, 0.25, 0.25, 0.25], "These two letters are independent"),
         ([0.06, 0.24, 0.14, 0.56], "These two letters are independent"),
@@ -594,6 +596,8 @@ def test_k_means_stops_above_the_best(answer):
 @pytest.mark.parametrize("answer", [([1, 2, 3], [1, 2]), ([1, 2, 3, 4], [1, 1]), ([1, 2, 3, 4],), "abcd"])
 def test_starts_that_cannot_be_tried_are_told_what_was_expected(answer):
     assert "a pair of lists: 4 numbers" in exercises.judge("17.4", answer).words
+
+
 # -- words and pictures: two pairs, captions that repeat, the slant, a score that selects --------------------------------
 
 
@@ -622,6 +626,8 @@ def test_an_unbiased_score_selects_the_worst():
     verdict = exercises.judge("19.4", ([3, 2, 1], [-2, -1, 3]))
     assert verdict.state == "right" and ("candidate 3", "quality 1, score 4") in verdict.rows
     assert "a pair of lists of 3 numbers" in exercises.judge("19.4", ([3, 2, 1], [1, 1, 1])).words
+
+
 # -- applications: the replacement method, a null-space step, and where DPS is off ---------------------------------------
 
 

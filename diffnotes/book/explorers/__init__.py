@@ -1,11 +1,11 @@
 """The book's explorers: sliders that move a picture. Each is shown by calling it in a cell; `build_...` gives it unshown."""
 
-from diffnotes.book.explorers.attention import attention, build_attention
 from diffnotes.book.explorers.answers import answers, build_answers
+from diffnotes.book.explorers.attention import attention, build_attention
 from diffnotes.book.explorers.bits import bits, build_bits
 from diffnotes.book.explorers.bound import bound, build_bound
-from diffnotes.book.explorers.cost import build_cost, cost
 from diffnotes.book.explorers.codebook import build_codebook, codebook
+from diffnotes.book.explorers.cost import build_cost, cost
 from diffnotes.book.explorers.coupling import build_coupling, coupling
 from diffnotes.book.explorers.few_calls import build_few_calls, few_calls
 from diffnotes.book.explorers.films import (
@@ -39,19 +39,17 @@ from diffnotes.book.explorers.words import build_reveal, build_unmasking, reveal
 
 __all__ = [
     "ElboCurves",
+    "answers",
     "attention",
     "bits",
     "bound",
-    "build_attention",
-    "answers",
-    "bits",
-    "bound",
     "build_answers",
+    "build_attention",
     "build_bits",
     "build_bound",
     "build_chain",
-    "build_cost",
     "build_codebook",
+    "build_cost",
     "build_coupling",
     "build_ddim",
     "build_draw",
@@ -82,8 +80,8 @@ __all__ = [
     "build_water",
     "build_weights",
     "chain",
-    "cost",
     "codebook",
+    "cost",
     "coupling",
     "ddim",
     "draw",

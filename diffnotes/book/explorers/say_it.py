@@ -52,7 +52,9 @@ def build_say_it(
         ax.set(xticks=[], yticks=[], xlim=(-0.5, 27.5), ylim=(38.5, -0.5))
         ax.grid(visible=False)
         ax.spines[:].set_visible(False)
-        pictures.append(ax.imshow(torch.zeros(28, 28).numpy(), cmap="gray_r", vmin=-1, vmax=1, extent=(-0.5, 27.5, 27.5, -0.5)))
+        pictures.append(
+            ax.imshow(torch.zeros(28, 28).numpy(), cmap="gray_r", vmin=-1, vmax=1, extent=(-0.5, 27.5, 27.5, -0.5))
+        )
         ax.set(ylim=(38.5, -0.5))
         marks.append([ax.text(13.5, 30 + 5 * k, "", ha="center", va="top", fontsize=9) for k in range(2)])
     plot = LivePlot(figure, [*pictures, *(mark for pair in marks for mark in pair)])

@@ -30,8 +30,8 @@ from diffnotes.training.objectives.denoising import Denoising
 from diffnotes.training.objectives.elbo import Elbo
 from diffnotes.training.objectives.likelihood import Likelihood
 from diffnotes.training.objectives.masked_patches import MaskedPatches
-from diffnotes.training.objectives.masked_tokens import MaskedTokens
 from diffnotes.training.objectives.masked_series import MaskedSeries
+from diffnotes.training.objectives.masked_tokens import MaskedTokens
 from diffnotes.training.objectives.next_token import NextToken
 from diffnotes.training.objectives.vector_quantised import VectorQuantised
 
@@ -46,8 +46,8 @@ __all__ = [
     "Likelihood",
     "Losses",
     "MaskedPatches",
-    "MaskedTokens",
     "MaskedSeries",
+    "MaskedTokens",
     "NextToken",
     "Objective",
     "VectorQuantised",
