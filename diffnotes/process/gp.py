@@ -16,6 +16,7 @@ from torch import Tensor
 
 from diffnotes.process.arguments import FloatLike, IntLike, check_dense, check_floats, integer, number, shown
 
+LONGEST = 10_000  # of a series whose covariance is written down
 Kernel = Float[Tensor, "place place"]
 Series = Float[Tensor, "_"]
 Seen = Bool[Tensor, "_"]
@@ -35,7 +36,7 @@ def periodic_kernel(
 
     smoothness: within a period, small for rough ones; memory: over how many places the shape of a period changes; noise: the
     part of the variance that is independent from place to place."""
-    length = integer("length", length, 1)
+    length = integer("length", length, 1, LONGEST)
     p, rough, far = (
         number(name, value, "be a positive number", lambda v: 0 < v < math.inf)
         for name, value in (("period", period), ("smoothness", smoothness), ("memory", memory))
@@ -59,9 +60,8 @@ def log_evidence(K: Kernel, seen: Seen, x: Series) -> Tensor:
     K, seen, x = _check_window(K, seen, x)
     if not bool(seen.any()):
         return torch.zeros((), dtype=torch.float64)
-    return torch.distributions.MultivariateNormal(torch.zeros(int(seen.sum())).double(), K[seen][:, seen]).log_prob(
-        x[seen]
-    )
+    of_seen = torch.distributions.MultivariateNormal(torch.zeros_like(x[seen]), K[seen][:, seen], validate_args=False)
+    return of_seen.log_prob(x[seen])
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +123,7 @@ class MixtureOfGPs:
 
 
 def _check_window(K: Tensor, seen: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Kernel and series in float64; ValueError where kernel, mask and series have not one length."""
+    """Kernel and series in float64; ValueError where kernel, mask and series have not one length, or K is no covariance."""
     check_floats("K", K, "(length, length)")
     if K.ndim != 2 or K.shape[0] != K.shape[1]:
         raise ValueError(f"K must have the shape (length, length), got {tuple(K.shape)}")
@@ -134,4 +134,7 @@ def _check_window(K: Tensor, seen: Tensor, x: Tensor) -> tuple[Tensor, Tensor, T
     for name, value in (("seen", seen), ("x", x)):
         if value.shape != K.shape[:1]:
             raise ValueError(f"{name} must hold one entry for each of the {len(K)} places, got {tuple(value.shape)}")
-    return K.double(), seen, x.double()
+    K = K.double()
+    if int(torch.linalg.cholesky_ex(K[seen][:, seen]).info) != 0:
+        raise ValueError("K must be positive definite where something is seen")
+    return K, seen, x.double()

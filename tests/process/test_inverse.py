@@ -91,7 +91,7 @@ def check_one_product(module) -> None:
 
 def check_nullspace(module) -> None:
     """A x = y, and of all such x the one nearest to the prediction."""
-    operator, x = Linear(drawn(3, 2, 8) @ drawn(2, 6, 9)), drawn(5, 6, 10)
+    operator, x = module.Linear(drawn(3, 2, 8) @ drawn(2, 6, 9)), drawn(5, 6, 10)
     y = operator.forward(drawn(5, 6, 11))
     step = module.nullspace_step(operator, y, x)
     np.testing.assert_allclose(operator.forward(step), y, atol=1e-9)
