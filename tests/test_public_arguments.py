@@ -891,7 +891,7 @@ ROWS |= {
         length=SIZE,
         period=one_of(3, 2.5),
         smoothness=one_of(0.5, 10, np.float32(2)),
-        memory=one_of(0.5, 10, np.float32(2)),
+        decay=one_of(0.5, 10, np.float32(2)),
         noise=one_of(0, 0.1),
     ),
     "gp_posterior": row(

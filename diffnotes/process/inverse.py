@@ -1,8 +1,8 @@
-"""Inverse problems and editing: samplers that are told something about the image, with a denoiser that was trained without it.
+"""Inverse problems and editing: samplers that are given a measurement of the image, with a denoiser that was trained without it.
 
     y = A x_0 + sigma_y n,   n ~ N(0, I),   A a matrix (m, d)                                  (book, eq. 22.1)
 
-What each sampler does with y, in the order of what it knows:
+What each sampler does with y, in the order of what it makes use of:
 
     repaint_sample     puts the seen pixels, noised, into every state; goes back and forth      (book, eq. 22.3 and 22.4)
     nullspace_sample   x0_hat <- A^+ y + (I - A^+ A) x0_hat                                     (book, eq. 22.10)
@@ -232,7 +232,7 @@ def repaint_sample(
     (Song et al. 2021, appendix I). Its draws are biased, with an exact model and in any number of steps: the score has no term
     for `known` itself (book, eq. 22.3 and 22.5). With repeats = r > 1 the state goes back to t and the step is taken again, r - 1
     times a step (RePaint, Lugmayr et al. 2022; book, eq. 22.4): r calls of the model for each of the `steps`. That makes the
-    bias smaller, about as 1/(r + 1).
+    bias smaller, for a weak dependence as 1/(r + 1).
 
     known (B, ...): images of x_T's shape, read where `seen` (the shape of one image) is True. eta: as for DDIM."""
     tau = times_of(schedule, steps, "uniform", None, None)
@@ -398,7 +398,7 @@ def conditional_sample(
     generator: torch.Generator | IntLike | None = None,
 ) -> Iterator[Frame]:
     """DDIM with a network that was trained to be told what is seen, model(x_t, t, seen), as SeriesTransformer is: the seen
-    places hold their values without noise at every time (book, eq. 22.14; Tashiro et al. 2021). seen has x_T's shape."""
+    positions hold their values without noise at every time (book, eq. 22.14; Tashiro et al. 2021). seen has x_T's shape."""
     tau = times_of(schedule, steps, "uniform", None, None)
     check_images(x_T=x_T, known=known)
     if not isinstance(seen, Tensor) or seen.dtype != torch.bool or seen.shape != x_T.shape:

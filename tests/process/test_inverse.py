@@ -1,4 +1,4 @@
-"""Samplers that are told something about the image, where the exact answer is known; slips are refuted."""
+"""Samplers that are given a measurement of the image, where the exact answer is known; slips are refuted."""
 
 import numpy as np
 import pytest

@@ -118,7 +118,7 @@ EXERCISES: dict[str, Exercise] = {
     "22.1": Derive(
         _mean,
         (r, rho, y),
-        "One repeat gives half of ρy, ten give ten elevenths of it: the error falls as 1/(r+1), in any number of steps.",
+        "One repeat gives half of ρy, ten give ten elevenths of it: the error falls as 1/(r+1), and not with more steps.",
         (
             Mistake(rho * y, "That is the posterior's mean, which only the limit of many repeats reaches."),
             Mistake(rho * y / 2, "That is r = 1, the replacement method itself. Keep r."),
