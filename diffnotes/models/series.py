@@ -42,8 +42,9 @@ class SeriesTransformer(nn.Module):
         self.places = nn.Parameter(torch.cat([angle.sin(), angle.cos()], dim=1))
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU())
         self.blocks = nn.ModuleList(Block(width, heads, adaptive=True) for _ in range(depth))
-        self.modulations = nn.ModuleList(nn.Linear(width, 6 * width) for _ in range(depth))
-        for modulation in self.modulations:  # gates 0: every block begins as the identity
+        modulations = [nn.Linear(width, 6 * width) for _ in range(depth)]
+        self.modulations = nn.ModuleList(modulations)
+        for modulation in modulations:  # gates 0: every block begins as the identity
             nn.init.zeros_(modulation.weight)
             nn.init.zeros_(modulation.bias)
         self.norm, self.last = nn.LayerNorm(width), nn.Linear(width, 1)

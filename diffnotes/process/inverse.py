@@ -27,6 +27,7 @@ from diffnotes.process.arguments import (
     FloatLike,
     IntLike,
     Labels,
+    as_labels,
     check_dense,
     check_floats,
     check_images,
@@ -190,7 +191,7 @@ def guided_x0(
     with torch.enable_grad():
         x = x_t.detach().requires_grad_()
         times = torch.full((len(x),), t, device=x.device)
-        output = check_prediction(model(x, times, labels), x).to(x.dtype)
+        output = check_prediction(model(x, times, as_labels(labels, x_t)), x).to(x.dtype)
         x0_hat, _ = x0_and_eps(schedule, model.target, output, x, t)
         residual = y - operator.forward(x0_hat.detach())
         if prior_variance is not None:

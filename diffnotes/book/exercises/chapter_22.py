@@ -36,7 +36,7 @@ def _ten_thousand_steps() -> tuple[str, Rows]:
 
 # -- 22.3: a null-space step -----------------------------------------------------------------------------------------------
 
-Step = Callable[[Tensor, Tensor, Tensor, Tensor, float, float], Tensor]
+Step = Callable[..., Tensor]  # of x_t, x0_hat, known, seen, abar_t, abar_s
 
 
 def _steps(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
