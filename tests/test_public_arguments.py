@@ -40,7 +40,9 @@ from diffnotes.process import (
     flow,
     forward,
     gaussian,
+    gp,
     guidance,
+    inverse,
     langevin,
     losses,
     parallel,
@@ -859,6 +861,77 @@ ROWS: dict[str, Row] = {
     "Classifier": row(classifier.Classifier, width=SIZE, dim=SIZE, num_classes=SIZE),
     "Classifier(x)": row(
         JUDGE, lambda given: [(len(given["x"]), 10)], x=st.builds(noise, one_of(3), one_of(1), one_of(28), one_of(28))
+    ),
+}
+# -- inverse problems, series ------------------------------------------------------------------------------------------
+
+HALF = inverse.Linear.mask(torch.arange(16).reshape(1, 4, 4) < 6)
+MEASURED = st.builds(lambda seed: noise(3, 6, seed=seed), st.integers(0, 9))
+KERNEL, SERIES = gp.periodic_kernel(6, 3.0, noise=0.1), st.builds(lambda seed: noise(6, seed=seed), st.integers(0, 9))
+SIX = torch.tensor([True, False, True, True, False, True])
+ASKED: Given = {"model": MODELS, "schedule": one_of(S), "x_T": FLOATS, "y": MEASURED, "operator": one_of(HALF)}
+BRIEFLY: Given = {"steps": one_of(2, np.int64(3)), "eta": one_of(0, 1.0), "generator": GENERATORS}
+
+
+def frames_of(sampler: Callable[..., Iterator[Any]]) -> Callable[..., list[Any]]:
+    return lambda **given: list(sampler(**given))
+
+
+ROWS |= {
+    "Linear.pool": row(
+        lambda **given: inverse.Linear.pool(**given).A, size=one_of(4, np.int64(6)), factor=one_of(1, 2)
+    ),
+    "Linear.blur": row(lambda **given: inverse.Linear.blur(**given).A, size=SIZE, width=one_of(0.5, 2, np.float32(1))),
+    "nullspace_step": row(inverse.nullspace_step, like("x0_hat"), operator=one_of(HALF), y=MEASURED, x0_hat=FLOATS),
+    "prediction_variance": row(
+        inverse.prediction_variance, schedule=SCHEDULES, t=one_of(1, np.int64(12)), prior_variance=one_of(0, 0.5, 1)
+    ),
+    "renoise": row(
+        inverse.renoise, like("x_s"), schedule=one_of(S), x_s=FLOATS, s=one_of(0, 3), t=one_of(4, 12), eps=FLOATS
+    ),
+    "repaint_sample": row(
+        frames_of(lambda **given: inverse.repaint_sample(seen=torch.arange(16).reshape(1, 4, 4) < 6, **given)),
+        all_like("x_T"),
+        **{name: ASKED[name] for name in ("model", "schedule", "x_T")},
+        known=FLOATS,
+        repeats=one_of(1, np.int64(2)),
+        _hides=("known",),
+        **BRIEFLY,
+    ),
+    "nullspace_sample": row(frames_of(inverse.nullspace_sample), all_like("x_T"), **ASKED, **BRIEFLY),
+    "guided_sample": row(
+        frames_of(inverse.guided_sample),
+        all_like("x_T"),
+        **ASKED,
+        sigma_y=one_of(0.1, np.float32(1)),
+        prior_variance=one_of(0.5, 1),
+        **BRIEFLY,
+    ),
+    "dps_sample": row(
+        frames_of(inverse.dps_sample), all_like("x_T"), **ASKED, step=one_of(0, 0.5, np.float32(1)), **BRIEFLY
+    ),
+    "edit_sample": row(
+        frames_of(inverse.edit_sample),
+        all_like("guide"),
+        model=MODELS,
+        schedule=one_of(S),
+        guide=FLOATS,
+        start=one_of(5, np.int64(12)),
+        **BRIEFLY,
+    ),
+    "periodic_kernel": row(
+        gp.periodic_kernel,
+        length=SIZE,
+        period=one_of(3, 2.5),
+        smoothness=one_of(0.5, 10, np.float32(2)),
+        decay=one_of(0.5, 10, np.float32(2)),
+        noise=one_of(0, 0.1),
+    ),
+    "gp_posterior": row(
+        lambda K, x: gp.gp_posterior(K, SIX, x), K=one_of(KERNEL), x=SERIES, _hides=("x",), _finite=False
+    ),
+    "log_evidence": row(
+        lambda K, x: gp.log_evidence(K, SIX, x), K=one_of(KERNEL), x=SERIES, _hides=("x",), _finite=False
     ),
 }
 # -- data, trainer, measures -------------------------------------------------------------------------------------------

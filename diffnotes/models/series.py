@@ -1,4 +1,4 @@
-"""A transformer that completes a series: some places are seen, and the others are denoised in the light of them."""
+"""A transformer that completes a series: some positions are seen, and the others are denoised in the light of them."""
 
 import math
 from typing import Any
@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from diffnotes.models.arguments import IntLike, OneEach, check_dense, integer, one_each
 from diffnotes.models.transformer import Block
 
-Series = Float[Tensor, "batch place"]
-Seen = Bool[Tensor, "batch place"]
+Series = Float[Tensor, "batch position"]
+Seen = Bool[Tensor, "batch position"]
 
 
 class SeriesTransformer(nn.Module):
-    """model(x_t, t, seen): v for every place of a series. Where `seen`, x_t holds the value itself, without noise, and what is
+    """model(x_t, t, seen): v for every position of a series. Where `seen`, x_t holds the value itself, without noise, and what is
     predicted there has no meaning.
 
-    Each place is given its value, whether it is seen, and its neighbours within three places; then come blocks of
+    Each position is given its value, whether it is seen, and its neighbours within three positions; then come blocks of
     attention, whose norms the time scales and shifts (adaLN-Zero; Peebles and Xie 2023). That the mask is an input is the idea
     of CSDI (Tashiro et al. 2021). `settings` builds the same network again."""
 
@@ -37,13 +37,14 @@ class SeriesTransformer(nn.Module):
         self.width = width
         self.settings: dict[str, Any] = dict(length=self.length, width=width, depth=depth, heads=heads)
         self.embed = nn.Conv1d(2, width, 7, padding=3)
-        # sines and cosines of wavelengths from 6 to 300 places: those that a window can tell apart
+        # sines and cosines of wavelengths from 6 to 300 positions: those that a window can tell apart
         angle = torch.arange(self.length)[:, None] * 50 ** (-torch.arange(width // 2) * 2 / width)
         self.places = nn.Parameter(torch.cat([angle.sin(), angle.cos()], dim=1))
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU())
         self.blocks = nn.ModuleList(Block(width, heads, adaptive=True) for _ in range(depth))
-        self.modulations = nn.ModuleList(nn.Linear(width, 6 * width) for _ in range(depth))
-        for modulation in self.modulations:  # gates 0: every block begins as the identity
+        modulations = [nn.Linear(width, 6 * width) for _ in range(depth)]
+        self.modulations = nn.ModuleList(modulations)
+        for modulation in modulations:  # gates 0: every block begins as the identity
             nn.init.zeros_(modulation.weight)
             nn.init.zeros_(modulation.bias)
         self.norm, self.last = nn.LayerNorm(width), nn.Linear(width, 1)
@@ -56,7 +57,7 @@ class SeriesTransformer(nn.Module):
             seen = torch.zeros_like(x_t, dtype=torch.bool)
         if not isinstance(seen, Tensor) or seen.dtype != torch.bool or seen.shape != x_t.shape:
             came = f"{seen.dtype} {tuple(seen.shape)}" if isinstance(seen, Tensor) else type(seen).__name__
-            raise ValueError(f"seen must hold True or False for each place, shape {tuple(x_t.shape)}, got {came}")
+            raise ValueError(f"seen must hold True or False for each position, shape {tuple(x_t.shape)}, got {came}")
         t = one_each("t", t, x_t)
         frequency = torch.exp(torch.arange(self.width // 2, device=x_t.device) * (-2 / self.width * math.log(10000)))
         angle = t[:, None] * frequency

@@ -16,29 +16,30 @@ from torch import Tensor
 
 from diffnotes.process.arguments import FloatLike, IntLike, check_dense, check_floats, integer, number, shown
 
-Kernel = Float[Tensor, "place place"]
+LONGEST = 10_000  # of a series whose covariance is written down
+Kernel = Float[Tensor, "position position"]
 Series = Float[Tensor, "_"]
 Seen = Bool[Tensor, "_"]
-Draws = Float[Tensor, "draw place"]
+Draws = Float[Tensor, "draw position"]
 
 
 def periodic_kernel(
     length: IntLike,
     period: FloatLike,
     smoothness: FloatLike = 1.0,
-    memory: FloatLike = 24.0,
+    decay: FloatLike = 24.0,
     noise: FloatLike = 0.0,
 ) -> Kernel:
-    """The covariance of a locally periodic series of variance 1 at the places 0..length-1, (length, length), float64:
+    """The covariance of a locally periodic series of variance 1 at the positions 0..length-1, (length, length), float64:
 
-        (1 - noise) exp(-2 sin^2(pi d / period) / smoothness^2) exp(-d^2 / (2 memory^2)) + noise [d = 0],   d = i - j
+        (1 - noise) exp(-2 sin^2(pi d / period) / smoothness^2) exp(-d^2 / (2 decay^2)) + noise [d = 0],   d = i - j
 
-    smoothness: within a period, small for rough ones; memory: over how many places the shape of a period changes; noise: the
-    part of the variance that is independent from place to place."""
-    length = integer("length", length, 1)
+    smoothness: within a period, small for rough ones; decay: over how many positions the shape of a period changes; noise: the
+    part of the variance that is independent from position to position."""
+    length = integer("length", length, 1, LONGEST)
     p, rough, far = (
         number(name, value, "be a positive number", lambda v: 0 < v < math.inf)
-        for name, value in (("period", period), ("smoothness", smoothness), ("memory", memory))
+        for name, value in (("period", period), ("smoothness", smoothness), ("decay", decay))
     )
     noise = number("noise", noise, "lie in [0, 1]", lambda v: 0 <= v <= 1)
     d = torch.arange(length, dtype=torch.float64)[:, None] - torch.arange(length, dtype=torch.float64)
@@ -47,7 +48,7 @@ def periodic_kernel(
 
 
 def gp_posterior(K: Kernel, seen: Seen, x: Series) -> tuple[Float[Tensor, "hidden"], Float[Tensor, "hidden hidden"]]:
-    """Mean (hidden,) and covariance (hidden, hidden) of the hidden places of a series x ~ N(0, K), given those that are seen:
+    """Mean (hidden,) and covariance (hidden, hidden) of the hidden positions of a series x ~ N(0, K), given those that are seen:
     K_ho K_oo^{-1} x_o and K_hh - K_ho K_oo^{-1} K_oh (book, eq. 22.13), float64. x (length,): only x[seen] is read."""
     K, seen, x = _check_window(K, seen, x)
     gain = torch.linalg.solve(K[seen][:, seen], K[seen][:, ~seen]).T
@@ -55,13 +56,12 @@ def gp_posterior(K: Kernel, seen: Seen, x: Series) -> tuple[Float[Tensor, "hidde
 
 
 def log_evidence(K: Kernel, seen: Seen, x: Series) -> Tensor:
-    """log N(x_o; 0, K_oo) in nats: how probable the seen places are under the kernel K."""
+    """log N(x_o; 0, K_oo) in nats: how probable the seen positions are under the kernel K."""
     K, seen, x = _check_window(K, seen, x)
     if not bool(seen.any()):
         return torch.zeros((), dtype=torch.float64)
-    return torch.distributions.MultivariateNormal(torch.zeros(int(seen.sum())).double(), K[seen][:, seen]).log_prob(
-        x[seen]
-    )
+    of_seen = torch.distributions.MultivariateNormal(torch.zeros_like(x[seen]), K[seen][:, seen], validate_args=False)
+    return of_seen.log_prob(x[seen])
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class MixtureOfGPs:
     Its conditional distribution is a mixture of Gaussians, one for each kernel, with the kernels' probabilities given the seen
     part (book, eq. 22.2): it may have two humps where one Gaussian process cannot."""
 
-    kernels: Float[Tensor, "k place place"]
+    kernels: Float[Tensor, "k position position"]
     weights: Float[Tensor, "_"]
 
     def __post_init__(self) -> None:
@@ -88,7 +88,7 @@ class MixtureOfGPs:
 
     @property
     def length(self) -> int:
-        """The number of places of a series."""
+        """The number of positions of a series."""
         return self.kernels.shape[1]
 
     def draw(self, number: IntLike, generator: torch.Generator | None = None) -> Draws:
@@ -102,14 +102,14 @@ class MixtureOfGPs:
         return x
 
     def posterior_weights(self, seen: Seen, x: Series) -> Float[Tensor, "k"]:
-        """The probability of each kernel given the seen places: proportional to its weight times its evidence."""
+        """The probability of each kernel given the seen positions: proportional to its weight times its evidence."""
         logs = torch.stack([log_evidence(K, seen, x) for K in self.kernels])
         return (self.weights.double().log() + logs).softmax(0)
 
     def posterior_draws(
         self, seen: Seen, x: Series, number: IntLike, generator: torch.Generator | None = None
     ) -> Draws:
-        """So many series from the exact conditional distribution, (number, length); the seen places are those of x."""
+        """So many series from the exact conditional distribution, (number, length); the seen positions are those of x."""
         number = integer("number", number, 1)
         which = torch.multinomial(self.posterior_weights(seen, x), number, True, generator=generator)
         z = torch.randn(number, int((~seen).sum()), generator=generator, dtype=torch.float64)
@@ -123,7 +123,7 @@ class MixtureOfGPs:
 
 
 def _check_window(K: Tensor, seen: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Kernel and series in float64; ValueError where kernel, mask and series have not one length."""
+    """Kernel and series in float64; ValueError where kernel, mask and series have not one length, or K is no covariance."""
     check_floats("K", K, "(length, length)")
     if K.ndim != 2 or K.shape[0] != K.shape[1]:
         raise ValueError(f"K must have the shape (length, length), got {tuple(K.shape)}")
@@ -133,5 +133,8 @@ def _check_window(K: Tensor, seen: Tensor, x: Tensor) -> tuple[Tensor, Tensor, T
     check_floats("x", x, "(length,)")
     for name, value in (("seen", seen), ("x", x)):
         if value.shape != K.shape[:1]:
-            raise ValueError(f"{name} must hold one entry for each of the {len(K)} places, got {tuple(value.shape)}")
-    return K.double(), seen, x.double()
+            raise ValueError(f"{name} must hold one entry for each of the {len(K)} positions, got {tuple(value.shape)}")
+    K = K.double()
+    if int(torch.linalg.cholesky_ex(K[seen][:, seen]).info) != 0:
+        raise ValueError("K must be positive definite where something is seen")
+    return K, seen, x.double()

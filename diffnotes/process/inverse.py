@@ -1,8 +1,8 @@
-"""Inverse problems and editing: samplers that are told something about the image, with a denoiser that was trained without it.
+"""Inverse problems and editing: samplers that are given a measurement of the image, with a denoiser that was trained without it.
 
     y = A x_0 + sigma_y n,   n ~ N(0, I),   A a matrix (m, d)                                  (book, eq. 22.1)
 
-What each sampler does with y, in the order of what it knows:
+What each sampler does with y, in the order of what it makes use of:
 
     repaint_sample     puts the seen pixels, noised, into every state; goes back and forth      (book, eq. 22.3 and 22.4)
     nullspace_sample   x0_hat <- A^+ y + (I - A^+ A) x0_hat                                     (book, eq. 22.10)
@@ -27,6 +27,7 @@ from diffnotes.process.arguments import (
     FloatLike,
     IntLike,
     Labels,
+    as_labels,
     check_dense,
     check_floats,
     check_images,
@@ -43,6 +44,7 @@ from diffnotes.process.samplers import times_visited as times_of
 from diffnotes.process.schedules import Schedule, check_schedule, per_image
 
 MOST_PIXELS = 10_000  # of a dense matrix; its SVD takes minutes beyond
+LARGEST_SIDE = 100  # of a square image with so many pixels
 Matrix = Float[Tensor, "m d"]
 Measured = Float[Tensor, "_ _"]
 Flat = Float[Tensor, "_ _"]
@@ -92,7 +94,8 @@ class Linear:
     @classmethod
     def pool(cls, size: IntLike, factor: IntLike) -> "Linear":
         """The means of factor x factor blocks of a square image with `size` pixels a side: ((size / factor)^2, size^2)."""
-        size, factor = integer("size", size, 1), integer("factor", factor, 1)
+        size = integer("size", size, 1, LARGEST_SIDE)
+        factor = integer("factor", factor, 1, size, "size = ")
         if size % factor:
             raise ValueError(f"factor must divide size, got {factor} and {size}")
         line = torch.eye(size // factor).repeat_interleave(factor, dim=1) / factor
@@ -102,7 +105,7 @@ class Linear:
     def blur(cls, size: IntLike, width: FloatLike) -> "Linear":
         """A Gaussian blur of standard deviation `width` pixels of a square image, (size^2, size^2); beyond the edge the weights
         are left out and the others sum to 1."""
-        size = integer("size", size, 1)
+        size = integer("size", size, 1, LARGEST_SIDE)
         width = number("width", width, "be a positive number", lambda v: 0 < v < math.inf)
         place = torch.arange(size, dtype=torch.float64)
         line = (-0.5 * ((place[:, None] - place) / width).square()).exp()
@@ -152,6 +155,7 @@ class Linear:
 def nullspace_step(operator: Linear, y: Measured, x0_hat: Images) -> Images:
     """A^+ y + (I - A^+ A) x0_hat: of all images with A x = y the one nearest to x0_hat (book, eq. 22.10; Wang et al. 2023)."""
     check_images(x0_hat=x0_hat)
+    _check_measured("x0_hat", x0_hat, y, operator)
     return x0_hat + operator.pinv(y - operator.forward(x0_hat)).reshape(x0_hat.shape)
 
 
@@ -187,7 +191,7 @@ def guided_x0(
     with torch.enable_grad():
         x = x_t.detach().requires_grad_()
         times = torch.full((len(x),), t, device=x.device)
-        output = check_prediction(model(x, times, labels), x).to(x.dtype)
+        output = check_prediction(model(x, times, as_labels(labels, x_t)), x).to(x.dtype)
         x0_hat, _ = x0_and_eps(schedule, model.target, output, x, t)
         residual = y - operator.forward(x0_hat.detach())
         if prior_variance is not None:
@@ -226,8 +230,10 @@ def repaint_sample(
     generator: torch.Generator | IntLike | None = None,
 ) -> Iterator[Frame]:
     """The replacement method: after each step from t to s, the seen pixels are set to q(x_s | known), with fresh noise
-    (book, eq. 22.3; Song et al. 2021, appendix I). With repeats = r > 1 the state goes back to t and the step is taken again,
-    r - 1 times a step (RePaint, Lugmayr et al. 2022; book, eq. 22.4): r calls of the model for each of the `steps`.
+    (Song et al. 2021, appendix I). Its draws are biased, with an exact model and in any number of steps: the score has no term
+    for `known` itself (book, eq. 22.3 and 22.5). With repeats = r > 1 the state goes back to t and the step is taken again, r - 1
+    times a step (RePaint, Lugmayr et al. 2022; book, eq. 22.4): r calls of the model for each of the `steps`. That makes the
+    bias smaller, for a weak dependence as 1/(r + 1).
 
     known (B, ...): images of x_T's shape, read where `seen` (the shape of one image) is True. eta: as for DDIM."""
     tau = times_of(schedule, steps, "uniform", None, None)
@@ -257,10 +263,11 @@ def _repaint(model, schedule, x_T, known, seen, tau, repeats, eta, clip, labels,
 
 def renoise(schedule: Schedule, x_s: Images, s: IntLike, t: IntLike, eps: Images) -> Images:
     """From s up to t > s: x_t = sqrt(abar_t / abar_s) x_s + sqrt(1 - abar_t / abar_s) eps (book, eq. 22.4)."""
+    check_schedule(schedule)
     check_images(x_s=x_s, eps=eps)
+    t = integer("t", t, 1, schedule.T, "T = ")
+    s = integer("s", s, 0, t - 1, "t - 1 = ")
     ratio = schedule.alpha_bar[t] / schedule.alpha_bar[s]
-    if not 0 <= float(ratio) < 1:
-        raise ValueError(f"t must come after s, got s = {s} and t = {t}")
     return per_image(ratio.sqrt(), x_s) * x_s + per_image((1 - ratio).sqrt(), x_s) * eps
 
 
@@ -280,7 +287,7 @@ def nullspace_sample(
     """DDIM whose prediction is corrected by nullspace_step each time, and its noise computed anew from the corrected image
     (book, eq. 22.10; DDNM, Wang et al. 2023). No gradient is needed. With clip, the prediction is cut to [-1, 1] before it is
     corrected, so that A x = y still holds at the end."""
-    _check_measured(x_T, y, operator)
+    _check_measured("x_T", x_T, y, operator)
 
     def correct(x_t: Images, t: int) -> Images:
         x0_hat, _ = predict(model, schedule, x_t, t, labels, clip)
@@ -307,7 +314,7 @@ def guided_sample(
     """DDIM with the prediction of guided_x0: pseudo-inverse guidance (Song et al. 2023) for a prior_variance > 0, for None a
     Kalman step with the network's own covariance (book, eq. 22.7 and 22.8). With clip, the corrected prediction is cut to
     [-1, 1]."""
-    _check_measured(x_T, y, operator)
+    _check_measured("x_T", x_T, y, operator)
     number("sigma_y", sigma_y, "be >= 0", lambda v: 0 <= v < math.inf)
 
     def correct(x_t: Images, t: int) -> Images:
@@ -332,7 +339,7 @@ def dps_sample(
 ) -> Iterator[Frame]:
     """Diffusion posterior sampling as published: x_s <- x_s - step * gradient of |y - A x0_hat(x_t)| with respect to x_t, one
     norm for each image, after every step (Chung et al. 2023, algorithm 1). The step is tuned for each operator."""
-    _check_measured(x_T, y, operator)
+    _check_measured("x_T", x_T, y, operator)
     step = number("step", step, "be >= 0", lambda v: 0 <= v < math.inf)
     tau = times_of(schedule, steps, "uniform", None, None)
     labels = check_sampling(model, schedule, tau, clip, labels, x_T=x_T)
@@ -370,7 +377,7 @@ def edit_sample(
     generator: torch.Generator | IntLike | None = None,
 ) -> Iterator[Frame]:
     """SDEdit (Meng et al. 2022): the guide noised to the time `start`, x_start = sqrt(abar) guide + sqrt(1 - abar) eps, and from
-    there down as DDIM goes (book, eq. 22.11). An early start keeps the guide, a late one follows the data."""
+    there down as DDIM goes (book, eq. 22.11). A small start keeps the guide, a large one follows the data."""
     check_images(guide=guide)
     check_schedule(schedule)
     start = integer("start", start, 1, schedule.T, "T = ")
@@ -392,7 +399,7 @@ def conditional_sample(
     generator: torch.Generator | IntLike | None = None,
 ) -> Iterator[Frame]:
     """DDIM with a network that was trained to be told what is seen, model(x_t, t, seen), as SeriesTransformer is: the seen
-    places hold their values without noise at every time (book, eq. 22.14; Tashiro et al. 2021). seen has x_T's shape."""
+    positions hold their values without noise at every time (book, eq. 22.14; Tashiro et al. 2021). seen has x_T's shape."""
     tau = times_of(schedule, steps, "uniform", None, None)
     check_images(x_T=x_T, known=known)
     if not isinstance(seen, Tensor) or seen.dtype != torch.bool or seen.shape != x_T.shape:
@@ -484,17 +491,17 @@ def exact_draws(
     return images[torch.multinomial(share, integer("number_of_draws", number_of_draws, 1), True, generator=generator)]
 
 
-def _check_measured(x_T: Tensor, y: Tensor, operator: Linear) -> None:
-    check_images(x_T=x_T)
+def _check_measured(name: str, x: Tensor, y: Tensor, operator: Linear) -> None:
+    """Images x, of that name, with one row of y for each, and an operator for both."""
+    check_floats(name, x)
     if not isinstance(operator, Linear):
         raise ValueError(f"operator must be a Linear, got {shown(operator)}")
-    if flatten_images(x_T).shape[1] != operator.A.shape[1]:
-        raise ValueError(
-            f"operator must be for images of {flatten_images(x_T).shape[1]} numbers, got A with {operator.A.shape[1]} columns"
-        )
+    d = flatten_images(x).shape[1]
+    if d != operator.A.shape[1]:
+        raise ValueError(f"operator must be for images of {d} numbers, got A with {operator.A.shape[1]} columns")
     operator._check(y)
-    if len(y) != len(x_T):
-        raise ValueError(f"y must hold one row for each of the {len(x_T)} images, got {len(y)}")
+    if len(y) != len(x):
+        raise ValueError(f"y must hold one row for each of the {len(x)} images, got {len(y)}")
 
 
 def _check_seen(seen: Tensor, x: Tensor | None = None) -> Tensor:

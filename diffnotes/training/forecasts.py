@@ -8,8 +8,8 @@ from diffnotes.process.arguments import FloatLike, check_floats, number, shown
 
 
 def crps(draws: Float[Tensor, "draw *dims"], truth: Float[Tensor, "*dims"]) -> Float[Tensor, "*dims"]:
-    """The continuous ranked probability score E|X - y| - E|X - X'|/2 at every place, from m >= 2 draws: smaller is better, and in
-    the units of y (book, eq. 22.15; Gneiting and Raftery 2007).
+    """The continuous ranked probability score E|X - y| - E|X - X'|/2 at every position, from m >= 2 draws: smaller is better,
+    and in the units of y (book, eq. 22.15; Gneiting and Raftery 2007).
 
     The second mean is over the m (m - 1) pairs of different draws, so the estimate has no bias, whatever m is (the fair
     score; Ferro 2014)."""

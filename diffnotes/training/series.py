@@ -18,7 +18,7 @@ class Series:
     x     (N, length) float32
     name  a short name; source says in words what they are and from where"""
 
-    x: Float[Tensor, "N place"]
+    x: Float[Tensor, "N position"]
     name: str
     source: str
     _digest: list[str] = field(default_factory=list, repr=False)
@@ -36,7 +36,7 @@ class Series:
         return len(self.x)
 
     def __repr__(self) -> str:
-        return f"Series({len(self):,} windows of {self.x.shape[1]} places: {self.name}; {self.source})"
+        return f"Series({len(self):,} windows of {self.x.shape[1]} positions: {self.name}; {self.source})"
 
     def __getitem__(self, index: Any) -> "Series":
         """The windows of these numbers, as a batch."""

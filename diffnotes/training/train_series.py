@@ -22,7 +22,7 @@ PERIODS, LENGTH = (12.0, 20.0), 48
 
 
 def two_periods() -> MixtureOfGPs:
-    """Locally periodic series of 48 places: with probability 1/2 each the period is 12 or 20. Three hundredths of the variance
+    """Locally periodic series of 48 positions: with probability 1/2 each the period is 12 or 20. Three hundredths of the variance
     are independent noise."""
     kernels = torch.stack([periodic_kernel(LENGTH, period, noise=0.03) for period in PERIODS])
     return MixtureOfGPs(kernels, torch.tensor([0.5, 0.5]))

@@ -631,6 +631,14 @@ def test_an_unbiased_score_selects_the_worst():
 # -- applications: the replacement method, a null-space step, and where DPS is off ---------------------------------------
 
 
+@pytest.mark.parametrize("repeats", [1, 2, 10])
+def test_repaint_at_a_weak_correlation_is_what_the_recursion_tends_to(repeats):
+    share = EXERCISES["22.1"].book().subs({chapter_22.r: repeats, chapter_22.rho: 1, chapter_22.y: 1})
+    assert chapter_22.pasted.pasted(0.05, chapter_22.pasted.cosine(1000), repeats)[0] / 0.05 == pytest.approx(
+        float(share), abs=2e-3
+    )
+
+
 def test_many_steps_end_at_a_third():
     verdict = exercises.judge("22.2", "c")
     assert verdict.state == "right" and float(verdict.rows[-1][1]) == pytest.approx(1 / 3, abs=1e-3)

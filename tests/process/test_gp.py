@@ -56,7 +56,7 @@ def test_what_is_refused():
         gp.periodic_kernel(4, 0)
     with pytest.raises(ValueError, match=r"^noise must lie in \[0, 1\], got 2$"):
         gp.periodic_kernel(4, 2, noise=2)
-    with pytest.raises(ValueError, match=r"^seen must hold one entry for each of the 4 places, got \(3,\)$"):
+    with pytest.raises(ValueError, match=r"^seen must hold one entry for each of the 4 positions, got \(3,\)$"):
         gp.gp_posterior(K, torch.ones(3, dtype=torch.bool), x)
     with pytest.raises(ValueError, match=r"^weights must hold 1 probabilities"):
         gp.MixtureOfGPs(K[None], torch.tensor([0.5, 0.5]))

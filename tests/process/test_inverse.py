@@ -1,4 +1,4 @@
-"""Samplers that are told something about the image, where the exact answer is known; slips are refuted."""
+"""Samplers that are given a measurement of the image, where the exact answer is known; slips are refuted."""
 
 import numpy as np
 import pytest
@@ -91,7 +91,7 @@ def check_one_product(module) -> None:
 
 def check_nullspace(module) -> None:
     """A x = y, and of all such x the one nearest to the prediction."""
-    operator, x = Linear(drawn(3, 2, 8) @ drawn(2, 6, 9)), drawn(5, 6, 10)
+    operator, x = module.Linear(drawn(3, 2, 8) @ drawn(2, 6, 9)), drawn(5, 6, 10)
     y = operator.forward(drawn(5, 6, 11))
     step = module.nullspace_step(operator, y, x)
     np.testing.assert_allclose(operator.forward(step), y, atol=1e-9)

@@ -12,14 +12,15 @@ from torch import Tensor
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
 from diffnotes.book.proof import pasted
 
-# -- 22.1: the mean of the replacement method -----------------------------------------------------------------------------
+# -- 22.1: RePaint where the dependence is weak ------------------------------------------------------------------------
 
-rho, y = sp.Symbol("rho", positive=True), sp.Symbol("y", real=True)
+r, rho = sp.symbols("r rho", positive=True)
+y = sp.Symbol("y", real=True)
 
 
 def _mean() -> sp.Expr:
-    """w(1), by the integrating factor."""
-    return y / rho * (1 - sp.sqrt(1 - rho**2))
+    """w(1) of a w' = -r (w - rho a y): (a^r w)' = r rho y a^r, integrated from 0 to 1."""
+    return r * rho * y / (r + 1)
 
 
 # -- 22.2: many steps ------------------------------------------------------------------------------------------------------
@@ -35,7 +36,7 @@ def _ten_thousand_steps() -> tuple[str, Rows]:
 
 # -- 22.3: a null-space step -----------------------------------------------------------------------------------------------
 
-Step = Callable[[Tensor, Tensor, Tensor, Tensor, float, float], Tensor]
+Step = Callable[..., Tensor]  # of x_t, x0_hat, known, seen, abar_t, abar_s
 
 
 def _steps(generator: torch.Generator) -> Iterator[tuple[dict[str, Any], Any]]:
@@ -116,29 +117,21 @@ def _off(sigma: float) -> tuple[bool, str, Rows]:
 EXERCISES: dict[str, Exercise] = {
     "22.1": Derive(
         _mean,
-        (rho, y),
-        "At a = 1, w is the mean itself, and (22.3) follows: at ρ = 0.8 it is half of y.",
+        (r, rho, y),
+        "One repeat gives half of ρy, ten give ten elevenths of it: the error falls as 1/(r+1), and not with more steps.",
         (
+            Mistake(rho * y, "That is the posterior's mean, which only the limit of many repeats reaches."),
+            Mistake(rho * y / 2, "That is r = 1, the replacement method itself. Keep r."),
+            Mistake(rho * y / (r + 1), "r stands before the whole bracket, so it multiplies ρ a y as well."),
             Mistake(
-                rho * y, "That is the posterior's mean, what the method should give. Solve the equation: it does not."
-            ),
-            Mistake(
-                rho * y / 2,
-                "That is the limit for a weak correlation. Expand your integral further: √(1-ρ²) is not 1 - ρ²/2.",
-            ),
-            Mistake(
-                y / rho * (1 / sp.sqrt(1 - rho**2) - 1),
-                "That is h w at a = 1, before the division by the integrating factor, h(1) = 1/√(1-ρ²).",
-            ),
-            Mistake(
-                y / rho * (sp.sqrt(1 - rho**2) - 1),
-                "The sign: the drift pulls w up to ρ a y, so the mean has the sign of ρ y.",
+                r * rho * y,
+                "(a^r w)' = r ρ y a^r at a = 1: that is the derivative. Integrate it from 0 to 1.",
             ),
         ),
     ),
     "22.2": Predict(
         {
-            "a": "It converges, but to another number. The noise of the seen part is new in every step, however small the steps.",
+            "a": "It converges, but to another number: the denoiser is given a noised y at every step, however small the steps.",
             "b": "One half is the answer at ρ = 0.8. Put 0.6 into (22.3).",
             "c": "(1 - 0.8)/0.6 = 1/3: between half of the true mean, its limit for small ρ, and the true one.",
             "d": "Some of the dependence gets through: what the seen number is in the mean, √ᾱ y, acts at every time.",

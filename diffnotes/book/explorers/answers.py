@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffnotes.book.explorers.controls import check_images, check_range, dropdown, float_slider, int_slider
-from diffnotes.book.explorers.films import image_rows, stacked
+from diffnotes.book.explorers.films import GAP, image_rows, stacked
 from diffnotes.book.live import plots
 from diffnotes.book.live.widgets import Explorer, LivePlot
 from diffnotes.process.inverse import Linear, guided_sample, nullspace_sample, repaint_sample
@@ -81,7 +81,9 @@ def build_answers(
         drawn = complete(model, schedule, image, seen, method, steps)
         near = nearest(training, image, seen)
         top = torch.cat([image, torch.where(seen, image, -0.4), torch.ones(NUMBER - 2, *image.shape[1:])])
-        sheet.set_data(stacked([top, drawn, near]))
+        rows, (H, W) = stacked([top, drawn, near]).copy(), image.shape[2:]
+        rows[:H, 2 * (W + GAP) - GAP :] = 255  # nothing but the two digits in the first row
+        sheet.set_data(rows)
         return _reading(image, seen, drawn, near, steps, method)
 
     alt = (

@@ -1,4 +1,4 @@
-"""Completing a series: the denoising loss of the hidden places, given the seen ones without noise."""
+"""Completing a series: the denoising loss of the hidden positions, given the seen ones without noise."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,14 +17,14 @@ KINDS = ("end", "gap", "scattered")
 
 @dataclass(frozen=True)
 class MaskedSeries:
-    """The squared error of a network's prediction at the hidden places of a series, given the seen ones (book, eq. 22.14;
+    """The squared error of a network's prediction at the hidden positions of a series, given the seen ones (book, eq. 22.14;
     Tashiro et al. 2021):
 
-        mean over hidden places of |target - model(x_t, t, seen)|^2,
+        mean over hidden positions of |target - model(x_t, t, seen)|^2,
         x_t = x_0 where seen, else sqrt(abar) x_0 + sqrt(1 - abar) eps
 
-    The masks are drawn anew in every update, a third each: the last places hidden, 1 to 5/6 of them; a gap of that length
-    anywhere; and places scattered at random, of which a share between 5 % and 95 % is seen. Times lie evenly."""
+    The masks are drawn anew in every update, a third each: the last positions hidden, 1 to 5/6 of them; a gap of that length
+    anywhere; and positions scattered at random, of which a share between 5 % and 95 % is seen. Times lie evenly."""
 
     schedule: Schedule
 
@@ -33,7 +33,7 @@ class MaskedSeries:
             raise ValueError(f"schedule must be a Schedule, got {type(self.schedule).__name__}")
 
     def __call__(self, model: Any, batch: Any, draw: Draw) -> Losses:
-        """The squared errors of a batch of windows (batch.x), a mean over the hidden places of each."""
+        """The squared errors of a batch of windows (batch.x), a mean over the hidden positions of each."""
         x0, T = batch.x, self.schedule.T
         g = draw("noise")
         lot = (torch.rand(1, generator=g, dtype=torch.float64) + torch.arange(draw.size) / draw.size) % 1
@@ -64,14 +64,14 @@ class MaskedSeries:
 
 
 def random_masks(number: int, length: int, generator: torch.Generator) -> Bool[Tensor, "number length"]:
-    """What is seen of so many series, (number, length): of each kind a third, and at least one place hidden in each."""
+    """What is seen of so many series, (number, length): of each kind a third, and at least one position hidden in each."""
     lots = torch.rand(number, 4, generator=generator)
     scattered = torch.rand(number, length, generator=generator) < 0.05 + 0.9 * lots[:, 3:]
-    size = 1 + (lots[:, 1:2] * (5 * length // 6)).long()  # 1..5 length / 6 places hidden
+    size = 1 + (lots[:, 1:2] * (5 * length // 6)).long()  # 1..5 length / 6 positions hidden
     kind = (lots[:, :1] * len(KINDS)).long()
     begin = torch.where(kind == 0, length - size, (lots[:, 2:3] * (length - size + 1)).long())
-    place = torch.arange(length)
-    seen = torch.where(kind == 2, scattered, (place < begin) | (place >= begin + size))
+    position = torch.arange(length)
+    seen = torch.where(kind == 2, scattered, (position < begin) | (position >= begin + size))
     everything = seen.all(1)
     seen[everything, 0] = False
     return seen
