@@ -88,6 +88,11 @@ class Foreign(nn.Module):
         return SimpleNamespace(sample=0.5 * sample)
 
 
+def logits_of_y(x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """A score for each image and its label."""
+    return logits(x_t, t).gather(1, y[:, None].clamp(0, 9))[:, 0]
+
+
 def logits(x_t: Tensor, t: Tensor) -> Tensor:
     """A classifier of noised images, with ten classes."""
     size = x_t.square().sum(dim=tuple(range(1, x_t.ndim))) if x_t.ndim > 1 else x_t.square()
@@ -309,6 +314,7 @@ DENOISERS = {
     "dataset": exact.DatasetDenoiser(S, noise(20, 1, 4, 4), torch.arange(20) % 10),
     "guided": guidance.ClassifierFreeGuidance(Network(), 2.0),
     "guided by a classifier": guidance.ClassifierGuidance(Network(), S, logits, 1.5),
+    "guided by a score": guidance.ScoreGuidance(Network(), S, logits_of_y, 1.5),
     "function": adapters.FunctionDenoiser(lambda x_t, t, y: Network()(x_t, t, y).detach(), "v", 10),
     "diffusers": adapters.DiffusersDenoiser(Foreign()),
     "unet": UNET,
@@ -727,6 +733,9 @@ ROWS: dict[str, Row] = {
     "ClassifierGuidance": row(
         guidance.ClassifierGuidance, model=MODELS, schedule=SCHEDULES, classifier=one_of(logits), scale=SCALE
     ),
+    "ScoreGuidance": row(
+        guidance.ScoreGuidance, model=MODELS, schedule=SCHEDULES, score=one_of(logits_of_y), scale=SCALE
+    ),
     "log_classifier_gradient": row(
         guidance.log_classifier_gradient,
         like("x_t"),
@@ -737,6 +746,7 @@ ROWS: dict[str, Row] = {
     ),
     "guided(x_t, t, y)": exact_call("guided"),
     "guided by a classifier(x_t, t, y)": exact_call("guided by a classifier"),
+    "guided by a score(x_t, t, y)": exact_call("guided by a score"),
     # optimal denoisers
     "GaussianDenoiser": row(
         exact.GaussianDenoiser, schedule=SCHEDULES, mean=one_of(0, 0.3, np.float32(1)), variance=one_of(0, 0.3, 1)

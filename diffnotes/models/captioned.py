@@ -1,4 +1,4 @@
-"""A U-Net that is told a caption: where it had an embedding of a label, there stands the text encoder's vector of a caption.
+"""A U-Net with captions: where it had an embedding of a label, there stands the text encoder's vector of a caption.
 
     caption number -> tokens -> TextEncoder -> pooled vector, added to the embedding of the time t -> every residual block
 

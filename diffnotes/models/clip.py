@@ -2,7 +2,7 @@
 
     s_ij = <u_i, v_j> / tau,    u_i = image(x_i) / |image(x_i)|,    v_j = text(c_j) / |text(c_j)|
 
-(Radford et al. 2021, figure 3.) A noise-aware one is told the time t as well, and takes noised pictures (Nichol et al. 2022,
+(Radford et al. 2021, figure 3.) A noise-aware one is given the time t as well, and takes noised pictures (Nichol et al. 2022,
 GLIDE, section 2.4).
 """
 
@@ -59,7 +59,7 @@ class CLIP(nn.Module):
     tokens       (captions, L): row n holds the tokens of caption n
     vocab        number of tokens
     dim          of the common space; width: channels of the first convolution
-    noise_aware  the pictures are noised ones, x_t, and the image encoder is told t
+    noise_aware  the pictures are noised ones, x_t, and the image encoder is given t
 
     The temperature is learned as a logarithm, log(1 / tau), and 1 / tau stays below 100 (Radford et al. 2021, section 2.5)."""
 
@@ -93,6 +93,8 @@ class CLIP(nn.Module):
 
     def text(self, y: Integer[Tensor, "batch"]) -> Vectors:
         """The unit vectors of the captions with these numbers."""
+        if len(y) and not 0 <= int(y.min()) <= int(y.max()) <= self.num_classes:
+            raise ValueError(f"y must hold captions 0..{self.num_classes}, got {int(y.min())}..{int(y.max())}")
         return F.normalize(self.project(self.captions(y)), dim=1)
 
     def scale(self) -> Float[Tensor, ""]:

@@ -57,9 +57,10 @@ def train(images: Images, out: Path | None = None, **budget: Any) -> Trainer:
 def store(trainer: Trainer, path: Path) -> Path:
     """The averaged weights in half precision, with what it takes to make the network again."""
     network: Any = trainer.ema.model
+    objective: Any = trainer.objective
     card = {
         "settings": {name: value for name, value in network.settings.items() if name != "tokens"},
-        "all_out": trainer.objective.all_out,
+        "all_out": objective.all_out,
         "updates": trainer.update,
         "seconds": round(trainer.seconds),
     }

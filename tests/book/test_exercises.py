@@ -610,7 +610,7 @@ def test_the_loss_of_two_pairs_may_be_written_in_any_form():
 def test_repeated_captions_bound_the_loss_from_below():
     verdict = exercises.judge("19.2", "b")
     bound, loss, digits = (value for _, value in verdict.rows)
-    assert verdict.state == "right" and bound == loss == "2.587 nats" and digits == "100% right"
+    assert verdict.state == "right" and bound == loss == "2.588 nats" and digits == "100% right"
 
 
 def test_the_slant_is_that_of_the_package():

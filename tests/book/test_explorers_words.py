@@ -74,7 +74,7 @@ def test_it_draws_and_reads_and_draws_anew():
     network, schedule = load_captioned()
     explorer = build_say_it(network, schedule, steps=3)
     first, words = sent(explorer), explorer.reading.value
-    assert words.startswith("“a thick seven leaning right”, s = 2.0. By the meters ")
+    assert words.startswith("“a thick seven leaning right”, w = 2.0. By the meters ")
     explorer.controls["thickness"].value = "thin"
     assert "“a thin seven leaning right”" in explorer.reading.value and (sent(explorer) != first).any()
     explorer.controls["against"].value = "a one"

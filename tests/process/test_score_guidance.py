@@ -106,7 +106,7 @@ def test_without_captions_or_scale_it_is_the_model():
         assert torch.allclose(guided, eps_of(DATA, None), atol=1e-12)
 
 
-def test_it_guides_inside_a_sampler_that_wants_no_gradients():
+def test_it_guides_where_gradients_are_switched_off():
     guided = ScoreGuidance(DATA, SCHEDULE, score, 1.5)
     with torch.no_grad():
         inside = guided(X_T, TIMES, Y)

@@ -63,7 +63,7 @@ def test_ribbons_read_their_width_in_every_direction(width):
 
 
 def test_thickness_goes_with_the_distance_to_the_edge(digits):
-    """scipy's distance transform knows nothing of edges and areas."""
+    """scipy's distance transform is computed without edges and areas."""
     inside = [ndimage.distance_transform_edt(picture > 0.5) for picture in ink(digits)[:, 0].numpy()]
     mean_distance = [d[d > 0].mean() for d in inside]
     assert np.corrcoef(thickness(digits).numpy(), mean_distance)[0, 1] > 0.8

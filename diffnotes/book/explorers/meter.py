@@ -39,6 +39,7 @@ def build_meter(image: Tensor, shear: float = 0.0, zoom: float = 1.0, stroke: fl
     left, right = axes
     left.set(xlim=(-0.5, 27.5), ylim=(27.5, -0.5), xticks=[], yticks=[], title="line: columns on rows; box: size")
     left.grid(visible=False)
+    left.spines[:].set_visible(False)
     picture = left.imshow(x[0, 0].numpy(), cmap="gray_r", vmin=-1, vmax=1)
     (line,) = left.plot([], [], color=plots.RED, lw=2.5)
     (box,) = left.plot([], [], color=plots.BLUE, lw=1.8)

@@ -63,7 +63,7 @@ def build_say_it(
         "thickness": dropdown("stroke", [("(not said)", None), *((w, w) for w in THICKNESS)], value=thickness),
         "slant": dropdown("slant", [("(not said)", None), *((w, w) for w in SLANT)], value=slant),
         "against": dropdown("not", [(words or "(nothing)", words) for words in AGAINST], value=""),
-        "scale": float_slider("s", scale, 0, LARGEST, 0.5, ".1f", continuous_update=False),
+        "scale": float_slider("w", scale, 0, LARGEST, 0.5, ".1f", continuous_update=False),
         "seed": int_slider("noise", 0, 0, 99, continuous_update=False),
     }
 
@@ -136,8 +136,8 @@ def _read(marks: list[list[widgets.Widget]], x: Tensor, y: int, scale: float, ag
     ]
     led = f", away from “{against}”" if against and scale not in (0, 1) else ""
     metered = f" By the meters {' and '.join(counts)}." if counts else " Nothing was said that a meter could read."
-    no_use = " At s = 1 the negative caption does nothing." if against and scale == 1 else ""
+    no_use = " At w = 1 the negative caption does nothing." if against and scale == 1 else ""
     return (
-        f"“{text}”, s = {scale:.1f}{led}.{metered}{no_use} Mean thickness {found[:, 0].nanmean():.2f} pixels, "
+        f"“{text}”, w = {scale:.1f}{led}.{metered}{no_use} Mean thickness {found[:, 0].nanmean():.2f} pixels, "
         f"mean slant {found[:, 2].nanmean():+.2f}."
     )

@@ -16,7 +16,7 @@ from diffnotes.training.objectives.denoising import Denoising
 
 @dataclass(frozen=True)
 class DenoisingCaptions:
-    """The training loss of a diffusion model that is told captions: Denoising, with words of the captions left out at random.
+    """The training loss of a diffusion model with captions: Denoising, with words of the captions left out at random.
 
     left_out     how often the word for digit, thickness, size and slant is left out
     all_out      how often the whole caption is: the empty one is what classifier-free guidance starts from
