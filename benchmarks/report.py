@@ -380,10 +380,11 @@ def _transformers(data: dict[str, Any]) -> str:
 ## Transformers and U-Nets
 
 U-Nets and transformers of three sizes, trained by the recipe of chapter 6 for the same time, that in which its network makes
-{data["updates"]} updates ({data["seconds"]:.0f} seconds of {threads}): the U-Net with 8, 16 and 32 channels, the last of which
-is chapter 6's; the same as in ADM, with attention at both sizes of the feature maps and heads of 8 channels; and a diffusion
+{data["updates"]} updates ({data["seconds"]:.0f} seconds of {threads}; the pace of each was measured beforehand): the
+U-Net with 8, 16 and 32 channels, the last of which is chapter 6's; the same as in ADM, with attention at both sizes of the
+feature maps and heads of 8 channels; and a diffusion
 transformer with patches of 4 × 4 pixels, of width 32, 48 and 96 with 3, 4 and 6 blocks. Operations are those of forward and
-backward passes, two for a product and a sum. The error of v is a mean over even times, on {data["images_of_the_error"]} test
+backward passes, two for a product and a sum. The error of v is a mean over uniform times, on {data["images_of_the_error"]} test
 images for each tenth of them; {data["samples"]} digits were drawn in {data["steps"]} steps.
 
 {_table(*transformer_table(data))}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffnotes.models.arguments import IntLike, OneEach, check_tensor, finite_numbers, integer, times_and_labels
-from diffnotes.models.transformer import Block, check_heads, grid_places
+from diffnotes.models.transformer import Block, check_heads, grid_positions
 from diffnotes.models.unet import TARGETS, Images, time_embedding
 
 
@@ -58,7 +58,7 @@ class DiT(nn.Module):
     convolution  a depthwise 3 x 3 convolution inside every MLP: what is near in the picture is near again
     input_mean   None, or for each time 0..T the mean of x_t over data and pixels, which is subtracted first, as in UNet
 
-    The same call and attributes as UNet. The places begin as sines and are learned."""
+    The same call and attributes as UNet. The positional embedding begins as sines and is learned."""
 
     item_shape: tuple[int, ...] | None = None
     classes: tuple[str, ...] = ()
@@ -105,7 +105,7 @@ class DiT(nn.Module):
         grid, pixels = side // patch, image_channels * patch**2
 
         self.first = nn.Linear(pixels, width)
-        self.places = nn.Parameter(grid_places(grid, grid, width))
+        self.positions = nn.Parameter(grid_positions(grid, grid, width))
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.label = nn.Embedding(num_classes + 1, width) if num_classes is not None else None
         self.modulation = nn.Linear(width, 6 * width)  # one for all blocks ...
@@ -142,7 +142,7 @@ class DiT(nn.Module):
         return torch.stack(maps)
 
     def muon_parameters(self) -> list[str]:
-        """The matrices inside the blocks; patch layer, places, time, label, modulation and output are for AdamW."""
+        """The matrices inside the blocks; patch layer, positions, time, label, modulation and output are for AdamW."""
         return [f"blocks.{k}.{name}" for k, block in enumerate(self.blocks) for name in block.matrices()]  # type: ignore[operator]
 
     def _begin(self, x_t: Images, t: OneEach, y: OneEach | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -150,7 +150,7 @@ class DiT(nn.Module):
         check_tensor("x_t", x_t, ("B", self.settings["image_channels"], "H", "W"), self)
         if x_t.shape[-2:] != (self.side, self.side):
             raise ValueError(
-                f"x_t must be {self.side} x {self.side}, for each of its places has an entry in a table, got "
+                f"x_t must be {self.side} x {self.side}, for each position has an entry in a table, got "
                 f"{x_t.shape[-2]} x {x_t.shape[-1]}"
             )
         times, labels = times_and_labels("DiT", x_t, t, y, self.num_classes, self.input_mean)
@@ -160,5 +160,5 @@ class DiT(nn.Module):
         c = F.silu(c)
         if self.input_mean is not None:
             x_t = x_t - self.input_mean[times].to(x_t.dtype)[:, None, None, None]
-        x = self.first(patches(x_t, self.patch)) + self.places
+        x = self.first(patches(x_t, self.patch)) + self.positions
         return x, c, self.modulation(c).unflatten(1, (6, self.width))

@@ -47,9 +47,9 @@ def test_the_maps_are_the_rows_of_the_model_s_attention(explorer, model, image):
     )
     for k in range(3):
         drawn = explorer.plot.artists[1 + k].get_array()
-        np.testing.assert_allclose(drawn, np.kron(looks[k] / looks[k].max(), np.ones((4, 4))), rtol=1e-5)
+        np.testing.assert_allclose(drawn, np.kron(9 * looks[k], np.ones((4, 4))), rtol=1e-5)
         assert f"head {k + 1} {away(looks[k].numpy(), 2, 0):.1f} patches away" in explorer.reading.value
-    assert all(explorer.plot.artists[4 + k].get_xy() == (-0.5, 7.5) for k in range(4))
+    assert all(explorer.plot.artists[6 + k].get_xy() == (-0.5, 7.5) for k in range(4))
 
 
 def test_distance_and_spread_of_looks_that_are_known():
@@ -93,6 +93,8 @@ def test_the_bars_and_the_point_follow_the_menus():
     shares = [bar.get_width() for bar in explorer.plot.artists[:3]]
     assert sum(shares) == pytest.approx(100) and shares[1] / shares[0] == pytest.approx(49 / (6 * 96))
     assert "scores and mixing are 8.5% of the matrices" in explorer.reading.value
+    matrices, scores, modulation = operations(49, 96)
+    assert f"{(6 * (matrices + scores) + modulation) / 1e6:.1f} million operations" in explorer.reading.value
     before = sent(explorer)
     explorer.controls["heads"].value = 12
     assert (sent(explorer) == before).all() and "12 attention patterns" in explorer.reading.value

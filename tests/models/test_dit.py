@@ -62,7 +62,7 @@ def test_the_first_prediction_is_zero_and_every_block_is_the_identity(x):
 
 
 def test_the_zeros_wake_up_in_three_steps(x):
-    """Output layer; then gates, last modulation, patch layer and places; then everything (book, eq. 16.4)."""
+    """Output layer; then gates, last modulation, patch layer and positions; then everything (book, eq. 16.4)."""
     model, goal = small(num_classes=3), torch.randn(3, 1, 12, 12)
     descent, seen = torch.optim.SGD(model.parameters(), lr=0.1), []
     for _ in range(3):
@@ -74,7 +74,7 @@ def test_the_zeros_wake_up_in_three_steps(x):
         seen[-1] |= {f"row {k}" for k in range(6) if bool((rows[k] != 0).any())}
         descent.step()
     last = {"last.weight", "last.bias"}
-    second = last | {"first.weight", "first.bias", "places", "last_modulation.weight", "last_modulation.bias"}
+    second = last | {"first.weight", "first.bias", "positions", "last_modulation.weight", "last_modulation.bias"}
     second |= {"modulation.weight", "modulation.bias", "tables", "row 2", "row 5"}
     assert seen[0] == last and seen[1] == second
     assert seen[2] >= {name for name, _ in model.named_parameters()} | {f"row {k}" for k in range(6)}
@@ -151,7 +151,7 @@ def test_operations_are_those_of_the_formula():
     assert counter.get_total_flops() == 3 * (24 * N * w**2 + 4 * N**2 * w) + 12 * w**2 + outside
 
 
-def test_without_places_and_convolution_it_commutes_with_shuffling(x):
+def test_without_positions_and_convolution_it_commutes_with_shuffling(x):
     order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
 
     def apart(model: nn.Module) -> float:
@@ -159,10 +159,10 @@ def test_without_places_and_convolution_it_commutes_with_shuffling(x):
         return (patches(model(shuffled, 7), 4) - patches(model(x, 7), 4)[:, order]).abs().max().item()
 
     with torch.no_grad():
-        plain, with_places = opened(small(convolution=False)), opened(small(convolution=False))
+        plain, with_positions = opened(small(convolution=False)), opened(small(convolution=False))
         near = opened(small())
-        plain.places.zero_(), near.places.zero_()
-        assert apart(plain) < 1e-4 < 1e-2 < min(apart(with_places), apart(near))
+        plain.positions.zero_(), near.positions.zero_()
+        assert apart(plain) < 1e-4 < 1e-2 < min(apart(with_positions), apart(near))
 
 
 # -- as a network of the package ----------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def test_muon_gets_the_matrices_of_the_blocks_alone():
     model = small(num_classes=3)
     chosen, others = muon_groups(model)
     assert chosen["muon"] and len(chosen["params"]) == 2 * 4 and all(p.ndim == 2 for p in chosen["params"])
-    outside = {id(model.last.weight), id(model.places), id(model.modulation.weight), id(model.first.weight)}
+    outside = {id(model.last.weight), id(model.positions), id(model.modulation.weight), id(model.first.weight)}
     assert outside <= {id(p) for p in others["params"]}
 
 
@@ -229,7 +229,7 @@ def test_what_is_refused(given, message):
 
 def test_another_size_is_refused_and_the_table_named(x):
     with pytest.raises(
-        ValueError, match=r"^x_t must be 12 x 12, for each of its places has an entry in a table, got 16 x 16$"
+        ValueError, match=r"^x_t must be 12 x 12, for each position has an entry in a table, got 16 x 16$"
     ):
         small()(torch.zeros(1, 1, 16, 16), 1)
     with pytest.raises(ValueError, match=r"^y was given, but this DiT was made without labels"):

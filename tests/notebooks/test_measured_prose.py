@@ -253,11 +253,11 @@ def transformers() -> Iterator[tuple[str, str]]:
     yield "16", f"with {data['choices']['as it is']['updates']} updates and one run each"
     yield (
         "16",
-        f"ahead of dividing by shape, {error['as it is']} against {error['Muon by shape']}, for a list of names.",
+        f"ahead of dividing by shape, {error['as it is']} against {error['Muon by shape']}. But AdamW",
     )
     yield (
         "16",
-        f"further still at this point, {error['AdamW for all']}, and so are gates that begin open, {error['gates open']}:",
+        f"better than both, {error['AdamW for all']}, and so are gates that begin open, {error['gates open']}.",
     )
     yield "16", f"nothing is different yet, {error['without the 3 x 3']}."
     yield (

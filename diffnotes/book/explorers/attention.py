@@ -15,12 +15,14 @@ from diffnotes.models.dit import DiT
 from diffnotes.process.forward import q_sample
 from diffnotes.process.schedules import Schedule
 
+MOST = 3.0  # in units of an even look: where the scale of the maps ends
+
 
 def attention(
     model: DiT, schedule: Schedule, image: Tensor, t: int = 500, block: int = 3, row: int = 3, column: int = 3
 ) -> None:
     """The image at time t, and for every head of one block how much the patch in this row and column (counted from 0) looks at
-    every other one (book, eq. 16.7), each map drawn in units of its largest entry.
+    every other one (book, eq. 16.7), all maps on one scale: in units of an even look, 1 / N, from 0 to 3 or more.
 
     Sliders for t, the block 1..depth, the row and the column; the noise is always the same. The image (1, C, side, side) or
     (C, side, side)."""
@@ -57,11 +59,15 @@ def build_attention(
     pictures, frames = [], []
     for k, ax in enumerate(axes):
         ax.set(xticks=[], yticks=[], title="the image at t" if k == 0 else f"head {k}")
-        limits = (-1.5, 1.5) if k == 0 else (0.0, 1.0)
+        limits = (-1.5, 1.5) if k == 0 else (0.0, MOST)
         look = {"cmap": "gray" if k == 0 else "magma", "vmin": limits[0], "vmax": limits[1]}
         pictures.append(ax.imshow(np.zeros((model.side, model.side)), **look))
         frames.append(ax.add_patch(Rectangle((0, 0), p, p, fill=False, lw=2.2, ec=plots.ORANGE if k == 0 else "white")))
-    plot = LivePlot(figure, [*pictures, *frames])
+    edges, far = np.arange(1, grid) * p - 0.5, model.side - 0.5
+    cuts = [along(edges, -0.5, far, color=plots.SKY, lw=0.6, alpha=0.7) for along in (axes[0].vlines, axes[0].hlines)]
+    bar = figure.colorbar(pictures[-1], ax=axes[-1], ticks=(0, 1, 2, MOST), fraction=0.06)
+    bar.ax.set_yticklabels(["0", "even", "2", f"{MOST:g}+"])
+    plot = LivePlot(figure, [*pictures, *cuts, *frames])
     controls: dict[str, widgets.Widget] = {
         "t": int_slider("t", t, 1, schedule.T),
         "block": int_slider("block", block, 1, depth),
@@ -75,14 +81,14 @@ def build_attention(
         looks = maps[block - 1, :, row * grid + column].reshape(heads, grid, grid)
         pictures[0].set_data(noisy)
         for picture, look in zip(pictures[1:], looks, strict=True):
-            picture.set_data(np.kron(look / look.max(), big))
+            picture.set_data(np.kron(look * look.size, big))
         for frame in frames:
             frame.set_xy((column * p - 0.5, row * p - 0.5))
         return reading(looks, t, block, depth, row, column)
 
     alt = (
         f"A digit at time {t} with one of its {grid} x {grid} patches marked, and beside it a heat map for each of {heads} heads "
-        f"of block {block}: how much the marked patch looks at each of the others, bright for much."
+        f"of block {block}: how much the marked patch looks at each of the others, bright for much, on one scale for all of them."
     )
     return Explorer("Where does a patch look?", controls, plot, update, alt)
 

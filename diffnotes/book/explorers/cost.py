@@ -15,8 +15,8 @@ PARTS = ("matrices", "scores and mixing", "modulation")
 def cost(width: int = 96, depth: int = 6, patch: int = 4, heads: int = 3) -> None:
     """Operations and weights of the blocks of a transformer on patches of a 28 x 28 image (book, eq. 16.12 and 16.13).
 
-    width, patch, heads: menus; depth: a slider. Left, how the operations of a forward pass are made up; right, the scores and the
-    mixing in units of the matrices, against the number of tokens, N / (6 width)."""
+    width, patch, heads: menus; depth: a slider. Left, how the operations of a block with a modulation of its own are made up;
+    right, the scores and the mixing in units of the matrices, against the number of tokens, N / (6 width)."""
     build_cost(width, depth, patch, heads).show()
 
 
@@ -28,7 +28,9 @@ def build_cost(width: int = 96, depth: int = 6, patch: int = 4, heads: int = 3) 
             raise ValueError(f"{name} must be one of {', '.join(map(str, values))}, got {value!r}")
     figure, axes = plots.subplots(1, 2, size=(8.6, 3.1), width_ratios=(1.25, 1))
     left, right = axes
-    left.set(xlim=(0, 100), ylim=(-0.6, 2.6), xlabel="% of the operations", yticks=range(3), yticklabels=PARTS)
+    left.set(
+        xlim=(0, 100), ylim=(-0.6, 2.6), xlabel="% of the operations of a block", yticks=range(3), yticklabels=PARTS
+    )
     left.invert_yaxis()
     bars = left.barh(range(3), [0, 0, 0], color=(plots.BLUE, plots.ORANGE, plots.GREEN), height=0.6)
     tokens = np.geomspace(4, 1000, 50)
@@ -50,21 +52,23 @@ def build_cost(width: int = 96, depth: int = 6, patch: int = 4, heads: int = 3) 
     def update(width: int, depth: int, patch: int, heads: int) -> str:
         N = (SIDE // patch) ** 2
         parts = np.array(operations(N, width))
+        total = depth * parts[:2].sum() + parts[2]  # one modulation for all blocks
         for bar, share in zip(bars, 100 * parts / parts.sum(), strict=True):
             bar.set_width(share)
         line.set_data(tokens, tokens / (6 * width))
         here.set_data([N], [N / (6 * width)])
         return (
             f"{N} tokens of width {width}, {depth} block{'s' * (depth > 1)}: {weights(width, depth):,} weights in the blocks and "
-            f"their modulation, {depth * parts.sum() / 1e6:.1f} million operations for an image, forward; scores and mixing are "
+            f"their modulation, {total / 1e6:.1f} million operations for an image, forward; scores and mixing are "
             f"{N / (6 * width):.1%} of the matrices. {heads} attention pattern{'s' * (heads > 1)} a block, from "
             f"{width // heads} numbers each: their number changes nothing else."
         )
 
     alt = (
-        f"Left, three bars: of the operations of a block on {(SIDE // patch) ** 2} tokens of width {width}, the shares of the "
-        "matrices, of scores and mixing, and of the modulation. Right, scores and mixing in units of the matrices, a rising line "
-        "against the number of tokens on logarithmic axes, with a point for this setting and a dashed line where both are equal."
+        f"Left, three bars: of the operations of a block with its own modulation on {(SIDE // patch) ** 2} tokens of "
+        f"width {width}, the shares of the matrices, of scores and mixing, and of the modulation. Right, scores and mixing in "
+        "units of the matrices, a rising line against the number of tokens on logarithmic axes, with a point for this setting "
+        "and a dashed line where both are equal."
     )
     return Explorer("What does a transformer cost?", controls, plot, update, alt)
 

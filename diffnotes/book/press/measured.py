@@ -130,8 +130,9 @@ def transformer_table(data: dict[str, Any]) -> tuple[list[str], list[list[str]]]
     head = [
         "network",
         "weights",
-        "MFLOP an image",
+        "MFLOP an image, trained",
         "updates",
+        "seconds",
         "TFLOP in all",
         "error of v ↓",
         "Fréchet d² ↓",
@@ -148,6 +149,7 @@ def transformer_table(data: dict[str, Any]) -> tuple[list[str], list[list[str]]]
             f"{row['parameters']:,}",
             number(row["flops"] / 1e6),
             str(row["updates"]),
+            f"{row['seconds']:.0f}",
             f"{trained_flops(row) / 1e12:.2f}",
         ]
         rows.append([words, *sizes, f"{mean_error(row):.3f}", *values])
@@ -161,7 +163,7 @@ def transformer_choices(data: dict[str, Any]) -> tuple[list[str], list[list[str]
         "updates",
         "seconds",
         "error of v ↓",
-        "of it at t ≤ 100",
+        "the same, t ≤ 100",
         "at 400 < t ≤ 600",
         "at t > 900",
     ]
@@ -198,8 +200,8 @@ def transformer_figure(data: dict[str, Any]) -> Figure:
         plain_ticks(ax.xaxis)
         plain_ticks(ax.yaxis)
     axes[0].set_ylabel("training loss")
-    axes[2].set(xlabel="tenth of the times", title="error of v, middle size", yscale="log")
-    plain_ticks(axes[2].yaxis)
+    axes[2].set(xlabel="time t, in hundreds", title="error of v, middle size", yscale="log")
+    plain_ticks(axes[2].yaxis, (1, 2, 3, 5, 7))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
@@ -212,10 +214,11 @@ def transformer_alt(data: dict[str, Any]) -> str:
             if f"{family} {size}" not in data["rows"]:
                 continue
             row = data["rows"][f"{family} {size}"]
-            ends.append(f"{words}, {size}, {row['curve'][-1][1]:.3f} after {trained_flops(row) / 1e12:.1f}")
+            ends.append(f"{words}, {size}, loss {row['curve'][-1][1]:.3f} after {trained_flops(row) / 1e12:.1f}")
     return (
         "Training loss of U-Nets and transformers, left against seconds, then against operations in units of 10 to the 12th, and "
-        f"on the right the error of the three middle ones by the tenth of the times. The lines end at: {'; '.join(ends)}."
+        f"on the right the error of the three middle ones by the tenth of the times. The lines end, after so "
+        f"many units of operations, at: {'; '.join(ends)}."
     )
 
 
@@ -304,9 +307,9 @@ def with_error(value: dict[str, float]) -> str:
     return f"{value['value']:.{digits}f} ± {error:.{digits}f}"
 
 
-def plain_ticks(axis: Any) -> None:
-    """Ticks of a logarithmic axis at 1, 2, 5, 10, 20, ..., written out."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+def plain_ticks(axis: Any, subs: tuple[int, ...] = (1, 2, 5)) -> None:
+    """Ticks of a logarithmic axis at 1, 2, 5, 10, 20, ... (subs: others than 1, 2, 5), written out."""
+    axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 
