@@ -72,6 +72,7 @@ weights: $(VENV)/.reader
 		--batch-size 64 --ema-decay 0.9995 --warmup 200 --updates $(or $(UPDATES),8000)
 	$(BIN)/python -m diffnotes.training.pretrained runs/weights-small mnist-small
 	$(BIN)/python -m diffnotes.training.train_grey --updates $(or $(UPDATES),6000)
+	$(BIN)/python -m diffnotes.training.train_codes $(if $(UPDATES),--updates $(UPDATES))
 	$(BIN)/python -m diffnotes train --out runs/weights --data mnist --labels --channels 48 --label-dropout 0.3 \
 		--logit-normal 0.3 1 --min-snr 0 --batch-size 512 --ema-decay 0.9995 --warmup 200 --updates $(or $(UPDATES),5208)
 	$(BIN)/python -m diffnotes train --out runs/weights-on --start-from runs/weights --data mnist --label-dropout 0.7 --seed 1 \

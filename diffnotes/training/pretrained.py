@@ -6,13 +6,16 @@ from pathlib import Path
 
 import torch
 
+from diffnotes.models.codes import VQVAE
 from diffnotes.models.grey import GreyDenoiser, GreyHead
+from diffnotes.models.transformer import TokenTransformer
 from diffnotes.models.unet import UNet
 from diffnotes.process.schedules import Schedule
 from diffnotes.training import checkpoint
 from diffnotes.training.restore import load_model
 
 WEIGHTS = Path(__file__).parent / "weights"
+CODES = WEIGHTS / "codes"
 GREY = WEIGHTS / "grey" / "mnist-small.safetensors"
 
 
@@ -44,6 +47,14 @@ def load_grey(keep_mean: bool = True) -> tuple[GreyDenoiser, Schedule]:
     head = GreyHead(**metadata["settings"])
     head.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return GreyDenoiser(unet, head, schedule.alpha_bar, keep_mean).eval().requires_grad_(False), schedule
+
+
+def load_codes() -> tuple[VQVAE, TokenTransformer]:
+    """The VQ-VAE of chapter 17, and a GPT over its tokens that takes labels: in eval mode, trained for longer than the chapter
+    trains its own. vqvae.encode(x).flatten(1) turns images into rows of 49 tokens. How they were trained, and how good they are:
+    weights/codes.md."""
+    vqvae, gpt = (load_model(CODES / f"{name}.safetensors")[0] for name in ("vqvae", "gpt"))
+    return vqvae, gpt
 
 
 def export(runs: Sequence[str | Path], path: str | Path) -> Path:
