@@ -30,6 +30,9 @@ from torch import Tensor, nn
 
 import diffnotes
 from diffnotes.models import classifier, coupling, dit, unet, vae
+from diffnotes.models.autoregressive import MaskedConv2d, PixelCNN
+from diffnotes.models.codes import VQVAE, perplexity
+from diffnotes.models.masked import MaskedAutoencoder
 from diffnotes.process import (
     adapters,
     choose,
@@ -942,6 +945,39 @@ ROWS |= {
     ),
     "log_evidence": row(
         lambda K, x: gp.log_evidence(K, SIX, x), K=one_of(KERNEL), x=SERIES, _hides=("x",), _finite=False
+    ),
+}
+# -- codes ---------------------------------------------------------------------------------------------------------------
+
+CODER = VQVAE(codes=3, dim=2, width=2).eval()
+BOARDS = st.builds(lambda seed: noise(3, 4, seed=seed).abs().long().clamp(max=2), st.integers(0, 9))
+SIDES = one_of([2, 2], (1, 3))
+ROWS |= {
+    "VQVAE": row(
+        VQVAE,
+        codes=one_of(2, np.int64(3)),
+        dim=SIZE,
+        width=SIZE,
+        blocks=one_of(0, 1),
+        decay=one_of(0.0, 0.9),
+        restart=one_of(0.0, 0.1),
+    ),
+    "VQVAE.encode": row(CODER.encode, lambda given: [(len(given["x"]), 1, 1)], _hides=("x",), x=FLOATS),
+    "perplexity": row(perplexity, tokens=BOARDS, codes=one_of(3, np.int64(5))),
+    "MaskedConv2d": row(
+        MaskedConv2d, channels_in=SIZE, channels_out=SIZE, kernel=one_of(1, 3, [3, 5]), kind=one_of("A", "B")
+    ),
+    "PixelCNN": row(
+        PixelCNN, vocab=one_of(2, np.int64(3)), length=SIDES, width=SIZE, layers=SIZE, num_classes=one_of(None, 2)
+    ),
+    "MaskedAutoencoder": row(
+        MaskedAutoencoder,
+        side=one_of(4, 8),
+        patch=one_of(2),
+        width=one_of(4, 8),
+        depth=SIZE,
+        last=SIZE,
+        heads=one_of(1, 2),
     ),
 }
 # -- data, trainer, measures -------------------------------------------------------------------------------------------

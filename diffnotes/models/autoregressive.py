@@ -18,14 +18,14 @@ from torch.nn import functional as F
 
 from diffnotes.models.arguments import IntLike, OneEach, check_dense, integer, one_each
 
-Rows = Int[Tensor, "batch place"]
+Rows = Int[Tensor, "batch position"]
 
 
 class MaskedConv2d(nn.Conv2d):
     """A convolution that looks at what comes before only, row after row (van den Oord et al. 2016, section 3.2).
 
     kernel  odd side of the kernel, or its odd height and width
-    kind    "A": the rows above, and in its own row what is left of the place; "B": the place itself as well
+    kind    "A": the rows above, and in its own row what is left of the position; "B": the position itself as well
 
     A stack with one A at its beginning and B after it depends on the past alone (book, eq. 17.12)."""
 
@@ -34,7 +34,7 @@ class MaskedConv2d(nn.Conv2d):
     def __init__(
         self, channels_in: IntLike, channels_out: IntLike, kernel: IntLike | Sequence[IntLike], kind: str
     ) -> None:
-        if kind not in ("A", "B"):
+        if not isinstance(kind, str) or kind not in ("A", "B"):
             raise ValueError(f'kind must be "A" or "B", got {kind!r:.80}')
         sides = tuple(kernel) if isinstance(kernel, list | tuple) else (kernel, kernel)
         if len(sides) != 2:
@@ -46,7 +46,7 @@ class MaskedConv2d(nn.Conv2d):
         channels_out = integer("channels_out", channels_out, "at least 1", 1)
         super().__init__(channels_in, channels_out, (height, width), padding=(height // 2, width // 2))
         mask = torch.ones(height, width)
-        mask[height // 2, width // 2 + (kind == "B") :] = 0  # the place itself, and what is right of it
+        mask[height // 2, width // 2 + (kind == "B") :] = 0  # the position itself, and what is right of it
         mask[height // 2 + 1 :] = 0  # the rows below
         self.register_buffer("mask", mask, persistent=False)
 
@@ -57,7 +57,7 @@ class MaskedConv2d(nn.Conv2d):
 
 class GatedLayer(nn.Module):
     """One layer of the gated PixelCNN (van den Oord et al. 2016, NeurIPS, figure 2): a vertical stack that sees the rows above
-    and its own, a horizontal stack that sees what is left of the place, and the vertical one shifted down by a row. Each goes
+    and its own, a horizontal stack that sees what is left of the position, and the vertical one shifted down by a row. Each goes
     through tanh(a) sigmoid(b), a and b halves of the channels, shifted by the label."""
 
     def __init__(self, width: int, kernel: int, kind: str) -> None:
@@ -122,7 +122,7 @@ class PixelCNN(nn.Module):
         nn.init.normal_(self.label.weight, std=0.02)
         self.last = nn.Sequential(nn.Conv2d(width, 2 * width, 1), nn.SiLU(), nn.Conv2d(2 * width, vocab, 1))
 
-    def forward(self, tokens: Rows, y: OneEach | None = None) -> Float[Tensor, "batch place vocab"]:
+    def forward(self, tokens: Rows, y: OneEach | None = None) -> Float[Tensor, "batch position vocab"]:
         """The logits of all positions. tokens (B, L); y: labels, or None for "no label"."""
         check_rows(tokens, self.vocab, self.length)
         return self._logits(tokens, y)
@@ -142,7 +142,7 @@ class PixelCNN(nn.Module):
         return [name for name, weight in self.layers.named_parameters(prefix="layers") if weight.ndim == 4]
 
     def _logits(self, tokens: Tensor, y: OneEach | None) -> Tensor:
-        x = self.embed(tokens).transpose(1, 2).unflatten(2, (-1, self.columns))
+        x = self.embed(tokens.long()).transpose(1, 2).unflatten(2, (-1, self.columns))
         v = h = x
         for layer, label in zip(self.layers, self._labels(tokens, y).chunk(len(self.layers), dim=1), strict=True):
             v, h = layer(v, h, label[:, :, None, None])
@@ -226,8 +226,8 @@ def sample(
 
 
 @torch.no_grad()
-def dependence(model: Any, y: OneEach | None = None, seed: int = 0) -> Bool[Tensor, "place token"]:
-    """Which logits change with which token: entry (i, j) is True if those of place i change when token j does. (L, L).
+def dependence(model: Any, y: OneEach | None = None, seed: int = 0) -> Bool[Tensor, "position token"]:
+    """Which logits change with which token: entry (i, j) is True if those of position i change when token j does. (L, L).
 
     A copy of the model in float64 is asked, for a random row and for it with each token changed in turn. Of a model for the
     chain rule the matrix is strictly lower triangular; one that sees the whole past has all of that triangle."""
@@ -249,10 +249,10 @@ def check_rows(tokens: Tensor, vocab: int, length: int | None) -> None:
     )
     if not whole:
         came = f"dtype {tokens.dtype}" if isinstance(tokens, Tensor) else type(tokens).__name__
-        raise ValueError(f"tokens must be a tensor of integers (B, {length or 'places'}), got {came}")
+        raise ValueError(f"tokens must be a tensor of integers (B, {length or 'positions'}), got {came}")
     check_dense("tokens", tokens)
     if tokens.ndim != 2 or (length is not None and tokens.shape[1] != length):
-        raise ValueError(f"tokens must have the shape (B, {length or 'places'}), got {tuple(tokens.shape)}")
+        raise ValueError(f"tokens must have the shape (B, {length or 'positions'}), got {tuple(tokens.shape)}")
     if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < vocab:
         raise ValueError(f"tokens must lie in 0..{vocab - 1}, got {int(tokens.min())}..{int(tokens.max())}")
 

@@ -19,14 +19,14 @@ from diffnotes.models.arguments import IntLike, check_dense, check_tensor, integ
 Maps = Float[Tensor, "batch dim rows columns"]
 Images = Float[Tensor, "batch 1 height width"]
 TokenMaps = Int[Tensor, "batch rows columns"]
-SHRINK = 4  # a place of the map is 4 x 4 pixels
+SHRINK = 4  # a position of the map is 4 x 4 pixels
 
 
 @dataclass(frozen=True)
 class Quantized:
     """What a VectorQuantizer answers.
 
-    q           the codes in the places of z, (B, D, H, W); its gradient goes to z as it is (straight-through, book, eq. 17.7)
+    q           the codes at the positions of z, (B, D, H, W); its gradient goes to z as it is (straight-through, book, eq. 17.7)
     tokens      which codes, (B, H, W) int64
     commitment  squared distance of z from its codes, summed over the map, (B,); its gradient goes to z alone"""
 
@@ -83,7 +83,7 @@ class VectorQuantizer(nn.Module):
     def lookup(self, tokens: TokenMaps) -> Maps:
         """The codes of maps of tokens (B, H, W), as (B, D, H, W)."""
         check_token_maps(tokens, self.codes)
-        return self.codebook[tokens].movedim(-1, 1)
+        return self.codebook[tokens.long()].movedim(-1, 1)  # bytes would be read as a mask
 
     @torch.no_grad()
     def _begin(self, vectors: Tensor) -> None:
@@ -190,7 +190,7 @@ class VQVAE(nn.Module):
 
     def _encoded(self, x: Tensor) -> Tensor:
         check_tensor("x", x, ("B", 1, "H", "W"), self)
-        if x.shape[2] % SHRINK or x.shape[3] % SHRINK:
+        if x.shape[2] % SHRINK or x.shape[3] % SHRINK or not x.shape[2] * x.shape[3]:
             raise ValueError(f"x must have height and width divisible by {SHRINK}, got {tuple(x.shape[2:])}")
         return self.encoder(x)
 
@@ -209,7 +209,7 @@ def perplexity(tokens: Int[Tensor, "..."], codes: IntLike) -> float:
 def check_token_maps(tokens: Tensor, codes: int) -> None:
     """ValueError unless tokens (B, H, W) hold integers 0..codes-1."""
     _check_integers(tokens, codes)
-    if tokens.ndim != 3:
+    if tokens.ndim != 3 or not tokens.shape[1] * tokens.shape[2]:
         raise ValueError(f"tokens must have the shape (B, H, W), got {tuple(tokens.shape)}")
 
 

@@ -1,6 +1,6 @@
 """A masked autoencoder: most of the patches of an image are hidden, and predicted from the others (He et al. 2022).
 
-visible patches -> linear + place -> blocks -> a mask token for each hidden place -> blocks -> patches of pixels
+visible patches -> linear + position -> blocks -> a mask token for each hidden position -> blocks -> patches of pixels
 """
 
 from typing import Any
@@ -10,23 +10,23 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from diffnotes.models.arguments import IntLike, check_dense, check_tensor, integer
-from diffnotes.models.transformer import Block, check_heads, grid_places
+from diffnotes.models.transformer import Block, check_heads, grid_positions
 
 Images = Float[Tensor, "batch 1 height width"]
-LOUDER = 4.0  # centred patches are mostly near 0, the sines of the places are not: so that both count alike
-Patches = Float[Tensor, "batch place pixel"]
+LOUDER = 4.0  # centred patches are mostly near 0, the sines of the positions are not: so that both count alike
+Patches = Float[Tensor, "batch position pixel"]
 
 
 class MaskedAutoencoder(nn.Module):
-    """model(x, visible): all patches (B, places, patch^2), predicted from those of the places `visible` (B, keep) alone.
+    """model(x, visible): all patches (B, positions, patch^2), predicted from those of the positions `visible` (B, keep) alone.
 
     side           of the images, divisible by patch
     patch          side of a patch in pixels
-    width, heads   features of a place, heads of the attention
+    width, heads   features of a position, heads of the attention
     depth          blocks over the visible patches (the encoder)
     last           blocks over all positions (the decoder)
 
-    The encoder never sees a mask token (He et al. 2022, section 3). Prediction = mean patch of the place, set by `set_mean`,
+    The encoder never sees a mask token (He et al. 2022, section 3). Prediction = mean patch of the position, set by `set_mean`,
     plus what the network adds. `settings` builds the same network again."""
 
     mean: Tensor
@@ -50,12 +50,12 @@ class MaskedAutoencoder(nn.Module):
         width, heads = check_heads(width, heads)
         if side % patch:
             raise ValueError(f"side must be divisible by patch, got {side} and {patch}")
-        self.side, self.patch, self.places = side, patch, (side // patch) ** 2
+        self.side, self.patch, self.positions = side, patch, (side // patch) ** 2
         self.settings: dict[str, Any] = dict(
             side=side, patch=patch, width=width, depth=depth, last=last, heads=heads
         )  # fmt: skip
-        self.register_buffer("mean", torch.zeros(self.places, patch**2))
-        self.register_buffer("where", grid_places(side // patch, side // patch, width))
+        self.register_buffer("mean", torch.zeros(self.positions, patch**2))
+        self.register_buffer("where", grid_positions(side // patch, side // patch, width))
         self.first = nn.Linear(patch**2, width)
         self.seen = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.middle = nn.LayerNorm(width)
@@ -71,20 +71,20 @@ class MaskedAutoencoder(nn.Module):
         self.mean.copy_(self.patches(x).mean(0))
 
     def patches(self, x: Images) -> Patches:
-        """Images (B, 1, side, side) as patches, row after row: (B, places, patch^2)."""
+        """Images (B, 1, side, side) as patches, row after row: (B, positions, patch^2)."""
         check_tensor("x", x, ("B", 1, self.side, self.side), self)
         p, n = self.patch, self.side // self.patch
         return x.reshape(len(x), n, p, n, p).transpose(2, 3).reshape(len(x), n * n, p * p)
 
     def image(self, patches: Patches) -> Images:
-        """Patches (B, places, patch^2) as images (B, 1, side, side)."""
-        check_tensor("patches", patches, ("B", self.places, self.patch**2))
+        """Patches (B, positions, patch^2) as images (B, 1, side, side)."""
+        check_tensor("patches", patches, ("B", self.positions, self.patch**2))
         p, n = self.patch, self.side // self.patch
         return patches.reshape(-1, n, n, p, p).transpose(2, 3).reshape(-1, 1, self.side, self.side)
 
     def features(self, x: Images, visible: Int[Tensor, "batch keep"]) -> Float[Tensor, "batch keep feature"]:
         """What the encoder makes of the visible patches."""
-        check_places(visible, len(x), self.places)
+        check_positions(visible, len(x), self.positions)
         centred = self.patches(x) - self.mean
         seen = centred.gather(1, visible[..., None].expand(-1, -1, centred.shape[2]))
         h = self.first(LOUDER * seen) + self.where[visible]
@@ -93,9 +93,9 @@ class MaskedAutoencoder(nn.Module):
         return h
 
     def forward(self, x: Images, visible: Int[Tensor, "batch keep"]) -> Patches:
-        """All patches, predicted from the visible ones. Those of the visible places are predicted too, and not to be counted."""
+        """All patches, predicted from the visible ones. These are predicted too, and not to be counted."""
         seen = self.middle(self.features(x, visible))
-        h = self.hidden.expand(len(x), self.places, -1).to(seen.dtype)
+        h = self.hidden.expand(len(x), self.positions, -1).to(seen.dtype)
         h = h.scatter(1, visible[..., None].expand_as(seen), seen) + self.where
         for block in self.all:
             h = block(h)
@@ -109,13 +109,15 @@ class MaskedAutoencoder(nn.Module):
         ]  # fmt: skip
 
 
-def check_places(visible: Tensor, number: int, places: int) -> None:
-    """ValueError unless visible (number, keep) holds places 0..places-1."""
+def check_positions(visible: Tensor, number: int, positions: int) -> None:
+    """ValueError unless visible (number, keep) holds positions 0..positions-1."""
     if not isinstance(visible, Tensor) or visible.dtype != torch.int64:
         came = f"dtype {visible.dtype}" if isinstance(visible, Tensor) else type(visible).__name__
         raise ValueError(f"visible must be a tensor of int64 (B, keep), got {came}")
     check_dense("visible", visible)
-    if visible.ndim != 2 or len(visible) != number or not 1 <= visible.shape[1] <= places:
-        raise ValueError(f"visible must have the shape ({number}, 1..{places}), got {tuple(visible.shape)}")
-    if not 0 <= int(visible.min()) <= int(visible.max()) < places:
-        raise ValueError(f"visible must hold places 0..{places - 1}, got {int(visible.min())}..{int(visible.max())}")
+    if visible.ndim != 2 or len(visible) != number or not 1 <= visible.shape[1] <= positions:
+        raise ValueError(f"visible must have the shape ({number}, 1..{positions}), got {tuple(visible.shape)}")
+    if not 0 <= int(visible.min()) <= int(visible.max()) < positions:
+        raise ValueError(
+            f"visible must hold positions 0..{positions - 1}, got {int(visible.min())}..{int(visible.max())}"
+        )

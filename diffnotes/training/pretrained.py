@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from diffnotes.models.captioned import CaptionedUNet
+from diffnotes.models.codes import VQVAE
 from diffnotes.models.grey import GreyDenoiser, GreyHead
 from diffnotes.models.series import SeriesTransformer
 from diffnotes.models.transformer import TokenTransformer
@@ -18,6 +19,7 @@ from diffnotes.training.captions import token_table
 from diffnotes.training.restore import load_model
 
 WEIGHTS = Path(__file__).parent / "weights"
+CODES = WEIGHTS / "codes"
 GREY = WEIGHTS / "grey" / "mnist-small.safetensors"
 CAPTIONED = WEIGHTS / "captioned" / "mnist-small.safetensors"
 WORDS = WEIGHTS / "words"
@@ -82,6 +84,14 @@ def load_series() -> tuple[SeriesTransformer, Schedule]:
     trained: weights/series.md."""
     model, schedule = load_model(SERIES)
     return model, schedule
+
+
+def load_codes() -> tuple[VQVAE, TokenTransformer]:
+    """The VQ-VAE of chapter 17, and a GPT over its tokens that takes labels: in eval mode, trained for longer than the chapter
+    trains its own. vqvae.encode(x).flatten(1) turns images into rows of 49 tokens. How they were trained, and how good they are:
+    weights/codes.md."""
+    vqvae, gpt = (load_model(CODES / f"{name}.safetensors")[0] for name in ("vqvae", "gpt"))
+    return vqvae, gpt
 
 
 def export(runs: Sequence[str | Path], path: str | Path) -> Path:

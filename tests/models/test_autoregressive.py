@@ -44,8 +44,8 @@ def test_a_first_then_b_sees_the_past_alone():
 
 
 def test_the_blind_spot_is_what_the_formula_says():
-    sees, place = jacobian(stack("A", *"B" * 12), 7, 7), torch.arange(49)
-    up, right = place[:, None] // 7 - place // 7, place % 7 - place[:, None] % 7
+    sees, position = jacobian(stack("A", *"B" * 12), 7, 7), torch.arange(49)
+    up, right = position[:, None] // 7 - position // 7, position % 7 - position[:, None] % 7
     past = torch.ones(49, 49).tril(-1).bool()
     assert torch.equal(sees, past & (right <= up))
     assert int((past & ~sees).sum()) == 175 and int(past.sum()) == 1176

@@ -60,7 +60,7 @@ def test_what_is_refused(model):
     for call, words in (
         (lambda: MaskedAutoencoder(side=10, patch=4), "side must be divisible by patch, got 10 and 4"),
         (lambda: MaskedAutoencoder(width=10, heads=4), "width must be divisible by heads"),
-        (lambda: model(x, torch.tensor([[0, 4], [0, 1]])), r"visible must hold places 0\.\.3, got 0\.\.4"),
+        (lambda: model(x, torch.tensor([[0, 4], [0, 1]])), r"visible must hold positions 0\.\.3, got 0\.\.4"),
         (lambda: model(x, torch.tensor([[0, 1]])), r"visible must have the shape \(2, 1\.\.4\), got \(1, 2\)"),
         (lambda: model(x, torch.zeros(2, 2)), "visible must be a tensor of int64"),
         (lambda: model(x[:, :, :4], torch.tensor([[0], [0]])), r"x must have shape \(B, 1, 8, 8\)"),

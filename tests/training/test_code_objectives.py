@@ -108,7 +108,7 @@ def test_what_does_not_go_together_is_refused(images):
             lambda: MaskedPatches(keep=49).check(small, images),
             "keep must be fewer than the 49 patches of an image, got 49",
         ),
-        (lambda: MaskedPatches().check(UNet(channels=8), images), "model must have places and patches"),
+        (lambda: MaskedPatches().check(UNet(channels=8), images), "model must have positions and patches"),
         (lambda: MaskedPatches().check(small, tokens), "data must be Images, with .x, got Tokens"),
     ):
         with pytest.raises(ValueError, match=words):

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from diffnotes import Schedule, TrainConfig, Trainer, UNet, load_images, load_model, load_pretrained
+from diffnotes import Images, Schedule, TrainConfig, Trainer, UNet, load_images, load_model, load_pretrained
+from diffnotes.models.autoregressive import log_prob
 from diffnotes.models.dit import DiT
-from diffnotes.training.pretrained import WEIGHTS, export
+from diffnotes.training.pretrained import WEIGHTS, export, load_codes
 
 
 def saved(folder, seed: int = 0, channels: int = 8):
@@ -55,3 +56,14 @@ def test_the_transformer_of_the_package_is_there():
 def test_another_name_is_answered_with_those_there_are():
     with pytest.raises(ValueError, match="name must be one of 'dit', 'mnist', 'mnist-small', got 'cifar'"):
         load_pretrained("cifar")
+
+
+def test_the_codes_of_the_package_give_digits_back_and_their_gpt_beats_the_frequencies(mnist_test: Images):
+    vqvae, gpt = load_codes()
+    assert not any(p.requires_grad for model in (vqvae, gpt) for p in model.parameters()) and not gpt.training
+    x, y = mnist_test.x[:200], mnist_test.y[:200]
+    board = vqvae.encode(x)
+    assert (vqvae.decode(board) - x).square().mean() < 0.02
+    share = torch.bincount(board.flatten(), minlength=64).double() / board.numel()
+    alone = torch.special.entr(share).sum()
+    assert -log_prob(gpt, board.flatten(1), y).mean() / 49 < 0.6 * alone

@@ -53,7 +53,7 @@ def _more_codes() -> tuple[str, Rows]:
 
 
 def _mask(size: int, kind: str) -> Tensor:
-    """Ones on the rows above, and in the own row up to the place: without it for A, with it for B."""
+    """Ones on the rows above, and in the own row up to the position: without it for A, with it for B."""
     mask = torch.zeros(size, size)
     mask[: size // 2] = 1
     mask[size // 2, : size // 2 + (kind == "B")] = 1
@@ -96,7 +96,7 @@ MASKS: tuple[tuple[Callable[[int, str], Tensor], str], ...] = (
     ),
     (
         lambda size, kind: _mask(size, _other(kind)),
-        "A and B are exchanged: A, for the first layer, hides the place itself, and B shows it.",
+        "A and B are exchanged: A, for the first layer, hides the position itself, and B shows it.",
     ),
     (
         lambda size, kind: _mask(size, kind).T,
@@ -104,7 +104,7 @@ MASKS: tuple[tuple[Callable[[int, str], Tensor], str], ...] = (
     ),
     (
         _own_row_hidden,
-        "The rows above are right. In the own row, what is left of the place has come before it as well.",
+        "The rows above are right. In the own row, what is left of the position has come before it as well.",
     ),
 )
 
@@ -191,7 +191,7 @@ EXERCISES: dict[str, Exercise] = {
     "17.3": Build(
         "a function of size and kind that returns the mask, a tensor (size, size) of ones and zeros",
         _masks,
-        "All rows above, and the own row up to the place; A without it, for the first layer, B with it (17.12).",
+        "All rows above, and the own row up to the position; A without it, for the first layer, B with it (17.12).",
         tuple(Mistake(wrong, means) for wrong, means in MASKS),
     ),
     "17.4": Break(

@@ -25,7 +25,9 @@ class MaskedPatches:
 
     def __call__(self, model: Any, batch: Any, draw: Draw) -> Losses:
         """What a batch of images costs (batch.x)."""
-        order = torch.rand(draw.size, model.places, generator=draw("patches"))[draw.share].argsort(1).to(batch.x.device)
+        order = (
+            torch.rand(draw.size, model.positions, generator=draw("patches"))[draw.share].argsort(1).to(batch.x.device)
+        )
         visible, hidden = order[:, : self.keep], order[:, self.keep :]
         predicted = model(batch.x, visible).float()
         error = (model.patches(batch.x) - predicted).square().mean(2).gather(1, hidden).mean(1)
@@ -33,13 +35,13 @@ class MaskedPatches:
 
     def check(self, model: nn.Module, data: Any) -> None:
         """ValueError if the model has no patches, sees all of them, or the images are not of its size."""
-        places: Any = getattr(model, "places", None)
-        if places is None or not callable(getattr(model, "patches", None)):
+        positions: Any = getattr(model, "positions", None)
+        if positions is None or not callable(getattr(model, "patches", None)):
             raise ValueError(
-                f"model must have places and patches, as MaskedAutoencoder does, got {type(model).__name__}"
+                f"model must have positions and patches, as MaskedAutoencoder does, got {type(model).__name__}"
             )
-        if self.keep >= places:
-            raise ValueError(f"keep must be fewer than the {places} patches of an image, got {self.keep}")
+        if self.keep >= positions:
+            raise ValueError(f"keep must be fewer than the {positions} patches of an image, got {self.keep}")
         if not hasattr(data, "x") or not hasattr(data, "check_range"):
             raise ValueError(f"data must be Images, with .x, got {type(data).__name__}")
         data.check_range()
