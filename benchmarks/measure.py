@@ -63,9 +63,9 @@ class Budget:
     many: int = 500
     ablation_updates: int = 560
     runs: tuple[str, ...] = ()
-    race: int = 42
+    race: int = 90
     race_images: int = 64
-    race_samples: int = 128
+    race_samples: int = 200
     bits_images: int = 200
     perfect: int = 2000
     batches: tuple[int, ...] = (8, 16, 32, 64, 128)

@@ -249,7 +249,8 @@ def transformers() -> Iterator[tuple[str, str]]:
     """The race of chapter 16, and the choices inside the transformer."""
     data = measured("transformers")
     error = {name: f"{mean_error(row):.3f}" for name, row in {**data["rows"], **data["choices"]}.items()}
-    updates = {name: row["updates"] for name, row in data["rows"].items()}
+    rows = data["rows"]
+    updates = {name: row["updates"] for name, row in rows.items()}
     yield "16", f"with {data['choices']['as it is']['updates']} updates and one run each"
     yield (
         "16",
@@ -262,21 +263,34 @@ def transformers() -> Iterator[tuple[str, str]]:
     yield "16", f"nothing is different yet, {error['without the 3 x 3']}."
     yield (
         "16",
-        f"its error is {error['dit small']}, those of the U-Nets lie between {error['unet middle']} and {error['adm middle']}.",
+        f"at the end are {error['dit small']} and {error['dit middle']}; those of the U-Nets, from small to large, "
+        f"{error['unet small']}, {error['unet middle']} and {error['unet large']}.",
     )
     yield (
         "16",
-        f"It has made {updates['dit small']} updates, chapter 6's network, the large U-Net, {updates['unet large']}.",
+        f"has made {updates['dit small']} updates, chapter 6's network, the large U-Net, {updates['unet large']}.",
     )
-    yield "16", f"so early: {error['dit small']}, {error['dit middle']}, {error['dit large']}."
-    yield "16", f"{error['unet small']} against {error['unet middle']} and {error['unet large']}:"
-    flops = {name: data["rows"][name]["flops"] / 1e6 for name in ("dit small", "unet small")}
+    yield "16", f"the large transformer, {error['dit large']} after {updates['dit large']} updates,"
+    flops = {name: rows[name]["flops"] / 1e6 for name in ("dit small", "unet small")}
+    rate = {name: updates[name] / rows[name]["seconds"] for name in flops}
     yield "16", f"needs {flops['dit small']:.0f} million for an image, the small U-Net {flops['unet small']:.0f},"
+    yield "16", f"makes {rate['dit small'] / rate['unet small']:.1f} times as many updates in a second."
+    first = [rows[name]["error"][0] for name in ("dit middle", "unet middle")]
+    yield "16", f"by most in the first, {first[0]:.3f} against {first[1]:.3f}."
+    distance = [f"{rows[name]['frechet']['value']:.0f}" for name in ("dit small", "dit middle", "unet middle")]
+    yield "16", f"distances, {distance[0]} and {distance[1]}, are lower than that of the middle U-Net, {distance[2]}."
+    read = [f"{100 * rows[name]['recognised']['value']:.0f}" for name in ("unet middle", "dit small", "dit middle")]
+    yield "16", f"{read[0]} per cent against {read[1]} and {read[2]}."
+    yield "16", f"at the middle size {updates['adm middle']} for {updates['unet middle']},"
+    before, after = rows["unet middle, sum before the norm"], rows["unet middle"]
+    k = round(12 * before["updates"] / after["updates"])
     yield (
         "16",
-        f"only the small transformer, at {data['rows']['dit small']['frechet']['value']:.0f}, has begun to leave it.",
+        f"after {before['updates']} updates and with the learning rate all the way down, ends at a training loss of "
+        f"{before['curve'][-1][1]:.3f}; with scale and shift the same network was at {after['curve'][k - 1][1]:.3f} "
+        f"after {k * after['updates'] // 12},",
     )
-    yield "16", f"makes {data['updates']} updates, a quarter of a minute:"
+    yield "16", f"makes {data['updates']} updates, half a minute."
 
 
 PROSE = [*sentences(), *solutions(), *divergences(), *latent(), *likelihood(), *transformers()]
