@@ -2,7 +2,7 @@
 
     x -> x + gate * attention(norm(x)),    x -> x + gate * mlp(norm(x))
 
-Attention lets every place look at every other one, or with `causal` at those not after it (Vaswani et al. 2017, section 3.2);
+Attention lets every position look at every other one, or with `causal` at those not after it (Vaswani et al. 2017, section 3.2);
 the norm stands before it, on the branch (Xiong et al. 2020). Without a condition the norms have weights of their own and the
 gates are 1. With one, scales, shifts and gates come from outside (adaLN; Peebles and Xie 2023, section 3.2).
 """
@@ -18,17 +18,17 @@ from torch.nn import functional as F
 
 from diffnotes.models.arguments import IntLike, OneEach, as_int, check_dense, integer, one_each
 
-Places = Float[Tensor, "batch place width"]
-Weights = Float[Tensor, "batch heads place seen"]
+Positions = Float[Tensor, "batch position width"]
+Weights = Float[Tensor, "batch heads position seen"]
 Modulation = Float[Tensor, "batch 6 width"]  # shift, scale, gate of the attention, then of the MLP
-Tokens = Integer[Tensor, "batch place"]
-Past = dict[str, tuple[Tensor, Tensor]]  # of each block the keys and values of the places that it has seen
+Tokens = Integer[Tensor, "batch position"]
+Past = dict[str, tuple[Tensor, Tensor]]  # of each block the keys and values of the positions that it has seen
 
 
-def sine_places(length: IntLike, width: IntLike) -> Float[Tensor, "length width"]:
+def sine_positions(length: IntLike, width: IntLike) -> Float[Tensor, "length width"]:
     """Sinusoidal positions 0..length-1: [sin(omega_m i), cos(omega_m i)], omega_m = 10000^(-2m/width), m = 0..width/2-1, float32.
 
-    The inner product of two of them depends on the difference of the places alone (Vaswani et al. 2017, section 3.5)."""
+    The inner product of two of them depends on the difference of the positions alone (Vaswani et al. 2017, section 3.5)."""
     length, width = integer("length", length, "at least 1", 1), integer("width", width, "at least 2", 2)
     if width % 2:
         raise ValueError(f"width must be even (sines and cosines come in pairs), got {width}")
@@ -37,14 +37,14 @@ def sine_places(length: IntLike, width: IntLike) -> Float[Tensor, "length width"
     return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
-def grid_places(height: IntLike, width: IntLike, features: IntLike) -> Float[Tensor, "place features"]:
-    """Positions of a grid, row after row: [sine_places of the row, sine_places of the column], each of half the features."""
+def grid_positions(height: IntLike, width: IntLike, features: IntLike) -> Float[Tensor, "position features"]:
+    """Positions of a grid, by rows: [sine_positions of the row, sine_positions of the column], each of half the features."""
     height, width = integer("height", height, "at least 1", 1), integer("width", width, "at least 1", 1)
     features = integer("features", features, "at least 4", 4)
     if features % 4:
         raise ValueError(f"features must be divisible by 4 (sine and cosine, row and column), got {features}")
-    rows = sine_places(height, features // 2)[:, None].expand(height, width, features // 2)
-    columns = sine_places(width, features // 2)[None].expand(height, width, features // 2)
+    rows = sine_positions(height, features // 2)[:, None].expand(height, width, features // 2)
+    columns = sine_positions(width, features // 2)[None].expand(height, width, features // 2)
     return torch.cat([rows, columns], dim=-1).reshape(height * width, features)
 
 
@@ -60,8 +60,8 @@ class Attention(nn.Module):
         self.query_key_value = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Places, past: Past | None = None, name: str = "") -> Places:
-        """(B, N, width) to the same shape. With `past`, x are the places that follow those in past[name], which grows by them."""
+    def forward(self, x: Positions, past: Past | None = None, name: str = "") -> Positions:
+        """(B, N, width) to the same shape. With `past`, x are the positions after those in past[name], which grows by them."""
         query, key, value = self._split(x)
         if past is not None:
             if name in past:
@@ -70,8 +70,8 @@ class Attention(nn.Module):
         attended = self._weights(query, key) @ value
         return self.out(attended.transpose(1, 2).flatten(2))
 
-    def weights(self, x: Places) -> Weights:
-        """How much place i looks at place j, head by head: (B, heads, N, N), rows sum to 1."""
+    def weights(self, x: Positions) -> Weights:
+        """How much position i looks at position j, head by head: (B, heads, N, N), rows sum to 1."""
         query, key, _ = self._split(x)
         return self._weights(query, key)
 
@@ -81,7 +81,7 @@ class Attention(nn.Module):
 
     def _weights(self, query: Tensor, key: Tensor) -> Tensor:
         scores = query / math.sqrt(query.shape[-1]) @ key.transpose(-1, -2)
-        if self.causal and query.shape[2] > 1:  # place i of the new ones comes after `before + i` others
+        if self.causal and query.shape[2] > 1:  # position i of the new ones comes after `before + i` others
             before = key.shape[2] - query.shape[2]
             later = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=key.device).triu(before + 1)
             scores = scores.masked_fill(later, -torch.inf)
@@ -89,7 +89,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Linear, GELU, linear, at every place alone. With `side`, the places are a grid of this many rows and columns, and a
+    """Linear, GELU, linear, at every position alone. With `side`, the positions are a grid of this many rows and columns, and a
     depthwise 3 x 3 convolution is added to the hidden features: what is near in the picture is near again."""
 
     def __init__(self, width: int, hidden: int, side: int | None = None) -> None:
@@ -97,7 +97,7 @@ class MLP(nn.Module):
         self.first, self.last, self.side = nn.Linear(width, hidden), nn.Linear(hidden, width), side
         self.near = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden) if side is not None else None
 
-    def forward(self, x: Places) -> Places:
+    def forward(self, x: Positions) -> Positions:
         """(B, N, width) to the same shape."""
         h = self.first(x)
         if self.near is not None:
@@ -107,11 +107,11 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """One block of a transformer: attention between the places, then an MLP at each of them, both added to what came in.
+    """One block of a transformer: attention between the positions, then an MLP at each of them, both added to what came in.
 
-    width    features of a place, divisible by heads
+    width    features of a position, divisible by heads
     ratio    hidden features of the MLP, in units of width
-    causal   place i sees places j <= i only
+    causal   position i sees positions j <= i only
     adaptive the norms have no weights; forward takes a modulation (B, 6, width) instead
     side     see MLP"""
 
@@ -135,8 +135,8 @@ class Block(nn.Module):
         self.mlp = MLP(width, ratio * width, side)
 
     def forward(
-        self, x: Places, modulation: Modulation | None = None, past: Past | None = None, name: str = ""
-    ) -> Places:
+        self, x: Positions, modulation: Modulation | None = None, past: Past | None = None, name: str = ""
+    ) -> Positions:
         """(B, N, width) to the same shape. modulation: shift, scale and gate of the attention, then of the MLP; for an adaptive
         block only. past, name: see Attention."""
         if (modulation is not None) != self.adaptive:
@@ -154,9 +154,9 @@ class Block(nn.Module):
 
 
 class TokenTransformer(nn.Module):
-    """model(tokens, y): logits (B, L, vocab) for every place of a sequence of L tokens 0..vocab-1.
+    """model(tokens, y): logits (B, L, vocab) for every position of a sequence of L tokens 0..vocab-1.
 
-    causal       True: the logits of place i depend on y and on the tokens before i alone, so the chain rule gives exact
+    causal       True: the logits of position i depend on y and on the tokens before i alone, so the chain rule gives exact
                  probabilities (a GPT). False: on all tokens, and the token `vocab`, the mask, stands for what is hidden
     length       L, or the rows and columns of a grid, (7, 7): its tokens are read row after row
     num_classes  number of labels, or None. The label is a token in front of the others; num_classes is "no label", what
@@ -207,8 +207,8 @@ class TokenTransformer(nn.Module):
         )  # fmt: skip
         self.embed = nn.Embedding(vocab + 1, width)  # the last one: the mask, or of a causal model "nothing yet"
         self.label = nn.Embedding(num_classes + 1, width) if num_classes is not None else None
-        places = sine_places(shape[0], width) if len(shape) == 1 else grid_places(shape[0], shape[1], width)
-        self.places = nn.Parameter(places)
+        positions = sine_positions(shape[0], width) if len(shape) == 1 else grid_positions(shape[0], shape[1], width)
+        self.positions = nn.Parameter(positions)
         self.convolution = nn.Conv1d(width, width, near, groups=width) if near else None
         self.blocks = nn.ModuleList(Block(width, heads, causal=causal) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
@@ -216,13 +216,13 @@ class TokenTransformer(nn.Module):
         nn.init.normal_(self.last.weight, std=0.02)
         nn.init.zeros_(self.last.bias)  # the first predictions: nearly every token alike
 
-    def forward(self, tokens: Tokens, y: OneEach | None = None) -> Float[Tensor, "batch place vocab"]:
-        """The logits of all places. tokens (B, L); y: labels, or None for "no label"."""
+    def forward(self, tokens: Tokens, y: OneEach | None = None) -> Float[Tensor, "batch position vocab"]:
+        """The logits of all positions. tokens (B, L); y: labels, or None for "no label"."""
         self.check_tokens(tokens, self.length)
         front = self._front(tokens, y)
-        # causal: place i reads the token before it, the first place what stands in front
+        # causal: position i reads the token before it, the first position what stands in front
         x = torch.cat([front, self.embed(tokens[:, :-1])], dim=1) if self.causal else self.embed(tokens)
-        x = self._convolved(x) + self.places
+        x = self._convolved(x) + self.positions
         if not self.causal and self.label is not None:
             x = torch.cat([front, x], dim=1)
         for block in self.blocks:
@@ -231,7 +231,7 @@ class TokenTransformer(nn.Module):
 
     def next_logits(self, tokens: Tokens, y: OneEach | None, past: Past) -> Float[Tensor, "batch vocab"]:
         """The logits of the token that follows the i given ones (B, i), i < L, of a causal model. `past` is a dictionary, empty
-        at first, in which keys and values of the places already seen are kept, so that each place is computed once."""
+        at first, in which keys and values of the positions already seen are kept, so that each position is computed once."""
         if not self.causal:
             raise ValueError("next_logits needs causal=True: this model looks at all tokens at once")
         self.check_tokens(tokens, None)
@@ -240,9 +240,9 @@ class TokenTransformer(nn.Module):
             raise ValueError(f"tokens must be fewer than the {self.length} of a sequence, got {i}")
         seen = past["0"][0].shape[2] if past else 0
         if seen > i:
-            raise ValueError(f"past must hold no more than the {i} places before the next, got {seen}")
+            raise ValueError(f"past must hold no more than the {i} positions before the next, got {seen}")
         x = torch.cat([self._front(tokens, y), self.embed(tokens)], dim=1)
-        x = (self._convolved(x) + self.places[: i + 1])[:, seen:]
+        x = (self._convolved(x) + self.positions[: i + 1])[:, seen:]
         for k, block in enumerate(self.blocks):
             x = block(x, past=past, name=str(k))
         return self.last(self.norm(x[:, -1]))
@@ -260,10 +260,10 @@ class TokenTransformer(nn.Module):
             or tokens.dtype == torch.bool
         ):
             came = f"dtype {tokens.dtype}" if isinstance(tokens, Tensor) else type(tokens).__name__
-            raise ValueError(f"tokens must be a tensor of integers (B, {length or 'places'}), got {came}")
+            raise ValueError(f"tokens must be a tensor of integers (B, {length or 'positions'}), got {came}")
         check_dense("tokens", tokens)
         if tokens.ndim != 2 or (length is not None and tokens.shape[1] != length):
-            raise ValueError(f"tokens must have the shape (B, {length or 'places'}), got {tuple(tokens.shape)}")
+            raise ValueError(f"tokens must have the shape (B, {length or 'positions'}), got {tuple(tokens.shape)}")
         highest = self.vocab - 1 if self.causal else self.vocab
         if tokens.numel() and not (0 <= int(tokens.min()) and int(tokens.max()) <= highest):
             raise ValueError(f"tokens must lie in 0..{highest}, got {int(tokens.min())}..{int(tokens.max())}")

@@ -25,7 +25,7 @@ class Tokens:
 
     ValueError names what does not fit. Slices and tensors of numbers give a batch."""
 
-    x: Int[Tensor, "N place"]
+    x: Int[Tensor, "N position"]
     y: Int[Tensor, "N"]
     vocab: int
     name: str

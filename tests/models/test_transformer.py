@@ -1,4 +1,4 @@
-"""The transformer: against torch's own attention, shuffled places, exact probabilities, the cache, and what is refused."""
+"""The transformer: against torch's own attention, shuffled positions, exact probabilities, the cache, and what is refused."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from diffnotes.models.transformer import Attention, Block, TokenTransformer, grid_places, sine_places
+from diffnotes.models.transformer import Attention, Block, TokenTransformer, grid_positions, sine_positions
 
 
 @pytest.fixture(autouse=True)
@@ -88,21 +88,21 @@ def test_the_convolution_in_the_mlp_looks_at_the_eight_neighbours(generator):
 
 
 def test_the_product_of_two_places_depends_on_their_difference():
-    e = sine_places(20, 16).double()
+    e = sine_positions(20, 16).double()
     gram = e @ e.T
     for k in range(-19, 20):
         along = gram.diagonal(k)
         assert (along - along[0]).abs().max() < 1e-5
     assert gram[3, 3].item() == pytest.approx(8)
-    rows, columns = sine_places(3, 8), sine_places(5, 8)
-    grid = grid_places(3, 5, 16)
+    rows, columns = sine_positions(3, 8), sine_positions(5, 8)
+    grid = grid_positions(3, 5, 16)
     assert torch.equal(grid[2 * 5 + 4], torch.cat([rows[2], columns[4]]))
 
 
 @pytest.mark.parametrize("near", [0, 2, 5])
 @pytest.mark.parametrize("num_classes", [None, 2])
 def test_the_probabilities_of_all_sequences_sum_to_one(generator, near, num_classes):
-    """Whatever the weights, as long as place i sees nothing of what follows; a model that sees all has no such sum."""
+    """Whatever the weights, as long as position i sees nothing of what follows; a model that sees all has no such sum."""
     model = stirred(TokenTransformer(3, 4, 8, 2, 2, num_classes=num_classes, near=near), generator)
     rows = torch.tensor(list(itertools.product(range(3), repeat=4)))
 
@@ -137,7 +137,7 @@ def test_the_cache_changes_nothing(generator, num_classes, near):
     full, past = model(rows, y), {}
     for i in range(9):
         assert torch.allclose(model.next_logits(rows[:, :i], y, past), full[:, i], atol=1e-12)
-    assert torch.allclose(model.next_logits(rows[:, :5], y, {}), full[:, 5], atol=1e-12)  # several places at once
+    assert torch.allclose(model.next_logits(rows[:, :5], y, {}), full[:, 5], atol=1e-12)  # several positions at once
     past = {}
     model.next_logits(rows[:, :2], y, past)
     assert torch.allclose(model.next_logits(rows[:, :6], y, past), full[:, 6], atol=1e-12)
@@ -172,7 +172,7 @@ def test_parameters_of_a_block_do_not_depend_on_the_heads():
     for d in (8, 24):
         for heads in (1, 2, 4):
             plain = sum(p.numel() for p in Block(d, heads, adaptive=True).parameters())
-            assert plain == 12 * d**2 + 9 * d  # (16.6) without the modulation
+            assert plain == 12 * d**2 + 9 * d  # without the modulation
 
 
 @pytest.mark.usefixtures("as_installed")
@@ -190,8 +190,8 @@ def test_parameters_of_a_block_do_not_depend_on_the_heads():
         (lambda: Block(8, 3), "width must be divisible by heads"),
         (lambda: Block(8, 2)(torch.zeros(1, 2, 8), torch.zeros(1, 6, 8)), "modulation must be None: adaptive=False"),
         (lambda: Block(8, 2, adaptive=True)(torch.zeros(1, 2, 8)), "modulation must be given: adaptive=True"),
-        (lambda: sine_places(4, 3), "width must be even"),
-        (lambda: grid_places(4, 4, 6), "features must be divisible by 4"),
+        (lambda: sine_positions(4, 3), "width must be even"),
+        (lambda: grid_positions(4, 4, 6), "features must be divisible by 4"),
     ],
 )
 def test_wrong_settings_are_refused_by_name(make, text):

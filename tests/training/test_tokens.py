@@ -106,7 +106,7 @@ def test_what_does_not_go_together_is_refused():
         Trainer(TokenTransformer(4, 6, 8, 1, 1), NextToken(), data)
     with pytest.raises(ValueError, match=r"model must take the labels 0\.\.1 of the data, got num_classes 1"):
         Trainer(model(num_classes=1), NextToken(), data)
-    with pytest.raises(ValueError, match="label_dropout must lie between 0 and 1, got 1.0"):
+    with pytest.raises(ValueError, match=r"label_dropout must lie between 0 and 1, got 1\.0"):
         NextToken(1.0)
 
 

@@ -15,7 +15,7 @@ from diffnotes.training.objectives.base import Draw, Losses, evaluated, num_clas
 class NextToken:
     """Nats per token of an autoregressive model, by the chain rule log p(k | y) = sum_i log p(k_i | k_<i, y) over a row:
 
-        -1/L sum_i log softmax(model(k, y)_i)[k_i],    where the logits of place i depend on y and on k_<i alone
+        -1/L sum_i log softmax(model(k, y)_i)[k_i],    where the logits of position i depend on y and on k_<i alone
 
     label_dropout  the share of a batch whose label is replaced by "no label", num_classes, for guidance (Ho and Salimans 2022)"""
 
