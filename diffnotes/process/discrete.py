@@ -17,13 +17,13 @@ from torch import Tensor
 
 from diffnotes.process.arguments import FloatLike, IntLike, check_callable, choice, integer, integers, number, shown
 
-Tokens = Integer[Tensor, "batch place"]
-Hidden = Bool[Tensor, "batch place"]
-Logits = Float[Tensor, "batch place vocab"]
+Tokens = Integer[Tensor, "batch position"]
+Hidden = Bool[Tensor, "batch position"]
+Logits = Float[Tensor, "batch position vocab"]
 Matrix = Float[Tensor, "from to"]
 TokenModel = Callable[..., Logits]  # model(tokens, y): logits (B, L, vocab); the token `vocab` is the mask
 ORDERS = ("random", "left", "surest", "entropy", "ancestral")
-MOST_PLACES = 12  # of which all masks are listed
+MOST_POSITIONS = 12  # of which all masks are listed
 MOST_CATEGORIES = 4096  # of a dense matrix
 
 
@@ -113,7 +113,7 @@ def chain_bound(
 
 
 def random_masks(n: Integer[Tensor, "batch"], length: IntLike, generator: torch.Generator | None = None) -> Hidden:
-    """For each row i a set of exactly n[i] of `length` places, every such set equally likely: (B, length), True where in it."""
+    """For each row i a set of exactly n[i] of `length` positions, each such set equally likely: (B, length), True where in it."""
     length, n = integer("length", length, 1), integers("n", n)
     if n.ndim != 1 or (len(n) and not 0 <= int(n.min()) <= int(n.max()) <= length):
         raise ValueError(f"n must hold a number 0..{length} for each row, shape (B,), got {n.tolist()!r:.60}")
@@ -122,15 +122,15 @@ def random_masks(n: Integer[Tensor, "batch"], length: IntLike, generator: torch.
 
 
 def mask_tokens(x: Tokens, hidden: Hidden, mask: IntLike) -> Tokens:
-    """The tokens (B, L), with the token `mask` at the hidden places (B, L)."""
+    """The tokens (B, L), with the token `mask` at the hidden positions (B, L)."""
     x, mask = _rows("x", x), integer("mask", mask, 0)
     if not isinstance(hidden, Tensor) or hidden.dtype != torch.bool or hidden.shape != x.shape:
         raise ValueError(f"hidden must hold True or False for each of the tokens {tuple(x.shape)}, got {shown(hidden)}")
     return torch.where(hidden, mask, x)
 
 
-def masked_nats(model: TokenModel, x: Tokens, hidden: Hidden, y: Any = None) -> Float[Tensor, "batch place"]:
-    """-log p(x_i | what is not hidden) at the hidden places, 0 elsewhere; float64. The mask is the token `vocab` of the model."""
+def masked_nats(model: TokenModel, x: Tokens, hidden: Hidden, y: Any = None) -> Float[Tensor, "batch position"]:
+    """-log p(x_i | what is not hidden) at the hidden positions, 0 elsewhere; float64. The mask is the model's token `vocab`."""
     vocab = _vocab(model, x, y)
     log_p = model(mask_tokens(x, hidden, vocab), y).double().log_softmax(-1)
     nats = -log_p.gather(-1, x[..., None])[..., 0]
@@ -140,13 +140,13 @@ def masked_nats(model: TokenModel, x: Tokens, hidden: Hidden, y: Any = None) -> 
 def masked_bound(model: TokenModel, x: Tokens) -> Float[Tensor, "batch"]:
     """The bound of masked diffusion on -log p(x), nats, exact: all 2^L - 1 masks are listed (book, eq. 20.8).
 
-    sum over the sets M of hidden places of  1/(n binom(L, n)) sum_{i in M} -log p(x_i | x without M),   n = |M|;  L at most
+    sum over the sets M of hidden positions of  1/(n binom(L, n)) sum_{i in M} -log p(x_i | x without M),   n = |M|;  L at most
     12."""
     x = _rows("x", x)
     L = x.shape[1]
-    if L > MOST_PLACES:
+    if L > MOST_POSITIONS:
         raise ValueError(
-            f"x must have at most {MOST_PLACES} places, for all 2^L masks are listed, got {L}; for longer rows "
+            f"x must have at most {MOST_POSITIONS} positions, for all 2^L masks are listed, got {L}; for longer rows "
             f"take the mean "
             "over random_masks"
         )
@@ -163,8 +163,8 @@ def masked_bound(model: TokenModel, x: Tokens) -> Float[Tensor, "batch"]:
 
 @dataclass(frozen=True)
 class Draft:
-    """A state of `unmask`. call: how many calls of the model have been made; tokens (B, L) after it; revealed (B, L): the places
-    that this call filled; logits (B, L, vocab): its predictions, None before the first call."""
+    """A state of `unmask`. call: how many calls of the model have been made; tokens (B, L) after it; revealed (B, L): the
+    positions that this call filled; logits (B, L, vocab): its predictions, None before the first call."""
 
     call: int
     tokens: Tokens
@@ -181,7 +181,7 @@ def unmask(
     y: Any = None,
     generator: torch.Generator | None = None,
 ) -> Iterator[Draft]:
-    """Fill the masks in `start` (B, L) in so many calls, all places of a call at once and independently. A generator of
+    """Fill the masks in `start` (B, L) in so many calls, all positions of a call at once and independently. A generator of
     Drafts, the
     first one before any call. Tokens already there stay: filling a gap is the same call. The mask is the token `vocab`.
 
@@ -193,8 +193,8 @@ def unmask(
     "entropy"   where the prediction has least entropy; this does not look at the draw
     "ancestral" every mask by a coin of its own, with probability 1/(S - k + 1) in call k: the reverse chain (book, eq. 20.5)
 
-    temperature divides the logits from which a token is drawn; 0 takes the likeliest. Which places are filled and what is drawn
-    there are separate draws, in float64: a Gumbel trick in float32 would cool rare tokens (Zheng et al. 2024)."""
+    temperature divides the logits from which a token is drawn; 0 takes the likeliest. Which positions are filled and what is
+    drawn there are separate draws, in float64: a Gumbel trick in float32 would cool rare tokens (Zheng et al. 2024)."""
     start, order = _rows("start", start), choice("order", order, ORDERS)
     temperature = number("temperature", temperature, "be a number >= 0", lambda v: 0 <= v < math.inf)
     check_callable("model", model, "model(tokens, y)")
@@ -241,15 +241,15 @@ def _unmask(
 
 
 def _draw(logits: Logits, temperature: float, g: torch.Generator | None) -> Tokens:
-    """A token for every place."""
+    """A token for every position."""
     if temperature == 0:
         return logits.argmax(-1)
     p = (logits.double() / temperature).softmax(-1)
     return torch.multinomial(p.flatten(0, 1).cpu(), 1, generator=g).reshape(logits.shape[:2])
 
 
-def _first(order: str, logits: Logits, drawn: Tokens, g: torch.Generator | None) -> Float[Tensor, "batch place"]:
-    """A number for every place; those with the smallest are filled first."""
+def _first(order: str, logits: Logits, drawn: Tokens, g: torch.Generator | None) -> Float[Tensor, "batch position"]:
+    """A number for every position; those with the smallest are filled first."""
     B, L, _ = logits.shape
     if order == "random":
         return torch.rand(B, L, generator=g, dtype=torch.float64).to(logits.device)

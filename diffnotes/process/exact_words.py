@@ -1,4 +1,4 @@
-"""The perfect model of a finite language, by counting: the DatasetDenoiser of sentences (chapter 20)."""
+"""The perfect model of finitely many sentences, by counting: the DatasetDenoiser of sentences (chapter 20)."""
 
 import math
 from collections.abc import Iterable
@@ -12,14 +12,14 @@ from diffnotes.process.arguments import IntLike, integer, shown
 
 
 class LanguageDenoiser:
-    """model(tokens, y): the exact logits of a language of N sentences, all equally likely (book, eq. 20.9).
+    """model(tokens, y): the exact logits of N sentences, all equally likely (book, eq. 20.9).
 
-    The logit of token k at place i is the log of the number of sentences that agree with all revealed tokens and have k there.
+    The logit of token k at position i is the log of the number of sentences that agree with all revealed tokens and have k there.
     Where no sentence agrees, those of a sentence of which nothing is revealed. `vocab` tokens and the mask, the token `vocab`."""
 
     causal = False
 
-    def __init__(self, sentences: Integer[Tensor, "N place"], vocab: IntLike) -> None:
+    def __init__(self, sentences: Integer[Tensor, "N position"], vocab: IntLike) -> None:
         self.vocab = integer("vocab", vocab, 2)
         if not isinstance(sentences, Tensor) or sentences.ndim != 2 or not len(sentences):
             raise ValueError(f"sentences must be a tensor of tokens (N, L), N >= 1, got {shown(sentences)}")
@@ -29,8 +29,8 @@ class LanguageDenoiser:
         self.sentences = sentences.long()
         self.one_hot = F.one_hot(self.sentences, self.vocab).float().flatten(1)  # (N, L vocab)
 
-    def counts(self, tokens: Integer[Tensor, "batch place"]) -> Float[Tensor, "batch place vocab"]:
-        """How many of the sentences that agree with the revealed tokens have token k at place i."""
+    def counts(self, tokens: Integer[Tensor, "batch position"]) -> Float[Tensor, "batch position vocab"]:
+        """How many of the sentences that agree with the revealed tokens have token k at position i."""
         if (
             tokens.shape[1:] != self.sentences.shape[1:]
             or not 0 <= int(tokens.min()) <= int(tokens.max()) <= self.vocab
@@ -42,13 +42,15 @@ class LanguageDenoiser:
         agree[agree.sum(1) == 0] = 1
         return (agree @ self.one_hot).unflatten(1, (-1, self.vocab))
 
-    def __call__(self, tokens: Integer[Tensor, "batch place"], y: None = None) -> Float[Tensor, "batch place vocab"]:
+    def __call__(
+        self, tokens: Integer[Tensor, "batch position"], y: None = None
+    ) -> Float[Tensor, "batch position vocab"]:
         """The logits, (B, L, vocab), minus infinity for what cannot be."""
         return self.counts(tokens).log()
 
-    def entropy(self, places: Iterable[int]) -> float:
-        """The joint entropy of these places in nats, over all sentences."""
-        chosen = sorted(set(places))
+    def entropy(self, positions: Iterable[int]) -> float:
+        """The joint entropy of these positions in nats, over all sentences."""
+        chosen = sorted(set(positions))
         if not chosen:
             return 0.0
         base = (self.vocab ** torch.arange(len(chosen))).to(self.sentences)
@@ -56,12 +58,12 @@ class LanguageDenoiser:
         return -float((share * share.log()).sum())
 
     def total_correlation(self, block: Iterable[int], given: Iterable[int] = ()) -> float:
-        """What drawing the places of the block at once and independently costs, nats (book, eq. 20.11): the sum of their
+        """What drawing the positions of the block at once and independently costs, nats (book, eq. 20.11): the sum of their
         entropies
-        less their joint one, in the mean over what is revealed at the places `given`."""
+        less their joint one, in the mean over what is revealed at the positions `given`."""
         block, given = set(block), set(given)
         if block & given:
-            raise ValueError(f"block and given must have no place in common, got {sorted(block & given)} in both")
+            raise ValueError(f"block and given must have no position in common, got {sorted(block & given)} in both")
         before = self.entropy(given)
         alone = math.fsum(self.entropy({i} | given) - before for i in block)
         return alone - (self.entropy(block | given) - before)

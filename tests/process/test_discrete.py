@@ -246,7 +246,7 @@ def test_slips_are_refuted(right, wrong, by):
         (lambda: discrete.random_masks(torch.tensor([4]), 3), r"^n must hold a number 0\.\.3 for each row"),
         (
             lambda: discrete.masked_bound(PERFECT, torch.zeros(1, 13, dtype=torch.long)),
-            r"^x must have at most 12 places",
+            r"^x must have at most 12 positions",
         ),
         (
             lambda: discrete.unmask(PERFECT, torch.full((1, 3), 3), 4),

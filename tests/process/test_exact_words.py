@@ -70,7 +70,7 @@ def test_what_the_chapter_says_of_pooling():
         ),
         (lambda: LanguageDenoiser(torch.tensor([[3]]), 3), r"^sentences must hold tokens 0\.\.2, got 3\.\.3$"),
         (lambda: MODEL(torch.tensor([[4, 0, 0]])), r"^tokens must have the shape \(B, 3\) and hold 0\.\.3"),
-        (lambda: MODEL.total_correlation((0,), (0,)), r"^block and given must have no place in common"),
+        (lambda: MODEL.total_correlation((0,), (0,)), r"^block and given must have no position in common"),
     ],
 )
 def test_what_is_refused(call, message):

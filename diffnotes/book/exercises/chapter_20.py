@@ -30,7 +30,7 @@ def _weight() -> sp.Expr:
 
 @cache
 def _two_portions() -> tuple[str, Rows]:
-    """The share of true sums of the perfect model, in two portions of places, counted over 400 draws."""
+    """The share of true sums of the perfect model, in two portions of positions, counted over 400 draws."""
     sums = load_sums("all")
     perfect = LanguageDenoiser(sums.x, sums.vocab)
     g = torch.Generator().manual_seed(0)
@@ -218,13 +218,13 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(
                 _bound("sum"),
-                "The factor 1/n is missing: within a set the mean over its masked places is taken (20.8).",
+                "The factor 1/n is missing: within a set the mean over its masked positions is taken (20.8).",
             ),
             Mistake(
                 _bound("sets"),
                 "The sum over the sets of n letters has to be their mean: divide by binom(L, n) as well.",
             ),
-            Mistake(_bound("not hidden"), "Only hidden places cost something. Leave the others out of the sum."),
+            Mistake(_bound("not hidden"), "Only hidden positions cost something. Leave the others out of the sum."),
             Mistake(_bound("per letter"), "That is the bound per letter. What is asked for is that of the sentence."),
         ),
     ),

@@ -20,7 +20,7 @@ from diffnotes.process.discrete import Draft, unmask
 from diffnotes.process.exact_words import LanguageDenoiser
 from diffnotes.training.text import DIGITS, load_sums
 
-PLACES = 9
+POSITIONS = 9
 LISTS = {
     "left": (0, 1, 2, 3, 4, 5, 6, 7, 8),
     "right": (8, 7, 6, 5, 4, 3, 2, 1, 0),
@@ -53,11 +53,13 @@ def reveal(revealed: int = 3, together: int = 4, order: str = "signs", number: i
 
 def build_reveal(revealed: int = 3, together: int = 4, order: str = "signs", number: int = 2304) -> Explorer:
     """The explorer of `reveal`, not yet shown."""
-    check_range({"revealed": (revealed, 0, PLACES), "together": (together, 1, PLACES), "number": (number, 0, 9999)})
+    check_range(
+        {"revealed": (revealed, 0, POSITIONS), "together": (together, 1, POSITIONS), "number": (number, 0, 9999)}
+    )
     if order not in LISTS:
         raise ValueError(f"order must be one of {', '.join(map(repr, LISTS))}, got {order!r}")
     figure, (top, ax) = plots.subplots(2, 1, size=(6.6, 4.6), height_ratios=(1, 6), sharex=True)
-    top.set(xlim=(-0.5, PLACES - 0.5), ylim=(-0.5, 0.5), yticks=[])
+    top.set(xlim=(-0.5, POSITIONS - 0.5), ylim=(-0.5, 0.5), yticks=[])
     top.axis("off")
     ax.set(
         yticks=range(len(DIGITS)),
@@ -68,17 +70,17 @@ def build_reveal(revealed: int = 3, together: int = 4, order: str = "signs", num
     )
     ax.grid(False)
     ax.spines[:].set_visible(False)
-    sheet = ax.imshow(np.zeros((len(DIGITS), PLACES)), vmin=0, vmax=1, cmap=WHITE_TO_BLUE, aspect="auto")
-    edges = np.arange(PLACES + 1) - 0.5
+    sheet = ax.imshow(np.zeros((len(DIGITS), POSITIONS)), vmin=0, vmax=1, cmap=WHITE_TO_BLUE, aspect="auto")
+    edges = np.arange(POSITIONS + 1) - 0.5
     lines = [ax.vlines(edges, -0.5, len(DIGITS) - 0.5, color="#d0d0d0", lw=0.8)]
-    boxes = [top.plot([i], [0], marker="s", ms=30, mec="#555555", mew=1)[0] for i in range(PLACES)]
+    boxes = [top.plot([i], [0], marker="s", ms=30, mec="#555555", mew=1)[0] for i in range(POSITIONS)]
     letters = [
-        top.text(i, 0, "", ha="center", va="center_baseline", size=19, family="monospace") for i in range(PLACES)
+        top.text(i, 0, "", ha="center", va="center_baseline", size=19, family="monospace") for i in range(POSITIONS)
     ]
     plot = LivePlot(figure, [sheet, *lines, *boxes, *letters])
     controls: dict[str, widgets.Widget] = {
-        "revealed": int_slider("open", revealed, 0, PLACES),
-        "together": int_slider("at once", together, 1, PLACES),
+        "revealed": int_slider("open", revealed, 0, POSITIONS),
+        "together": int_slider("at once", together, 1, POSITIONS),
         "order": dropdown("order", [(words, name) for name, words in LIST_WORDS.items()], value=order),
         "number": int_slider("sum", number, 0, 9999, continuous_update=True),
     }
@@ -87,7 +89,7 @@ def build_reveal(revealed: int = 3, together: int = 4, order: str = "signs", num
         row, opened, block = sums_model().sentences[number], LISTS[order][:revealed], _block(order, revealed, together)
         p = probabilities(row, opened)
         sheet.set_data(p.T)
-        for i in range(PLACES):
+        for i in range(POSITIONS):
             boxes[i].set_markerfacecolor("white" if i in opened else "#c9c9c9")
             boxes[i].set_markeredgecolor(plots.ORANGE if i in block else "#555555")
             boxes[i].set_markeredgewidth(3.5 if i in block else 1)
@@ -95,7 +97,8 @@ def build_reveal(revealed: int = 3, together: int = 4, order: str = "signs", num
         return _reading(row, opened, block)
 
     words = "".join(
-        DIGITS[int(sums_model().sentences[number][i])] if i in LISTS[order][:revealed] else "_" for i in range(PLACES)
+        DIGITS[int(sums_model().sentences[number][i])] if i in LISTS[order][:revealed] else "_"
+        for i in range(POSITIONS)
     )
     alt = (
         f"Nine boxes of a sum, those that are open show {words}. Below each box a column of twelve cells, one "
@@ -110,22 +113,22 @@ def _block(order: str, revealed: int, together: int) -> tuple[int, ...]:
 
 
 def agreeing(row: Tensor, opened: Sequence[int]) -> Tensor:
-    """The sums that have the same signs at the open places."""
+    """The sums that have the same signs at the open positions."""
     sums = sums_model().sentences
     return sums[(sums[:, list(opened)] == row[list(opened)]).all(1)]
 
 
 def probabilities(row: Tensor, opened: Sequence[int]) -> np.ndarray:
-    """The probabilities of the twelve signs at the nine places, given the open ones: (9, 12)."""
-    masked = torch.full((1, PLACES), len(DIGITS))
+    """The probabilities of the twelve signs at the nine positions, given the open ones: (9, 12)."""
+    masked = torch.full((1, POSITIONS), len(DIGITS))
     masked[0, list(opened)] = row[list(opened)]
     counts = sums_model().counts(masked)[0]
     return (counts / counts.sum(1, keepdim=True)).numpy()
 
 
 def at_once(row: Tensor, opened: Sequence[int], block: Sequence[int]) -> tuple[float, float]:
-    """Of drawing the block at once, given the open places: the bits lost (their total correlation), and the probability that what
-    is drawn occurs in a true sum."""
+    """Of drawing the block at once, given the open positions: the bits lost (their total correlation), and the probability that
+    what is drawn occurs in a true sum."""
     found, p = agreeing(row, opened)[:, list(block)], probabilities(row, opened)[list(block)]
     values, counts = found.unique(dim=0, return_counts=True)
     joint = counts.double() / counts.sum()
