@@ -69,7 +69,7 @@ def load_captioned() -> tuple[CaptionedUNet, Schedule]:
 
 
 def load_words(name: str = "sums-masked") -> TokenTransformer:
-    """A masked diffusion model of letters, in eval mode (chapter 20): model(tokens, None) gives logits for every place. How each
+    """A masked diffusion model of letters, in eval mode (chapter 20): model(tokens, None) gives logits by position. How each
     was trained, and how good it is: weights/words.md.
 
     "sums-masked"   9 signs, of load_sums()

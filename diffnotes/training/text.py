@@ -1,4 +1,4 @@
-"""Two small languages: sums of two numbers, and the prose of this book."""
+"""Two small corpora: sums of two numbers, and the prose of this book."""
 
 import hashlib
 from pathlib import Path

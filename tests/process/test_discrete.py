@@ -133,7 +133,7 @@ def drawn(order: str, calls: int, module: ModuleType = discrete, number: int = 8
     return torch.bincount(code, minlength=27).numpy() / number
 
 
-def law() -> np.ndarray:
+def exact() -> np.ndarray:
     return torch.bincount((SENTENCES * torch.tensor([9, 3, 1])).sum(1), minlength=27).numpy() / len(SENTENCES)
 
 
@@ -141,10 +141,10 @@ def far(shares: np.ndarray, expected: np.ndarray, number: int = 8000) -> bool:
     return bool((np.abs(shares - expected) > 5 * np.sqrt(expected * (1 - expected) / number) + 1e-9).any())
 
 
-def test_one_letter_a_call_draws_the_language_unless_the_draw_decides():
+def test_one_letter_a_call_draws_the_sentences_unless_the_draw_decides():
     for order in ("random", "left", "entropy"):
-        assert not far(drawn(order, 3), law())
-    assert far(drawn("surest", 3), law())
+        assert not far(drawn(order, 3), exact())
+    assert far(drawn("surest", 3), exact())
 
 
 def test_all_at_once_draws_the_product_of_the_columns():
@@ -195,9 +195,9 @@ def even_portions(module: ModuleType) -> None:
     assert drafts[1].revealed.sum(1).tolist() == [2, 2] and not (drafts[-1].tokens == 3).any()
 
 
-def draws_the_language(module: ModuleType) -> None:
-    assert not far(drawn("entropy", 3, module), law())
-    assert not far(drawn("random", 3, module), law())
+def draws_the_sentences(module: ModuleType) -> None:
+    assert not far(drawn("entropy", 3, module), exact())
+    assert not far(drawn("random", 3, module), exact())
 
 
 CHECKS = {
@@ -206,7 +206,7 @@ CHECKS = {
     "masks": masks_are_even,
     "orders": bound_by_orders,
     "portions": even_portions,
-    "language": draws_the_language,
+    "sentences": draws_the_sentences,
 }
 
 
@@ -218,7 +218,7 @@ CHECKS = {
         ("1 / (k * math.comb(L, k))", "1 / math.comb(L, k)", "orders"),
         ("rank.to(n.device) < n[:, None]", "rank.to(n.device) <= n[:, None]", "masks"),
         ("(masks * k + calls - 1) // calls", "(masks * k) // calls", "portions"),
-        ("-torch.special.xlogy(p, p).sum(-1)", "-p.gather(-1, drawn[..., None])[..., 0]", "language"),
+        ("-torch.special.xlogy(p, p).sum(-1)", "-p.gather(-1, drawn[..., None])[..., 0]", "sentences"),
     ],
 )
 def test_slips_are_refuted(right, wrong, by):

@@ -1,4 +1,4 @@
-"""The perfect model of a finite language: against counting by hand, and the sums."""
+"""The perfect model of finitely many sentences: against counting by hand, and the sums."""
 
 import itertools
 import math

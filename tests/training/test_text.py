@@ -1,4 +1,4 @@
-"""The two languages of chapter 20, the objective MaskedTokens, and the weights that ship."""
+"""The two corpora of chapter 20, the objective MaskedTokens, and the weights that ship."""
 
 import hashlib
 

@@ -99,6 +99,8 @@ def judge(tag: str, answer: Any) -> Verdict:
     """What `check` shows, not shown and not kept."""
     if tag not in EXERCISES:
         near = [known for known in EXERCISES if known.split(".")[0] == str(tag).split(".")[0]]
+        padded = str(tag).zfill(4)  # "2.2" for "02.2"
+        near = near or [known for known in EXERCISES if known == padded]
         near = near or difflib.get_close_matches(str(tag), EXERCISES, cutoff=0.4) or list(EXERCISES)
         raise ValueError(f"tag must be the number of an exercise, such as {', '.join(near)}, got {tag!r}")
     return EXERCISES[tag].judge(answer)

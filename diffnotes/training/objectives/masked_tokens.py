@@ -14,8 +14,7 @@ from diffnotes.training.objectives.base import TIME_BINS, Draw, Losses, evaluate
 
 @dataclass(frozen=True)
 class MaskedTokens:
-    """Nats per token of a masked diffusion model, a bound (book, eq. 20.8): with n uniform on 1..L and M a random set of n
-    places,
+    """Nats per token of a masked diffusion model, a bound (book, eq. 20.8): with n uniform on 1..L and M any n positions,
 
         -1/n sum_{i in M} log softmax(model(x with M masked, y)_i)[x_i]
 
