@@ -488,7 +488,7 @@ def test_transformers(monkeypatch: pytest.MonkeyPatch):
     head, lines = transformer_choices(data)
     assert len(lines) == 5 and all(len(line) == len(head) for line in lines)
     assert len(transformer_figure(data).axes) == 3 and "Transformers and U-Nets" in report._transformers(data)
-    assert transformer_alt(data).count(" after ") == 9
+    assert transformer_alt(data).count(", loss ") == 9
 
 
 def test_a_changed_transformer_differs_in_that_alone():

@@ -43,7 +43,7 @@ def periodic_kernel(
     )
     noise = number("noise", noise, "lie in [0, 1]", lambda v: 0 <= v <= 1)
     d = torch.arange(length, dtype=torch.float64)[:, None] - torch.arange(length, dtype=torch.float64)
-    wave = (-2 * (math.pi * d / p).sin().square() / rough**2 - d.square() / (2 * far**2)).exp()
+    wave = (-2 * ((math.pi * d / p).sin() / rough).square() - (d / far).square() / 2).exp()
     return (1 - noise) * wave + noise * torch.eye(length, dtype=torch.float64)
 
 
