@@ -11,7 +11,7 @@ from diffnotes.book.proof import pasted
 from diffnotes.process import inverse
 from diffnotes.process.exact import GaussianDenoiser, JointGaussianDenoiser, MixtureDenoiser
 from diffnotes.process.forward import q_sample
-from diffnotes.process.inverse import Linear
+from diffnotes.process.operators import Linear
 from diffnotes.process.schedules import Schedule
 
 SCHEDULE = Schedule.cosine(T=60)
@@ -91,7 +91,7 @@ def check_one_product(module) -> None:
 
 def check_nullspace(module) -> None:
     """A x = y, and of all such x the one nearest to the prediction."""
-    operator, x = module.Linear(drawn(3, 2, 8) @ drawn(2, 6, 9)), drawn(5, 6, 10)
+    operator, x = Linear(drawn(3, 2, 8) @ drawn(2, 6, 9)), drawn(5, 6, 10)
     y = operator.forward(drawn(5, 6, 11))
     step = module.nullspace_step(operator, y, x)
     np.testing.assert_allclose(operator.forward(step), y, atol=1e-9)
@@ -140,8 +140,7 @@ def test_the_corrections_and_the_samplers_are_what_the_equations_say():
         ("return v * (1 - abar) / (v * abar + 1 - abar)", "return v", "check_one_product"),
         ("residual = y - operator.forward(x0_hat.detach())", "residual = operator.forward(x0_hat.detach()) - y", "check_kalman"),
         ("operator.pinv(y - operator.forward(x0_hat))", "operator.transpose(y - operator.forward(x0_hat))", "check_nullspace"),
-        ("torch.where(seen, q_sample(schedule, known, s, noise.like(known)), x_s)",
-         "torch.where(seen, q_sample(schedule, known, t, noise.like(known)), x_s)", "check_pasting"),
+        ("pasted(x_s, s)", "pasted(x_s, t)", "check_pasting"),
         ("per_image((1 - ratio).sqrt(), x_s) * eps", "per_image(1 - ratio, x_s) * eps", "check_pasting"),
         ("x_start = q_sample(schedule, guide, start, noise.like(guide))", "x_start = guide", "check_edit"),
     ],
@@ -194,6 +193,23 @@ def test_repaint_pastes_as_the_scheduler_of_diffusers_does():
     ours = q_sample(SCHEDULE, original, 30, torch.randn(4000, 1, 1, 1, generator=torch.Generator().manual_seed(5)))
     assert float(theirs.mean()) == pytest.approx(float(ours.mean()), abs=0.05)
     assert float(theirs.std()) == pytest.approx(float(ours.std()), abs=0.03)
+
+
+def test_nothing_is_drawn_before_the_first_frame_is_asked_for():
+    """Samplers that share a generator draw in the order in which they run, not in that in which they were made."""
+    x_T, known, seen, y = drawn(3, 2), drawn(3, 2, 1), torch.tensor([True, False]), drawn(3, 1, 2)
+    g = torch.Generator().manual_seed(0)
+    begin = g.get_state()
+    samplers = [
+        inverse.repaint_sample(DENOISER, SCHEDULE, x_T, known, seen, generator=g),
+        inverse.nullspace_sample(DENOISER, SCHEDULE, x_T, y, FIRST, generator=g),
+        inverse.dps_sample(DENOISER, SCHEDULE, x_T, y, FIRST, step=0.3, generator=g),
+    ]
+    assert torch.equal(g.get_state(), begin)
+    for frames in samplers:
+        before = g.get_state()
+        next(frames)
+        assert not torch.equal(g.get_state(), before)
 
 
 # -- the exact answer -----------------------------------------------------------------------------------------------------
