@@ -13,7 +13,7 @@ from diffnotes.process.schedules import Schedule
 from diffnotes.training.config import TrainConfig
 from diffnotes.training.forecasts import coverage, crps
 from diffnotes.training.objectives import Draw, MaskedSeries
-from diffnotes.training.objectives.masked_series import random_masks
+from diffnotes.training.objectives.masked_series import series_masks
 from diffnotes.training.pretrained import SERIES, load_series
 from diffnotes.training.restore import load_model
 from diffnotes.training.series import Series
@@ -74,7 +74,7 @@ def test_shares_of_a_batch_make_the_whole():
 
 
 def test_masks_are_of_three_kinds_and_hide_something():
-    seen = random_masks(3000, 48, torch.Generator().manual_seed(0))
+    seen = series_masks(3000, 48, torch.Generator().manual_seed(0))
     assert (~seen).any(1).all()
     changes = (seen[:, 1:] != seen[:, :-1]).sum(1)
     ends, gaps = (changes == 1) & ~seen[:, -1], (changes == 2) & seen[:, 0] & seen[:, -1]
