@@ -195,6 +195,19 @@ def test_repaint_pastes_as_the_scheduler_of_diffusers_does():
     assert float(theirs.std()) == pytest.approx(float(ours.std()), abs=0.03)
 
 
+def test_with_clip_a_corrected_prediction_stays_among_the_greys():
+    x_T, y = 3 * drawn(50, 2), torch.full((50, 1), 1.5).double()
+    ways = {
+        "guided": lambda clip: inverse.guided_sample(
+            DENOISER, SCHEDULE, x_T, y, FIRST, 0.1, prior_variance=1, clip=clip
+        ),
+        "dps": lambda clip: inverse.dps_sample(DENOISER, SCHEDULE, x_T, y, FIRST, step=0.3, clip=clip),
+    }
+    for name, way in ways.items():
+        largest = [max(float(frame.x0_hat.abs().max()) for frame in list(way(clip))[:-1]) for clip in (False, True)]
+        assert largest[0] > 1.2 and largest[1] == 1, name
+
+
 def test_nothing_is_drawn_before_the_first_frame_is_asked_for():
     """Samplers that share a generator draw in the order in which they run, not in that in which they were made."""
     x_T, known, seen, y = drawn(3, 2), drawn(3, 2, 1), torch.tensor([True, False]), drawn(3, 1, 2)
