@@ -79,6 +79,10 @@ def test_masks_are_of_three_kinds_and_hide_something():
     changes = (seen[:, 1:] != seen[:, :-1]).sum(1)
     ends, gaps = (changes == 1) & ~seen[:, -1], (changes == 2) & seen[:, 0] & seen[:, -1]
     assert all(0.25 < float(kind.float().mean()) < 0.45 for kind in (ends, gaps, changes > 2))
+    hidden = (~seen).sum(1)
+    assert torch.equal(hidden[ends].unique(), torch.arange(1, 41))  # up to 5/6 of the positions
+    long = ~seen[gaps & (hidden >= 10)]  # of a gap from any place to any other
+    assert long[:, 1].any() and long[:, -2].any() and not long[:, [0, -1]].any()
 
 
 def test_a_run_is_trained_saved_and_loaded(tmp_path):
