@@ -64,6 +64,9 @@ def test_the_objective_is_the_loss_of_the_hidden_part_with_the_seen_part_clean()
     v = v_from_x0_eps(SCHEDULE, data.x, eps, t).square()
     expected = torch.stack([v[i][~seen[i]].mean() for i in range(16)])
     np.testing.assert_allclose(losses.total.detach(), expected, rtol=1e-4)
+    every = MaskedSeries(SCHEDULE)(spy, windows(50, seed=1), Draw(0, 3, 50))
+    assert torch.equal(spy.told[1].sort().values, torch.arange(1, 51))  # each time once: they lie evenly
+    assert torch.bincount(every.time_bin).tolist() == [5] * 10
 
 
 def test_shares_of_a_batch_make_the_whole():
