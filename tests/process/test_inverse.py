@@ -195,6 +195,18 @@ def test_repaint_pastes_as_the_scheduler_of_diffusers_does():
     assert float(theirs.std()) == pytest.approx(float(ours.std()), abs=0.03)
 
 
+def test_the_seen_part_of_every_state_is_the_known_image_noised_also_of_the_first():
+    schedule = Schedule.linear(T=20)  # far from pure noise at its end
+    model = JointGaussianDenoiser(schedule, torch.zeros(2).double(), PAIR)
+    x_T, known = drawn(NUMBER, 2), torch.full((NUMBER, 2), 5.0).double()
+    frames = inverse.repaint_sample(model, schedule, x_T, known, torch.tensor([True, False]), steps=4, generator=0)
+    for frame in frames:
+        a = float(schedule.alpha_bar[frame.t])
+        assert float(frame.x_t[:, 0].mean()) == pytest.approx(5 * a**0.5, abs=0.05)
+        assert float(frame.x_t[:, 0].var()) == pytest.approx(1 - a, abs=0.05)
+        assert frame.t < 20 or torch.equal(frame.x_t[:, 1], x_T[:, 1])
+
+
 def test_with_clip_a_corrected_prediction_stays_among_the_greys():
     x_T, y = 3 * drawn(50, 2), torch.full((50, 1), 1.5).double()
     ways = {
