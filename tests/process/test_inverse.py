@@ -59,6 +59,8 @@ def test_masks_means_and_blurs_do_what_they_say():
     impulse[..., 4, 4] = 1
     spot = Linear.blur(8, 0.7).forward(impulse).reshape(8, 8)
     assert spot[4, 4] == spot.max() and spot[4, 5] == pytest.approx(float(spot[5, 4])) and 0 < spot[4, 6] < spot[4, 5]
+    along = Linear.blur(21, 1.5).A.reshape(21, 21, 21, 21)[10, 10, 10]  # the weights of a row, far from the edges
+    np.testing.assert_allclose(along / along[10], np.exp(-0.5 * ((np.arange(21) - 10) / 1.5) ** 2), atol=1e-6)
 
 
 # -- the corrections ------------------------------------------------------------------------------------------------------
