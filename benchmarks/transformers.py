@@ -45,11 +45,6 @@ class ByShape(DiT):
 
     muon_parameters = None  # type: ignore[assignment]
 
-    def __getattribute__(self, name: str) -> Any:
-        if name == "muon_parameters":
-            raise AttributeError(name)
-        return super().__getattribute__(name)
-
 
 SEVERAL = dict(attention=2, head_channels=8)  # attention at both sizes of the feature maps, with several heads
 RACERS: dict[str, Make] = {

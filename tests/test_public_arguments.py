@@ -48,6 +48,7 @@ from diffnotes.process import (
     inverse,
     langevin,
     losses,
+    operators,
     parallel,
     parameterize,
     probability_flow,
@@ -878,7 +879,7 @@ ROWS: dict[str, Row] = {
 }
 # -- inverse problems, series ------------------------------------------------------------------------------------------
 
-HALF = inverse.Linear.mask(torch.arange(16).reshape(1, 4, 4) < 6)
+HALF = operators.Linear.mask(torch.arange(16).reshape(1, 4, 4) < 6)
 MEASURED = st.builds(lambda seed: noise(3, 6, seed=seed), st.integers(0, 9))
 KERNEL, SERIES = gp.periodic_kernel(6, 3.0, noise=0.1), st.builds(lambda seed: noise(6, seed=seed), st.integers(0, 9))
 SIX = torch.tensor([True, False, True, True, False, True])
@@ -892,9 +893,11 @@ def frames_of(sampler: Callable[..., Iterator[Any]]) -> Callable[..., list[Any]]
 
 ROWS |= {
     "Linear.pool": row(
-        lambda **given: inverse.Linear.pool(**given).A, size=one_of(4, np.int64(6)), factor=one_of(1, 2)
+        lambda **given: operators.Linear.pool(**given).A, size=one_of(4, np.int64(6)), factor=one_of(1, 2)
     ),
-    "Linear.blur": row(lambda **given: inverse.Linear.blur(**given).A, size=SIZE, width=one_of(0.5, 2, np.float32(1))),
+    "Linear.blur": row(
+        lambda **given: operators.Linear.blur(**given).A, size=SIZE, width=one_of(0.5, 2, np.float32(1))
+    ),
     "nullspace_step": row(inverse.nullspace_step, like("x0_hat"), operator=one_of(HALF), y=MEASURED, x0_hat=FLOATS),
     "prediction_variance": row(
         inverse.prediction_variance, schedule=SCHEDULES, t=one_of(1, np.int64(12)), prior_variance=one_of(0, 0.5, 1)

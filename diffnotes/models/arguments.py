@@ -64,23 +64,29 @@ def one_each(name: str, values: OneEach, x: Tensor) -> Integer[Tensor, "batch"]:
 def times_and_labels(
     kind: str, x_t: Tensor, t: OneEach, y: OneEach | None, num_classes: int | None, input_mean: Tensor | None
 ) -> tuple[Integer[Tensor, "batch"], Integer[Tensor, "batch"] | None]:
-    """The times and the labels of the noisy images that a network of this kind is shown, one for each image; no labels where y
-    is None. The times must have a mean in input_mean, where that is given, and the labels lie in 0..num_classes."""
+    """The times and the labels of the noisy images that a network of this kind is shown, one for each image. The times must
+    have a mean in input_mean, where that is given; labels: see labels_of."""
     times = one_each("t", t, x_t)
     if input_mean is not None and len(times) and not 0 <= int(times.min()) <= int(times.max()) < len(input_mean):
         raise ValueError(
             f"t must lie in 0..{len(input_mean) - 1}, for which input_mean was given, got "
             f"{int(times.min())}..{int(times.max())}"
         )
-    if y is None:
-        return times, None
+    return times, labels_of(kind, x_t, y, num_classes)
+
+
+def labels_of(kind: str, x: Tensor, y: OneEach | None, num_classes: int | None) -> Integer[Tensor, "batch"] | None:
+    """Which rows of its table of labels a network of this kind looks up, one for each item of x: labels 0..num_classes, the last
+    one, "no label", where y is None. None for a network without labels, to which no y may be given."""
     if num_classes is None:
-        raise ValueError(f"y was given, but this {kind} was made without labels (num_classes=None)")
-    labels = one_each("y", y, x_t)
+        if y is not None:
+            raise ValueError(f"y was given, but this {kind} was made without labels (num_classes=None)")
+        return None
+    labels = one_each("y", num_classes if y is None else y, x)
     wrong = (labels < 0) | (labels > num_classes)
     if bool(wrong.any()):
         raise ValueError(f"y must hold labels 0..{num_classes} ({num_classes} = no label), got {int(labels[wrong][0])}")
-    return times, labels
+    return labels
 
 
 def finite_numbers(name: str, values: Any) -> list[float]:

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffnotes.models.arguments import IntLike, OneEach, check_dense, integer, one_each
+from diffnotes.models.arguments import IntLike, OneEach, check_dense, integer, labels_of
 
 Rows = Int[Tensor, "batch position"]
 
@@ -149,17 +149,8 @@ class PixelCNN(nn.Module):
         return self.last(h).flatten(2).transpose(1, 2)
 
     def _labels(self, tokens: Tensor, y: OneEach | None) -> Tensor:
-        if self.num_classes is None:
-            if y is not None:
-                raise ValueError("y was given, but this PixelCNN was made without labels (num_classes=None)")
-            return self.label.weight.expand(len(tokens), -1)
-        labels = one_each("y", self.num_classes if y is None else y, tokens)
-        if bool(((labels < 0) | (labels > self.num_classes)).any()):
-            wrong = labels[(labels < 0) | (labels > self.num_classes)][0]
-            raise ValueError(
-                f"y must hold labels 0..{self.num_classes} ({self.num_classes} = no label), got {int(wrong)}"
-            )
-        return self.label(labels)
+        labels = labels_of("PixelCNN", tokens, y, self.num_classes)
+        return self.label.weight.expand(len(tokens), -1) if labels is None else self.label(labels)
 
 
 # -- what every autoregressive model can do -----------------------------------------------------------------------------

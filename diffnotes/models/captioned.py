@@ -29,7 +29,6 @@ class CaptionEmbedding(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.register_buffer("tokens", torch.as_tensor(tokens), persistent=False)
-        self.num_embeddings = len(self.tokens)
 
     def forward(self, y: Integer[Tensor, "batch"]) -> Float[Tensor, "batch width"]:
         """The vectors of these captions. Equal captions are encoded once."""

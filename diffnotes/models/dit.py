@@ -156,7 +156,7 @@ class DiT(nn.Module):
         times, labels = times_and_labels("DiT", x_t, t, y, self.num_classes, self.input_mean)
         c = self.time(time_embedding(times, self.width).to(x_t.dtype))
         if self.label is not None:
-            c = c + self.label(torch.full_like(times, self.label.num_embeddings - 1) if labels is None else labels)
+            c = c + self.label(labels)
         c = F.silu(c)
         if self.input_mean is not None:
             x_t = x_t - self.input_mean[times].to(x_t.dtype)[:, None, None, None]

@@ -16,7 +16,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffnotes.models.arguments import IntLike, OneEach, as_int, check_dense, integer, one_each
+from diffnotes.models.arguments import IntLike, OneEach, as_int, check_dense, integer, labels_of
 
 Positions = Float[Tensor, "batch position width"]
 Weights = Float[Tensor, "batch heads position seen"]
@@ -270,16 +270,9 @@ class TokenTransformer(nn.Module):
 
     def _front(self, tokens: Tensor, y: OneEach | None) -> Tensor:
         """What stands in front of the tokens: the label's embedding, or "nothing yet", (B, 1, width)."""
+        labels = labels_of("TokenTransformer", tokens, y, self.num_classes)
         if self.label is None:
-            if y is not None:
-                raise ValueError("y was given, but this TokenTransformer was made without labels (num_classes=None)")
             return self.embed.weight[self.vocab].expand(len(tokens), 1, -1)
-        labels = one_each("y", self.label.num_embeddings - 1 if y is None else y, tokens)
-        wrong = (labels < 0) | (labels >= self.label.num_embeddings)
-        if bool(wrong.any()):
-            raise ValueError(
-                f"y must hold labels 0..{self.num_classes} ({self.num_classes} = no label), got {int(labels[wrong][0])}"
-            )
         return self.label(labels)[:, None]
 
     def _convolved(self, x: Tensor) -> Tensor:

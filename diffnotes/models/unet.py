@@ -249,8 +249,7 @@ class UNet(nn.Module):
         times, labels = self._check(x_t, t, y)
         embedding = self.time(time_embedding(times, self.time_dim).to(x_t.dtype))
         if self.label is not None:
-            null = torch.full_like(times, self.label.num_embeddings - 1)
-            embedding = embedding + self.label(null if labels is None else labels)
+            embedding = embedding + self.label(labels)
 
         if self.input_mean is not None:
             x_t = x_t - self.input_mean[times].to(x_t.dtype)[:, None, None, None]

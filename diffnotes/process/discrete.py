@@ -1,9 +1,8 @@
 """Diffusion of tokens: categories in place of pixels, and masks in place of noise (chapter 20).
 
 A chain over finitely many categories is a row of matrices, Q[i, j] = q(x_t = j | x_{t-1} = i) (Austin et al. 2021, D3PM). Of
-these
-the absorbing one, which replaces a token by a mask and never brings it back, is masked diffusion. Its bound needs no time: it
-counts masks. Everything is in nats, for a whole sequence, shape (B,).
+these the absorbing one, which replaces a token by a mask and never brings it back, is masked diffusion. Its bound needs no
+time: it counts masks. Everything is in nats, for a whole sequence, shape (B,).
 """
 
 import math
@@ -59,7 +58,7 @@ def categorical_posterior(
 ) -> Float[Tensor, "batch K"]:
     """q(x_s | x_t, x0) for s before t, by Bayes' rule (book, eq. 20.3; Austin et al. 2021, eq. 3):
 
-    (e_{x_t} Q_t^T) * (e_{x0} Qbar_s) / (e_{x0} Qbar_s Q_t e_{x_t}^T),    Q_t from s to t, Qbar_s from 0 to s.
+        (e_{x_t} Q_t^T) * (e_{x0} Qbar_s) / (e_{x0} Qbar_s Q_t e_{x_t}^T),    Q_t from s to t, Qbar_s from 0 to s
 
     ValueError where x_t cannot come from x0."""
     Q_t, Qbar_s = _stochastic("Q_t", Q_t), _stochastic("Qbar_s", Qbar_s)
@@ -140,15 +139,15 @@ def masked_nats(model: TokenModel, x: Tokens, hidden: Hidden, y: Any = None) -> 
 def masked_bound(model: TokenModel, x: Tokens) -> Float[Tensor, "batch"]:
     """The bound of masked diffusion on -log p(x), nats, exact: all 2^L - 1 masks are listed (book, eq. 20.8).
 
-    sum over the sets M of hidden positions of  1/(n binom(L, n)) sum_{i in M} -log p(x_i | x without M),   n = |M|;  L at most
-    12."""
+        sum over the sets M of hidden positions of  1/(n binom(L, n)) sum_{i in M} -log p(x_i | x without M),    n = |M|
+
+    L is at most 12."""
     x = _rows("x", x)
     L = x.shape[1]
     if L > MOST_POSITIONS:
         raise ValueError(
             f"x must have at most {MOST_POSITIONS} positions, for all 2^L masks are listed, got {L}; for longer rows "
-            f"take the mean "
-            "over random_masks"
+            "take the mean over random_masks"
         )
     sets = torch.tensor([[(k >> i) & 1 for i in range(L)] for k in range(1, 2**L)], dtype=torch.bool, device=x.device)
     n = sets.sum(1)
@@ -182,14 +181,14 @@ def unmask(
     generator: torch.Generator | None = None,
 ) -> Iterator[Draft]:
     """Fill the masks in `start` (B, L) in so many calls, all positions of a call at once and independently. A generator of
-    Drafts, the
-    first one before any call. Tokens already there stay: filling a gap is the same call. The mask is the token `vocab`.
+    Drafts, the first one before any call. Tokens already there stay: filling a gap is the same call. The mask is the token
+    `vocab`.
 
     After call k of S, ceil(n k / S) of a row's n masks are filled. `order` says which come first:
     "random"    every order equally likely: the generative process of the bound (book, eq. 20.10)
     "left"      from left to right
-    "surest"    where the value that was drawn is most probable: LLaDA's "low-confidence remasking" (Nie et al. 2025). It looks at
-                the drawn value, so even one token a call does not draw from the model's distribution
+    "surest"    where the value that was drawn is most probable: LLaDA's "low-confidence remasking" (Nie et al. 2025). It looks
+                at the drawn value, so even one token a call does not draw from the model's distribution
     "entropy"   where the prediction has least entropy; this does not look at the draw
     "ancestral" every mask by a coin of its own, with probability 1/(S - k + 1) in call k: the reverse chain (book, eq. 20.5)
 

@@ -31,11 +31,9 @@ class LanguageDenoiser:
 
     def counts(self, tokens: Integer[Tensor, "batch position"]) -> Float[Tensor, "batch position vocab"]:
         """How many of the sentences that agree with the revealed tokens have token k at position i."""
-        if (
-            tokens.shape[1:] != self.sentences.shape[1:]
-            or not 0 <= int(tokens.min()) <= int(tokens.max()) <= self.vocab
-        ):
-            wanted = f"(B, {self.sentences.shape[1]})"
+        length = self.sentences.shape[1]
+        if tokens.shape[1:] != (length,) or not 0 <= int(tokens.min()) <= int(tokens.max()) <= self.vocab:
+            wanted = f"(B, {length})"
             raise ValueError(f"tokens must have the shape {wanted} and hold 0..{self.vocab}, got {shown(tokens)}")
         revealed = F.one_hot(tokens, self.vocab + 1)[..., : self.vocab].float().flatten(1)
         agree = (revealed @ self.one_hot.T == revealed.sum(1, keepdim=True)).float()
@@ -59,8 +57,7 @@ class LanguageDenoiser:
 
     def total_correlation(self, block: Iterable[int], given: Iterable[int] = ()) -> float:
         """What drawing the positions of the block at once and independently costs, nats (book, eq. 20.11): the sum of their
-        entropies
-        less their joint one, in the mean over what is revealed at the positions `given`."""
+        entropies less their joint one, in the mean over what is revealed at the positions `given`."""
         block, given = set(block), set(given)
         if block & given:
             raise ValueError(f"block and given must have no position in common, got {sorted(block & given)} in both")

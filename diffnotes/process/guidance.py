@@ -118,13 +118,7 @@ class ClassifierGuidance:
 
     def __call__(self, x_t: Images, t: Times, y: Labels | None = None) -> Images:
         """eps_hat for x_t at the times t; without labels y, the model's own eps."""
-        check_images(x_t=x_t)
-        y = as_labels(y, x_t)
-        _, eps = x0_and_eps(self.schedule, self.model.target, predict_in_parallel(self.model, x_t, t), x_t, t)
-        if y is None or self.scale == 0:
-            return eps
-        gradient = log_classifier_gradient(self.classifier, x_t, t, y)
-        return eps + self.scale * eps_from_score(self.schedule, gradient, t)
+        return _shifted(self, x_t, t, y, lambda y: log_classifier_gradient(self.classifier, x_t, t, y))
 
 
 @dataclass(frozen=True)
@@ -158,20 +152,7 @@ class ScoreGuidance:
 
     def __call__(self, x_t: Images, t: Times, y: Labels | None = None) -> Images:
         """eps_tilde for x_t at the times t; without captions y, the model's own eps."""
-        check_images(x_t=x_t)
-        y = as_labels(y, x_t)
-        _, eps = x0_and_eps(self.schedule, self.model.target, predict_in_parallel(self.model, x_t, t), x_t, t)
-        if y is None or self.scale == 0:
-            return eps
-        times = one_each("t", t, x_t)
-        with torch.enable_grad():
-            at = x_t.detach().requires_grad_()
-            scores = self.score(at, times, y)
-            if not isinstance(scores, Tensor) or scores.shape != (len(x_t),):
-                came = f"shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else shown(scores)
-                raise ValueError(f"score must give one number for each of the {len(x_t)} images, got {came}")
-            gradient = torch.autograd.grad(scores.sum(), at)[0]
-        return eps + self.scale * eps_from_score(self.schedule, gradient, t)
+        return _shifted(self, x_t, t, y, lambda y: _score_gradient(self.score, x_t, t, y))
 
 
 def log_classifier_gradient(classifier: Classifier, x_t: Images, t: Times, y: Labels) -> Images:
@@ -191,6 +172,33 @@ def log_classifier_gradient(classifier: Classifier, x_t: Images, t: Times, y: La
             )
         chosen = logits.log_softmax(1).gather(1, labels[:, None]).sum()
         return torch.autograd.grad(chosen, x_t)[0]
+
+
+def _score_gradient(score: Score, x_t: Images, t: Times, y: Labels) -> Images:
+    """grad_{x_t} s(x_t, t, y), of x_t's shape."""
+    with torch.enable_grad():
+        at = x_t.detach().requires_grad_()
+        scores = score(at, one_each("t", t, x_t), one_each("y", y, x_t))
+        if not isinstance(scores, Tensor) or scores.shape != (len(x_t),):
+            came = f"shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else shown(scores)
+            raise ValueError(f"score must give one number for each of the {len(x_t)} images, got {came}")
+        return torch.autograd.grad(scores.sum(), at)[0]
+
+
+def _shifted(
+    guided: ClassifierGuidance | ScoreGuidance,
+    x_t: Images,
+    t: Times,
+    y: Labels | None,
+    gradient: Callable[[Labels], Images],
+) -> Images:
+    """eps - scale sqrt(1 - alpha_bar_t) gradient(y), eps being the model's; without labels y, that eps."""
+    check_images(x_t=x_t)
+    y = as_labels(y, x_t)
+    _, eps = x0_and_eps(guided.schedule, guided.model.target, predict_in_parallel(guided.model, x_t, t), x_t, t)
+    if y is None or guided.scale == 0:
+        return eps
+    return eps + guided.scale * eps_from_score(guided.schedule, gradient(y), t)
 
 
 def _scale(scale: FloatLike) -> float:

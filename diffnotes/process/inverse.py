@@ -16,7 +16,6 @@ that are a mixture of Gaussians, or a finite set of images, is posterior_mixture
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
@@ -28,7 +27,6 @@ from diffnotes.process.arguments import (
     IntLike,
     Labels,
     as_labels,
-    check_dense,
     check_floats,
     check_images,
     flatten_images,
@@ -38,116 +36,23 @@ from diffnotes.process.arguments import (
 )
 from diffnotes.process.forward import Images, q_sample
 from diffnotes.process.losses import Denoiser, check_prediction
+from diffnotes.process.operators import Linear, Measured, Seen, check_seen
 from diffnotes.process.parameterize import eps_from_x0, x0_and_eps
-from diffnotes.process.samplers import Frame, Noise, check_sampling, ddim_sample, ddim_sigma, ddim_step, predict
-from diffnotes.process.samplers import times_visited as times_of
+from diffnotes.process.samplers import (
+    Frame,
+    Noise,
+    check_sampling,
+    ddim_sample,
+    ddim_sigma,
+    ddim_step,
+    fresh_noise,
+    predict,
+    times_visited,
+)
 from diffnotes.process.schedules import Schedule, check_schedule, per_image
 
-MOST_PIXELS = 10_000  # of a dense matrix; its SVD takes minutes beyond
-LARGEST_SIDE = 100  # of a square image with so many pixels
-Matrix = Float[Tensor, "m d"]
-Measured = Float[Tensor, "_ _"]
-Flat = Float[Tensor, "_ _"]
-Seen = Bool[Tensor, "..."]
-
-
-@dataclass(frozen=True, eq=False)
-class Linear:
-    """A linear operator A (m, d) on images of d numbers, with its singular value decomposition A = U diag(s) V^T.
-
-    Linear.mask(seen), Linear.pool(size, factor) and Linear.blur(size, width) make the usual ones. A dense matrix is the simplest
-    thing that is right; images of more than 10,000 numbers are refused."""
-
-    A: Matrix
-    left: Tensor = field(init=False, repr=False)  # U (m, rank)
-    singular: Tensor = field(init=False, repr=False)  # s (rank,), all positive
-    right: Tensor = field(init=False, repr=False)  # V^T (rank, d)
-
-    def __post_init__(self) -> None:
-        check_floats("A", self.A, "(m, d)")
-        if self.A.ndim != 2 or not self.A.numel() or not bool(self.A.isfinite().all()):
-            raise ValueError(f"A must be a finite matrix (m, d), got {shown(self.A)}")
-        if self.A.shape[1] > MOST_PIXELS:
-            raise ValueError(
-                f"A must have at most {MOST_PIXELS:,} columns, got {self.A.shape[1]:,}: a dense singular value "
-                "decomposition would take minutes and gigabytes; larger images want an operator that is never written down"
-            )
-        A = self.A.double()
-        square = A @ A.T
-        if torch.equal(square, torch.diag(square.diagonal())):  # rows at right angles: masks and means of blocks
-            s = square.diagonal().sqrt()
-            U, Vt = torch.eye(len(A), dtype=torch.float64), A / s.clamp(min=1e-300)[:, None]
-        else:
-            U, s, Vt = torch.linalg.svd(A, full_matrices=False)
-        kept = s > s.max() * max(A.shape) * 1e-15
-        for name, value in (("left", U[:, kept]), ("singular", s[kept]), ("right", Vt[kept])):
-            object.__setattr__(self, name, value.to(self.A))
-
-    @classmethod
-    def mask(cls, seen: Seen) -> "Linear":
-        """The seen pixels, row after row; seen holds True or False for each pixel."""
-        flat = _check_seen(seen).flatten()
-        if not bool(flat.any()):
-            raise ValueError("seen must be True for at least one pixel, got none")
-        return cls(torch.eye(len(flat))[flat])
-
-    @classmethod
-    def pool(cls, size: IntLike, factor: IntLike) -> "Linear":
-        """The means of factor x factor blocks of a square image with `size` pixels a side: ((size / factor)^2, size^2)."""
-        size = integer("size", size, 1, LARGEST_SIDE)
-        factor = integer("factor", factor, 1, size, "size = ")
-        if size % factor:
-            raise ValueError(f"factor must divide size, got {factor} and {size}")
-        line = torch.eye(size // factor).repeat_interleave(factor, dim=1) / factor
-        return cls(torch.kron(line, line))
-
-    @classmethod
-    def blur(cls, size: IntLike, width: FloatLike) -> "Linear":
-        """A Gaussian blur of standard deviation `width` pixels of a square image, (size^2, size^2); beyond the edge the weights
-        are left out and the others sum to 1."""
-        size = integer("size", size, 1, LARGEST_SIDE)
-        width = number("width", width, "be a positive number", lambda v: 0 < v < math.inf)
-        place = torch.arange(size, dtype=torch.float64)
-        line = (-0.5 * ((place[:, None] - place) / width).square()).exp()
-        line = line / line.sum(1, keepdim=True)
-        return cls(torch.kron(line, line).float())
-
-    def forward(self, x: Images) -> Measured:
-        """A x, (B, m), for images x (B, ...) of d numbers each."""
-        check_images(x=x)
-        flat = flatten_images(x)
-        if flat.shape[1] != self.A.shape[1]:
-            raise ValueError(f"x must be images of {self.A.shape[1]} numbers, the columns of A, got {tuple(x.shape)}")
-        return flat @ self.A.to(x).T
-
-    def transpose(self, z: Measured) -> Flat:
-        """A^T z, (B, d)."""
-        return z @ self.A.to(self._check(z))
-
-    def pinv(self, y: Measured) -> Flat:
-        """A^+ y, (B, d): of all x with the smallest |y - A x| the shortest one."""
-        self._check(y)
-        return (y @ self.left.to(y) / self.singular.to(y)) @ self.right.to(y)
-
-    def solve(self, z: Measured, r2: FloatLike, sigma_y: FloatLike) -> Measured:
-        """(r2 A A^T + sigma_y^2 I)^{-1} z, (B, m); for sigma_y = 0 the pseudo-inverse in its place."""
-        self._check(z)
-        r2 = number("r2", r2, "be >= 0", lambda v: 0 <= v < math.inf)
-        sigma_y = number("sigma_y", sigma_y, "be >= 0", lambda v: 0 <= v < math.inf)
-        if r2 == sigma_y == 0:
-            raise ValueError("r2 and sigma_y must not both be 0: there is nothing to divide by")
-        U, along = self.left.to(z), z @ self.left.to(z)
-        solved = along / (r2 * self.singular.to(z).square() + sigma_y**2) @ U.T
-        return solved + (z - along @ U.T) / sigma_y**2 if sigma_y > 0 else solved
-
-    def _check(self, y: Tensor) -> Tensor:
-        check_floats("y", y, "(B, m)")
-        if y.ndim != 2 or y.shape[1] != len(self.A):
-            raise ValueError(
-                f"y must have the shape (B, {len(self.A)}), one number for each row of A, got {tuple(y.shape)}"
-            )
-        return y
-
+Moved = tuple[Frame, Images]  # the frame at t, and the state at the next time s
+Corrected = tuple[Images, Images | float]  # x0_hat, and what is added to the state after the step
 
 # -- the corrections, one formula each ------------------------------------------------------------------------------------
 
@@ -189,10 +94,7 @@ def guided_x0(
     t, abar = integer("t", t, 1, schedule.T, "T = "), float(schedule.alpha_bar[t])
     scale = (1 - abar) / abar**0.5
     with torch.enable_grad():
-        x = x_t.detach().requires_grad_()
-        times = torch.full((len(x),), t, device=x.device)
-        output = check_prediction(model(x, times, as_labels(labels, x_t)), x).to(x.dtype)
-        x0_hat, _ = x0_and_eps(schedule, model.target, output, x, t)
+        x, x0_hat = _with_graph(model, schedule, x_t, t, labels)
         residual = y - operator.forward(x0_hat.detach())
         if prior_variance is not None:
             r2 = prediction_variance(schedule, t, prior_variance)
@@ -236,29 +138,27 @@ def repaint_sample(
     bias smaller, for a weak dependence as 1/(r + 1).
 
     known (B, ...): images of x_T's shape, read where `seen` (the shape of one image) is True. eta: as for DDIM."""
-    tau = times_of(schedule, steps, "uniform", None, None)
+    tau, eta, noise = _begin(schedule, x_T, steps, eta, generator)
     labels = check_sampling(model, schedule, tau, clip, labels, x_T=x_T)
     check_images(x_T=x_T, known=known)
-    seen = _check_seen(seen, x_T).to(x_T.device)
+    seen = check_seen(seen, x_T).to(x_T.device)
     repeats = integer("repeats", repeats, 1)
-    eta, noise = _check_eta(schedule, tau, eta), Noise(generator, len(x_T))
-    return _repaint(model, schedule, x_T, known, seen, tau, repeats, eta, clip, labels, noise)
 
+    def pasted(x: Images, s: int) -> Images:
+        return torch.where(seen, q_sample(schedule, known, s, noise.like(known)), x)
 
-def _repaint(model, schedule, x_T, known, seen, tau, repeats, eta, clip, labels, noise) -> Iterator[Frame]:  # type: ignore[no-untyped-def]
-    x_t = torch.where(seen, q_sample(schedule, known, tau[-1], noise.like(known)), x_T)
-    for s, t in reversed(list(pairwise(tau))):
-        for again in range(repeats):
-            with torch.no_grad():
-                x0_hat, eps_hat = predict(model, schedule, x_t, t, labels, clip)
-                x_s = ddim_step(schedule, x0_hat, eps_hat, t, s, noise.like(x_t), eta)
-                x_s = torch.where(seen, q_sample(schedule, known, s, noise.like(known)), x_s)
-                frame = Frame(t, x_t, x0_hat, eps_hat)
-                if again + 1 < repeats:
-                    x_t = renoise(schedule, x_s, s, t, noise.like(x_s))
-        yield frame
-        x_t = x_s
-    yield Frame(0, x_t, x_t, torch.zeros_like(x_t))
+    def once(x_t: Images, t: int, s: int) -> Moved:
+        x0_hat, eps_hat = predict(model, schedule, x_t, t, labels, clip)
+        x_s = ddim_step(schedule, x0_hat, eps_hat, t, s, noise.like(x_t), eta)
+        return Frame(t, x_t, x0_hat, eps_hat), pasted(x_s, s)
+
+    def move(x_t: Images, t: int, s: int) -> Moved:
+        frame, x_s = once(x_t, t, s)
+        for _ in range(repeats - 1):
+            frame, x_s = once(renoise(schedule, x_s, s, t, noise.like(x_s)), t, s)
+        return frame, x_s
+
+    return _down(lambda: pasted(x_T, tau[-1]), tau, move)
 
 
 def renoise(schedule: Schedule, x_s: Images, s: IntLike, t: IntLike, eps: Images) -> Images:
@@ -289,11 +189,11 @@ def nullspace_sample(
     corrected, so that A x = y still holds at the end."""
     _check_measured("x_T", x_T, y, operator)
 
-    def correct(x_t: Images, t: int) -> Images:
+    def correct(x_t: Images, t: int) -> Corrected:
         x0_hat, _ = predict(model, schedule, x_t, t, labels, clip)
-        return nullspace_step(operator, y, x0_hat)
+        return nullspace_step(operator, y, x0_hat), 0.0
 
-    return _corrected(model, schedule, x_T, steps, eta, clip, False, labels, generator, correct)
+    return _corrected(model, schedule, x_T, steps, eta, clip, labels, generator, correct)
 
 
 def guided_sample(
@@ -317,10 +217,11 @@ def guided_sample(
     _check_measured("x_T", x_T, y, operator)
     number("sigma_y", sigma_y, "be >= 0", lambda v: 0 <= v < math.inf)
 
-    def correct(x_t: Images, t: int) -> Images:
-        return guided_x0(model, schedule, x_t, t, y, operator, sigma_y, prior_variance, labels)
+    def correct(x_t: Images, t: int) -> Corrected:
+        x0_hat = guided_x0(model, schedule, x_t, t, y, operator, sigma_y, prior_variance, labels)
+        return x0_hat.clamp(-1, 1) if clip else x0_hat, 0.0
 
-    return _corrected(model, schedule, x_T, steps, eta, clip, clip, labels, generator, correct)
+    return _corrected(model, schedule, x_T, steps, eta, clip, labels, generator, correct)
 
 
 def dps_sample(
@@ -341,27 +242,16 @@ def dps_sample(
     norm for each image, after every step (Chung et al. 2023, algorithm 1). The step is tuned for each operator."""
     _check_measured("x_T", x_T, y, operator)
     step = number("step", step, "be >= 0", lambda v: 0 <= v < math.inf)
-    tau = times_of(schedule, steps, "uniform", None, None)
-    labels = check_sampling(model, schedule, tau, clip, labels, x_T=x_T)
-    eta, noise = _check_eta(schedule, tau, eta), Noise(generator, len(x_T))
-    return _dps(model, schedule, x_T, y, operator, step, tau, eta, clip, labels, noise)
 
-
-def _dps(model, schedule, x_T, y, operator, step, tau, eta, clip, labels, noise) -> Iterator[Frame]:  # type: ignore[no-untyped-def]
-    x_t = x_T
-    for s, t in reversed(list(pairwise(tau))):
+    def correct(x_t: Images, t: int) -> Corrected:
         with torch.enable_grad():
-            x = x_t.detach().requires_grad_()
-            output = check_prediction(model(x, torch.full((len(x),), t, device=x.device), labels), x).to(x.dtype)
-            x0_hat, _ = x0_and_eps(schedule, model.target, output, x, t)
+            x, x0_hat = _with_graph(model, schedule, x_t, t, labels)
             misfit = (y - operator.forward(x0_hat)).norm(dim=1)
             gradient = torch.autograd.grad(misfit.sum(), x)[0]
-        with torch.no_grad():
-            x0_hat = x0_hat.detach().clamp(-1, 1) if clip else x0_hat.detach()
-            eps_hat = eps_from_x0(schedule, x0_hat, x_t, t)
-            yield Frame(t, x_t, x0_hat, eps_hat)
-            x_t = ddim_step(schedule, x0_hat, eps_hat, t, s, noise.like(x_t), eta) - step * gradient
-    yield Frame(0, x_t, x_t, torch.zeros_like(x_t))
+        x0_hat = x0_hat.detach()
+        return x0_hat.clamp(-1, 1) if clip else x0_hat, -step * gradient
+
+    return _corrected(model, schedule, x_T, steps, eta, clip, labels, generator, correct)
 
 
 def edit_sample(
@@ -400,46 +290,81 @@ def conditional_sample(
 ) -> Iterator[Frame]:
     """DDIM with a network that was trained to be told what is seen, model(x_t, t, seen), as SeriesTransformer is: the seen
     positions hold their values without noise at every time (book, eq. 22.14; Tashiro et al. 2021). seen has x_T's shape."""
-    tau = times_of(schedule, steps, "uniform", None, None)
+    tau, eta, noise = _begin(schedule, x_T, steps, eta, generator)
     check_images(x_T=x_T, known=known)
     if not isinstance(seen, Tensor) or seen.dtype != torch.bool or seen.shape != x_T.shape:
         raise ValueError(f"seen must hold True or False, of x_T's shape {tuple(x_T.shape)}, got {shown(seen)}")
-    eta, noise = _check_eta(schedule, tau, eta), Noise(generator, len(x_T))
-    return _conditional(model, schedule, x_T, known, seen, tau, eta, noise)
+
+    def move(x_t: Images, t: int, s: int) -> Moved:
+        output = model(x_t, torch.full((len(x_t),), t, device=x_t.device), seen)
+        x0_hat, eps_hat = x0_and_eps(schedule, model.target, output, x_t, t)  # type: ignore[attr-defined]
+        x_s = ddim_step(schedule, x0_hat, eps_hat, t, s, fresh_noise(noise if eta > 0 else None, x_t), eta)
+        return Frame(t, x_t, torch.where(seen, known, x0_hat), eps_hat), torch.where(seen, known, x_s)
+
+    return _down(lambda: torch.where(seen, known, x_T), tau, move)
 
 
-def _conditional(model, schedule, x_T, known, seen, tau, eta, noise) -> Iterator[Frame]:  # type: ignore[no-untyped-def]
-    x_t = torch.where(seen, known, x_T)
+# -- what the loops share -------------------------------------------------------------------------------------------------
+
+
+def _begin(
+    schedule: Schedule,
+    x_T: Images,
+    steps: IntLike | None,
+    eta: FloatLike,
+    generator: torch.Generator | IntLike | None,
+) -> tuple[list[int], float, Noise]:
+    """The times to be visited, an eta that is admissible between them, and the noise."""
+    tau = times_visited(schedule, steps, "uniform", None, None)
+    check_images(x_T=x_T)
+    eta = number("eta", eta, "be >= 0", lambda eta: 0 <= eta < math.inf)
+    ddim_sigma(schedule, torch.tensor(tau[1:]), torch.tensor(tau[:-1]), eta)
+    return tau, eta, Noise(generator, len(x_T))
+
+
+def _down(first: Callable[[], Images], tau: list[int], move: Callable[[Images, int, int], Moved]) -> Iterator[Frame]:
+    """From tau_S down to tau_0 = 0, by move(x_t, t, s). Nothing is drawn, not even for the first state, before the first Frame
+    is asked for: samplers that share a generator draw in the order in which they run."""
+    x_t = first()
     for s, t in reversed(list(pairwise(tau))):
         with torch.no_grad():
-            output = model(x_t, torch.full((len(x_t),), t, device=x_t.device), seen)
-            x0_hat, eps_hat = x0_and_eps(schedule, model.target, output, x_t, t)
-            frame = Frame(t, x_t, torch.where(seen, known, x0_hat), eps_hat)
-            fresh = noise.like(x_t) if eta > 0 else torch.zeros_like(x_t)
-            x_t = torch.where(seen, known, ddim_step(schedule, x0_hat, eps_hat, t, s, fresh, eta))
+            frame, x_t = move(x_t, t, s)
         yield frame
     yield Frame(0, x_t, x_t, torch.zeros_like(x_t))
 
 
-def _corrected(model, schedule, x_T, steps, eta, clip, clip_after, labels, generator, correct) -> Iterator[Frame]:  # type: ignore[no-untyped-def]
+def _corrected(
+    model: Denoiser,
+    schedule: Schedule,
+    x_T: Images,
+    steps: IntLike | None,
+    eta: FloatLike,
+    clip: bool,
+    labels: Labels | None,
+    generator: torch.Generator | IntLike | None,
+    correct: Callable[[Images, int], Corrected],
+) -> Iterator[Frame]:
     """DDIM with another x0_hat at every time, and the noise that belongs to it."""
-    tau = times_of(schedule, steps, "uniform", None, None)
+    tau, eta, noise = _begin(schedule, x_T, steps, eta, generator)
     check_sampling(model, schedule, tau, clip, labels, x_T=x_T)
-    eta, noise = _check_eta(schedule, tau, eta), Noise(generator, len(x_T))
 
-    def loop() -> Iterator[Frame]:
-        x_t = x_T
-        for s, t in reversed(list(pairwise(tau))):
-            with torch.no_grad():
-                x0_hat = correct(x_t, t)
-                x0_hat = x0_hat.clamp(-1, 1) if clip_after else x0_hat
-                eps_hat = eps_from_x0(schedule, x0_hat, x_t, t)
-                frame = Frame(t, x_t, x0_hat, eps_hat)
-                x_t = ddim_step(schedule, x0_hat, eps_hat, t, s, noise.like(x_t), eta)
-            yield frame
-        yield Frame(0, x_t, x_t, torch.zeros_like(x_t))
+    def move(x_t: Images, t: int, s: int) -> Moved:
+        x0_hat, shift = correct(x_t, t)
+        eps_hat = eps_from_x0(schedule, x0_hat, x_t, t)
+        x_s = ddim_step(schedule, x0_hat, eps_hat, t, s, noise.like(x_t), eta)
+        return Frame(t, x_t, x0_hat, eps_hat), x_s + shift
 
-    return loop()
+    return _down(lambda: x_T, tau, move)
+
+
+def _with_graph(
+    model: Denoiser, schedule: Schedule, x_t: Images, t: int, labels: Labels | None
+) -> tuple[Images, Images]:
+    """x_t at the beginning of a graph, and x0_hat at its end: for a derivative of the one with respect to the other."""
+    x = x_t.detach().requires_grad_()
+    output = check_prediction(model(x, torch.full((len(x),), t, device=x.device), as_labels(labels, x)), x).to(x.dtype)
+    x0_hat, _ = x0_and_eps(schedule, model.target, output, x, t)
+    return x, x0_hat
 
 
 # -- the exact answer -----------------------------------------------------------------------------------------------------
@@ -461,7 +386,7 @@ def posterior_mixture(
     if weights is not None and (weights.shape != means.shape[:1] or not bool((weights >= 0).all())):
         raise ValueError(f"weights must hold {len(means)} numbers >= 0, one for each mean, got {shown(weights)}")
     seen = operator.forward(flat)
-    y = operator._check(y).to(flat)
+    y = operator.check(y).to(flat)
     if v == 0:  # no inverse to apply: |y - A mean|^2 by one product of matrices
         noise = number("sigma_y", sigma_y, "be > 0 where variance is 0", lambda s: 0 < s < math.inf)
         logits = (y @ seen.T - 0.5 * seen.square().sum(1)) / noise**2
@@ -499,21 +424,6 @@ def _check_measured(name: str, x: Tensor, y: Tensor, operator: Linear) -> None:
     d = flatten_images(x).shape[1]
     if d != operator.A.shape[1]:
         raise ValueError(f"operator must be for images of {d} numbers, got A with {operator.A.shape[1]} columns")
-    operator._check(y)
+    operator.check(y)
     if len(y) != len(x):
         raise ValueError(f"y must hold one row for each of the {len(x)} images, got {len(y)}")
-
-
-def _check_seen(seen: Tensor, x: Tensor | None = None) -> Tensor:
-    if not isinstance(seen, Tensor) or seen.dtype != torch.bool:
-        raise ValueError(f"seen must be a tensor of True and False, got {shown(seen)}")
-    check_dense("seen", seen)
-    if x is not None and seen.shape != x.shape[1:]:
-        raise ValueError(f"seen must have the shape of one image, {tuple(x.shape[1:])}, got {tuple(seen.shape)}")
-    return seen
-
-
-def _check_eta(schedule: Schedule, tau: list[int], eta: FloatLike) -> float:
-    eta = number("eta", eta, "be >= 0", lambda eta: 0 <= eta < math.inf)
-    ddim_sigma(schedule, torch.tensor(tau[1:]), torch.tensor(tau[:-1]), eta)
-    return eta

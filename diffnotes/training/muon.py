@@ -87,10 +87,12 @@ class Muon(torch.optim.Optimizer):
 
 def muon_groups(model: nn.Module) -> list[dict[str, Any]]:
     """The model's weights as groups for Muon: a model whose `muon_parameters()` names the matrices inside its blocks gets
-    Muon for these and AdamW for all else (embeddings, norms, output layers); for any other the shape decides."""
-    if not hasattr(model, "muon_parameters"):
+    Muon for these and AdamW for all else (embeddings, norms, output layers); for any other, and for one whose
+    `muon_parameters` is None, the shape decides."""
+    inside = getattr(model, "muon_parameters", None)
+    if inside is None:
         return [{"params": list(model.parameters())}]
-    weights, names = dict(model.named_parameters()), set(model.muon_parameters())  # type: ignore[operator]
+    weights, names = dict(model.named_parameters()), set(inside())
     if unknown := names - weights.keys():
         raise ValueError(f"muon_parameters() must name weights of the model, got {sorted(unknown)[0]!r}, which is none")
     chosen = [weight for name, weight in weights.items() if name in names]

@@ -138,6 +138,7 @@ def test_settings_build_the_same_network_again_and_muon_gets_the_kernels():
     again.load_state_dict(model.state_dict())
     tokens = torch.randint(7, (2, 6))
     assert torch.equal(again(tokens, 3), model(tokens, 3))
+    assert torch.equal(model(tokens), model(tokens, 4)) and not torch.equal(model(tokens), model(tokens, 3))
     kernels = {name for name, weight in model.named_parameters() if weight.ndim == 4 and name.startswith("layers")}
     assert set(model.muon_parameters()) == kernels and len(kernels) == 8
 

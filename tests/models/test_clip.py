@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from diffnotes.models.captioned import CaptionedUNet, CaptionEmbedding
-from diffnotes.models.clip import CLIP, LARGEST_SCALE, contrastive_loss
+from diffnotes.models.clip import CLIP, LARGEST_SCALE, ImageEncoder, contrastive_loss
 from diffnotes.models.text import TextEncoder
 from diffnotes.models.unet import UNet
 
@@ -132,6 +132,22 @@ def test_only_the_noise_aware_one_looks_at_the_time(generator):
         model = stirred(CLIP(TOKENS, 5, dim=8, width=4, noise_aware=aware), generator)
         changed = (model.image(x, 10) - model.image(x, 900)).abs().max().item()
         assert (changed > 1e-3) == aware
+
+
+def test_the_time_scales_and_shifts_what_comes_out_of_the_norms(generator):
+    """With the same scale 0.5 and shift 0.2 at every time: norms with weights 1.5 w, 1.5 b + 0.2, and no time."""
+    aware, plain = (stirred(ImageEncoder(8, 4, noise_aware), generator) for noise_aware in (True, False))
+    plain.load_state_dict({name: w for name, w in aware.state_dict().items() if not name.startswith("time.")})
+    with torch.no_grad():
+        aware.time[2].weight.zero_()
+        aware.time[2].bias.copy_(
+            torch.cat([torch.full((norm.num_channels,), v) for norm in aware.norms for v in (0.5, 0.2)])
+        )
+        for norm in plain.norms:
+            norm.weight.mul_(1.5)
+            norm.bias.mul_(1.5).add_(0.2)
+    x = torch.randn(2, 1, 28, 28, generator=generator)
+    assert torch.allclose(aware(x, torch.tensor([3, 9])), plain(x, torch.tensor([0, 0])), atol=1e-5)
 
 
 def test_the_scale_is_an_exponential_and_stops_at_100():

@@ -75,6 +75,16 @@ def test_a_code_without_vectors_stays_unless_it_is_restarted(generator):
     assert back.codebook[1].norm() < 5 and len(back(z).tokens.unique()) == 2
 
 
+def test_a_restarted_code_counts_twice_the_least_and_is_a_running_mean_from_there(generator):
+    z = torch.randn(4, 2, 5, 5, generator=generator)
+    ours = begun(VectorQuantizer(2, 2, decay=0.5, restart=0.2), torch.tensor([[0.0, 0.0], [50.0, 50.0]]), 10.0)
+    ours.train()(z)
+    least = 0.2 * (0.5 * 20 + 0.5 * 100) / 2  # a share of the even count; the second code has 5
+    assert ours.count.tolist() == pytest.approx([55, 2 * least])
+    torch.testing.assert_close(ours.total[1], ours.count[1] * ours.codebook[1])
+    assert (z.movedim(1, -1).reshape(-1, 2) == ours.codebook[1]).all(1).any()
+
+
 def test_the_first_batch_gives_the_codes_and_eval_mode_moves_nothing(generator):
     ours, z = VectorQuantizer(6, 2, decay=0.99), torch.randn(3, 2, 4, 4, generator=generator)
     before = ours.codebook.clone()

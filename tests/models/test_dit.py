@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from diffnotes import Schedule, TrainConfig, Trainer, UNet, ddim_sample, initial_noise, load_images, load_model
 from diffnotes.models.dit import DiT, patches, unpatch
 from diffnotes.models.transformer import Block
+from diffnotes.models.unet import time_embedding
 from diffnotes.training.muon import muon_groups
 
 
@@ -85,6 +86,20 @@ def test_the_order_of_the_zeros_is_not_left_to_chance():
     for layer in (model.modulation, model.last_modulation, model.last):
         assert not layer.weight.any() and not layer.bias.any()
     assert not model.tables.any() and all(weight.any() for weight in model.blocks.parameters() if weight.ndim > 1)
+
+
+def test_the_network_is_its_formula(x):
+    mean = torch.linspace(0, 0.5, 11)
+    model = opened(small(num_classes=3, input_mean=mean), 0.1).double()
+    t, y, x = torch.tensor([1, 4, 10]), torch.tensor([2, 0, 3]), x.double()
+    c = F.silu(model.time(time_embedding(t, 24).double()) + model.label.weight[y])
+    tokens = model.first(patches(x - mean[t].double()[:, None, None, None], 4)) + model.positions
+    shared = model.modulation(c).unflatten(1, (6, 24))
+    for block, table in zip(model.blocks, model.tables, strict=True):
+        tokens = block(tokens, shared + table)
+    shift, scale = model.last_modulation(c)[:, None].chunk(2, dim=2)
+    out = model.last((1 + scale) * F.layer_norm(tokens, (24,)) + shift)
+    torch.testing.assert_close(model(x, t, y), unpatch(out, 4, 12, 12), rtol=1e-9, atol=1e-9)
 
 
 # -- against others -----------------------------------------------------------------------------------------------------

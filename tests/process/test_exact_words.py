@@ -36,6 +36,8 @@ def test_entropies_and_total_correlation_of_the_sums():
     assert model.total_correlation(range(5)) == pytest.approx(0, abs=1e-9)
     assert model.total_correlation((5, 6, 7, 8), range(5)) == pytest.approx(0, abs=1e-9)
     assert model.entropy(()) == 0
+    pairs = LanguageDenoiser(torch.cartesian_prod(torch.arange(3), torch.arange(3)), 3)
+    assert pairs.entropy((0, 1)) == pytest.approx(math.log(9)) and pairs.entropy((1,)) == pytest.approx(math.log(3))
 
 
 def test_total_correlation_is_a_divergence():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import multivariate_normal
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ExpSineSquared
 
@@ -38,6 +39,17 @@ def test_the_weights_of_the_periods_are_calibrated():
     doubtful = (p > 0.2) & (p < 0.8)
     assert doubtful.sum() > 100
     assert float(truth[doubtful].float().mean()) == pytest.approx(float(p[doubtful].mean()), abs=0.12)
+
+
+def test_the_weights_of_the_kernels_follow_bayes_rule_from_unequal_ones():
+    kernels, prior = torch.stack([gp.periodic_kernel(30, p, noise=0.05) for p in (12, 20)]), [0.9, 0.1]
+    process = gp.MixtureOfGPs(kernels, torch.tensor(prior))
+    x = process.draw(1, torch.Generator().manual_seed(4))[0]
+    for seen in (PLACE < 5, PLACE < 0):
+        joint = np.array(prior)
+        if seen.any():
+            joint *= [multivariate_normal(cov=K[seen][:, seen].numpy()).pdf(x[seen].numpy()) for K in kernels]
+        np.testing.assert_allclose(process.posterior_weights(seen, x), joint / joint.sum(), atol=1e-7)
 
 
 def test_posterior_draws_keep_what_is_seen_and_have_the_right_moments():

@@ -11,7 +11,7 @@ from diffnotes.book.proof import pasted
 from diffnotes.process import inverse
 from diffnotes.process.exact import GaussianDenoiser, JointGaussianDenoiser, MixtureDenoiser
 from diffnotes.process.forward import q_sample
-from diffnotes.process.inverse import Linear
+from diffnotes.process.operators import Linear
 from diffnotes.process.schedules import Schedule
 
 SCHEDULE = Schedule.cosine(T=60)
@@ -59,6 +59,8 @@ def test_masks_means_and_blurs_do_what_they_say():
     impulse[..., 4, 4] = 1
     spot = Linear.blur(8, 0.7).forward(impulse).reshape(8, 8)
     assert spot[4, 4] == spot.max() and spot[4, 5] == pytest.approx(float(spot[5, 4])) and 0 < spot[4, 6] < spot[4, 5]
+    along = Linear.blur(21, 1.5).A.reshape(21, 21, 21, 21)[10, 10, 10]  # the weights of a row, far from the edges
+    np.testing.assert_allclose(along / along[10], np.exp(-0.5 * ((np.arange(21) - 10) / 1.5) ** 2), atol=1e-6)
 
 
 # -- the corrections ------------------------------------------------------------------------------------------------------
@@ -91,7 +93,7 @@ def check_one_product(module) -> None:
 
 def check_nullspace(module) -> None:
     """A x = y, and of all such x the one nearest to the prediction."""
-    operator, x = module.Linear(drawn(3, 2, 8) @ drawn(2, 6, 9)), drawn(5, 6, 10)
+    operator, x = Linear(drawn(3, 2, 8) @ drawn(2, 6, 9)), drawn(5, 6, 10)
     y = operator.forward(drawn(5, 6, 11))
     step = module.nullspace_step(operator, y, x)
     np.testing.assert_allclose(operator.forward(step), y, atol=1e-9)
@@ -140,8 +142,7 @@ def test_the_corrections_and_the_samplers_are_what_the_equations_say():
         ("return v * (1 - abar) / (v * abar + 1 - abar)", "return v", "check_one_product"),
         ("residual = y - operator.forward(x0_hat.detach())", "residual = operator.forward(x0_hat.detach()) - y", "check_kalman"),
         ("operator.pinv(y - operator.forward(x0_hat))", "operator.transpose(y - operator.forward(x0_hat))", "check_nullspace"),
-        ("torch.where(seen, q_sample(schedule, known, s, noise.like(known)), x_s)",
-         "torch.where(seen, q_sample(schedule, known, t, noise.like(known)), x_s)", "check_pasting"),
+        ("pasted(x_s, s)", "pasted(x_s, t)", "check_pasting"),
         ("per_image((1 - ratio).sqrt(), x_s) * eps", "per_image(1 - ratio, x_s) * eps", "check_pasting"),
         ("x_start = q_sample(schedule, guide, start, noise.like(guide))", "x_start = guide", "check_edit"),
     ],
@@ -194,6 +195,48 @@ def test_repaint_pastes_as_the_scheduler_of_diffusers_does():
     ours = q_sample(SCHEDULE, original, 30, torch.randn(4000, 1, 1, 1, generator=torch.Generator().manual_seed(5)))
     assert float(theirs.mean()) == pytest.approx(float(ours.mean()), abs=0.05)
     assert float(theirs.std()) == pytest.approx(float(ours.std()), abs=0.03)
+
+
+def test_the_seen_part_of_every_state_is_the_known_image_noised_also_of_the_first():
+    schedule = Schedule.linear(T=20)  # far from pure noise at its end
+    model = JointGaussianDenoiser(schedule, torch.zeros(2).double(), PAIR)
+    x_T, known = drawn(NUMBER, 2), torch.full((NUMBER, 2), 5.0).double()
+    frames = inverse.repaint_sample(model, schedule, x_T, known, torch.tensor([True, False]), steps=4, generator=0)
+    for frame in frames:
+        a = float(schedule.alpha_bar[frame.t])
+        assert float(frame.x_t[:, 0].mean()) == pytest.approx(5 * a**0.5, abs=0.05)
+        assert float(frame.x_t[:, 0].var()) == pytest.approx(1 - a, abs=0.05)
+        assert frame.t < 20 or torch.equal(frame.x_t[:, 1], x_T[:, 1])
+
+
+def test_with_clip_a_corrected_prediction_stays_among_the_greys():
+    x_T, y = 3 * drawn(50, 2), torch.full((50, 1), 1.5).double()
+    ways = {
+        "guided": lambda clip: inverse.guided_sample(
+            DENOISER, SCHEDULE, x_T, y, FIRST, 0.1, prior_variance=1, clip=clip
+        ),
+        "dps": lambda clip: inverse.dps_sample(DENOISER, SCHEDULE, x_T, y, FIRST, step=0.3, clip=clip),
+    }
+    for name, way in ways.items():
+        largest = [max(float(frame.x0_hat.abs().max()) for frame in list(way(clip))[:-1]) for clip in (False, True)]
+        assert largest[0] > 1.2 and largest[1] == 1, name
+
+
+def test_nothing_is_drawn_before_the_first_frame_is_asked_for():
+    """Samplers that share a generator draw in the order in which they run, not in that in which they were made."""
+    x_T, known, seen, y = drawn(3, 2), drawn(3, 2, 1), torch.tensor([True, False]), drawn(3, 1, 2)
+    g = torch.Generator().manual_seed(0)
+    begin = g.get_state()
+    samplers = [
+        inverse.repaint_sample(DENOISER, SCHEDULE, x_T, known, seen, generator=g),
+        inverse.nullspace_sample(DENOISER, SCHEDULE, x_T, y, FIRST, generator=g),
+        inverse.dps_sample(DENOISER, SCHEDULE, x_T, y, FIRST, step=0.3, generator=g),
+    ]
+    assert torch.equal(g.get_state(), begin)
+    for frames in samplers:
+        before = g.get_state()
+        next(frames)
+        assert not torch.equal(g.get_state(), before)
 
 
 # -- the exact answer -----------------------------------------------------------------------------------------------------

@@ -72,12 +72,12 @@ def test_the_formulas_hold(name):
     ("right", "wrong"),
     [
         (
-            "        return eps + self.scale * eps_from_score(self.schedule, gradient, t)\n\n\ndef log_classifier_gradient",
-            "        return eps - self.scale * eps_from_score(self.schedule, gradient, t)\n\n\ndef log_classifier_gradient",
+            "return eps + guided.scale * eps_from_score(guided.schedule, gradient(y), t)",
+            "return eps - guided.scale * eps_from_score(guided.schedule, gradient(y), t)",
         ),
         (
-            "        return eps + self.scale * eps_from_score(self.schedule, gradient, t)\n\n\ndef log_classifier_gradient",
-            "        return eps - self.scale * gradient\n\n\ndef log_classifier_gradient",
+            "return eps + guided.scale * eps_from_score(guided.schedule, gradient(y), t)",
+            "return eps - guided.scale * gradient(y)",
         ),
         ("return null + self.scale * (given - null)", "return given + self.scale * (given - null)"),
         ("None if self.negative is None else as_labels(self.negative, x_t))", "None)"),

@@ -127,11 +127,12 @@ def test_a_noise_aware_model_is_shown_noised_pictures_and_their_times(data):
     Contrastive(SCHEDULE)(model, batch, Draw(0, 0, 32))
     t = seen["t"]
     assert int(t.min()) <= 2 and int(t.max()) >= 48 and len(t.unique()) > 28
-    eps = torch.randn(32, 1, 28, 28, generator=Draw(0, 0, 32)("noise"))
     g = Draw(0, 0, 32)("noise")
     torch.rand(1, generator=g)
     eps = torch.randn(32, 1, 28, 28, generator=g)
     assert torch.allclose(seen["x"], q_sample(SCHEDULE, batch.x, t, eps))
+    Contrastive(SCHEDULE)(model, data[:51], Draw(0, 0, 51))
+    assert torch.equal(seen["t"].sort().values, torch.arange(51))  # each time once, and 0 for a clean picture
 
 
 def test_denoising_captions_is_denoising_with_words_left_out(data):

@@ -124,8 +124,11 @@ def test_a_name_that_is_none_of_the_models_weights_is_refused():
         muon_groups(Named("blok"))
 
 
-def test_where_nothing_is_named_the_shape_decides(generator):
+@pytest.mark.parametrize("says_none", [False, True])
+def test_where_nothing_is_named_the_shape_decides(says_none, generator):
     model = torch.nn.Sequential(torch.nn.Linear(20, 20), torch.nn.Linear(20, 3))
+    if says_none:
+        model.muon_parameters = None
     optimizer = Muon(muon_groups(model), lr=0.01)
     for weight in model.parameters():
         weight.grad = torch.randn(weight.shape, generator=generator)

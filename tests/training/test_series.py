@@ -13,7 +13,7 @@ from diffnotes.process.schedules import Schedule
 from diffnotes.training.config import TrainConfig
 from diffnotes.training.forecasts import coverage, crps
 from diffnotes.training.objectives import Draw, MaskedSeries
-from diffnotes.training.objectives.masked_series import random_masks
+from diffnotes.training.objectives.masked_series import series_masks
 from diffnotes.training.pretrained import SERIES, load_series
 from diffnotes.training.restore import load_model
 from diffnotes.training.series import Series
@@ -64,6 +64,9 @@ def test_the_objective_is_the_loss_of_the_hidden_part_with_the_seen_part_clean()
     v = v_from_x0_eps(SCHEDULE, data.x, eps, t).square()
     expected = torch.stack([v[i][~seen[i]].mean() for i in range(16)])
     np.testing.assert_allclose(losses.total.detach(), expected, rtol=1e-4)
+    every = MaskedSeries(SCHEDULE)(spy, windows(50, seed=1), Draw(0, 3, 50))
+    assert torch.equal(spy.told[1].sort().values, torch.arange(1, 51))  # each time once: they lie evenly
+    assert torch.bincount(every.time_bin).tolist() == [5] * 10
 
 
 def test_shares_of_a_batch_make_the_whole():
@@ -74,11 +77,15 @@ def test_shares_of_a_batch_make_the_whole():
 
 
 def test_masks_are_of_three_kinds_and_hide_something():
-    seen = random_masks(3000, 48, torch.Generator().manual_seed(0))
+    seen = series_masks(3000, 48, torch.Generator().manual_seed(0))
     assert (~seen).any(1).all()
     changes = (seen[:, 1:] != seen[:, :-1]).sum(1)
     ends, gaps = (changes == 1) & ~seen[:, -1], (changes == 2) & seen[:, 0] & seen[:, -1]
     assert all(0.25 < float(kind.float().mean()) < 0.45 for kind in (ends, gaps, changes > 2))
+    hidden = (~seen).sum(1)
+    assert torch.equal(hidden[ends].unique(), torch.arange(1, 41))  # up to 5/6 of the positions
+    long = ~seen[gaps & (hidden >= 10)]  # of a gap from any place to any other
+    assert long[:, 1].any() and long[:, -2].any() and not long[:, [0, -1]].any()
 
 
 def test_a_run_is_trained_saved_and_loaded(tmp_path):

@@ -11,8 +11,9 @@ from diffnotes.book.explorers.controls import check_images, check_range, dropdow
 from diffnotes.book.explorers.films import GAP, image_rows, stacked
 from diffnotes.book.live import plots
 from diffnotes.book.live.widgets import Explorer, LivePlot
-from diffnotes.process.inverse import Linear, guided_sample, nullspace_sample, repaint_sample
+from diffnotes.process.inverse import guided_sample, nullspace_sample, repaint_sample
 from diffnotes.process.losses import Denoiser
+from diffnotes.process.operators import Linear
 from diffnotes.process.samplers import Frame, initial_noise
 from diffnotes.process.schedules import Schedule
 

@@ -72,11 +72,15 @@ def noise_and_labels(
 ) -> tuple[Tensor, Tensor | None]:
     """Noise for the images of this process, and their labels (None if the model takes none), some replaced by "no label"."""
     eps = torch.randn(draw.size, *batch.x.shape[1:], generator=g)
+    return eps[draw.share].to(batch.x.device), labels_of(model, batch, draw, g, label_dropout)
+
+
+def labels_of(model: Any, batch: Any, draw: Draw, g: torch.Generator, label_dropout: float) -> Tensor | None:
+    """The labels of this process (None if the model takes none), some replaced by "no label", num_classes."""
+    if (K := num_classes_of(model)) is None:
+        return None
     dropped = torch.rand(draw.size, generator=g) < label_dropout
-    y = None
-    if (K := num_classes_of(model)) is not None:
-        y = torch.where(dropped[draw.share].to(batch.x.device), K, batch.y)
-    return eps[draw.share].to(batch.x.device), y
+    return torch.where(dropped[draw.share].to(batch.y.device), K, batch.y)
 
 
 @contextlib.contextmanager
@@ -108,6 +112,24 @@ def check_answer(model: nn.Module, x_t: Tensor, t: Tensor, y: Tensor | None) -> 
             f"model must answer with a tensor of x_t's shape {tuple(x_t.shape)}, got {got}"
             + ("" if isinstance(answer, Tensor) else "; for a network of diffusers see process/adapters.py")
         )
+
+
+def check_tokens(model: nn.Module, data: Any) -> None:
+    """ValueError if the data are no tokens, or not of the model's kind, or have labels that it does not take."""
+    if not hasattr(data, "vocab"):
+        raise ValueError(f"data must be Tokens, got {type(data).__name__}")
+    vocab, classes = getattr(model, "vocab", None), num_classes_of(model)
+    if vocab != data.vocab:
+        raise ValueError(f"model must be made for the {data.vocab} tokens of the data, got vocab {vocab}")
+    if classes is not None and len(data) and int(data.y.max()) >= classes:
+        raise ValueError(f"model must take the labels 0..{int(data.y.max())} of the data, got num_classes {classes}")
+
+
+def check_logits(logits: Tensor, tokens: Tensor, vocab: int) -> None:
+    """ValueError unless there are logits for each of `vocab` tokens at every position."""
+    wanted = (*tokens.shape, vocab)
+    if logits.shape != wanted:
+        raise ValueError(f"model must give logits of shape {wanted} for one row, got {tuple(logits.shape)}")
 
 
 def num_classes_of(model: Any) -> int | None:

@@ -39,7 +39,7 @@ class MaskedSeries:
         lot = (torch.rand(1, generator=g, dtype=torch.float64) + torch.arange(draw.size) / draw.size) % 1
         t = (1 + (lot * T).long())[draw.share]
         eps = torch.randn(draw.size, x0.shape[1], generator=g)[draw.share].to(x0)
-        seen = random_masks(draw.size, x0.shape[1], draw("masks"))[draw.share].to(x0.device)
+        seen = series_masks(draw.size, x0.shape[1], draw("masks"))[draw.share].to(x0.device)
         x_t = torch.where(seen, x0, q_sample(self.schedule, x0, t, eps))
         error = (target_of(self.schedule, model.target, x0, eps, t) - model(x_t, t, seen)).square()
         hidden = ~seen
@@ -63,7 +63,7 @@ class MaskedSeries:
             raise ValueError(f"model must answer with the windows' shape {tuple(few.shape)}, got {tuple(answer.shape)}")
 
 
-def random_masks(number: int, length: int, generator: torch.Generator) -> Bool[Tensor, "number length"]:
+def series_masks(number: int, length: int, generator: torch.Generator) -> Bool[Tensor, "number length"]:
     """What is seen of so many series, (number, length): of each kind a third, and at least one position hidden in each."""
     lots = torch.rand(number, 4, generator=generator)
     scattered = torch.rand(number, length, generator=generator) < 0.05 + 0.9 * lots[:, 3:]

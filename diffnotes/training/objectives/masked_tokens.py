@@ -9,7 +9,15 @@ from torch.nn import functional as F
 
 from diffnotes.process.arguments import number
 from diffnotes.process.discrete import mask_tokens, random_masks
-from diffnotes.training.objectives.base import TIME_BINS, Draw, Losses, evaluated, num_classes_of
+from diffnotes.training.objectives.base import (
+    TIME_BINS,
+    Draw,
+    Losses,
+    check_logits,
+    check_tokens,
+    evaluated,
+    labels_of,
+)
 
 
 @dataclass(frozen=True)
@@ -30,14 +38,12 @@ class MaskedTokens:
 
     def __call__(self, model: Any, batch: Any, draw: Draw) -> Losses:
         """The nats per token of a batch (batch.x tokens, batch.y), by tenths of n / L."""
-        y, length = None, batch.x.shape[1]
-        if (K := num_classes_of(model)) is not None:
-            dropped = torch.rand(draw.size, generator=draw("labels")) < self.label_dropout
-            y = torch.where(dropped[draw.share].to(batch.y.device), K, batch.y)
+        length = batch.x.shape[1]
         start = torch.rand(1, generator=draw("number of masks"))
         n = ((start + torch.arange(draw.size) / draw.size) % 1 * length).long().clamp(max=length - 1) + 1
         hidden = random_masks(n, length, draw("masks"))[draw.share].to(batch.x.device)
         n = n[draw.share].to(batch.x.device)
+        y = labels_of(model, batch, draw, draw("labels"), self.label_dropout)
         logits = model(mask_tokens(batch.x, hidden, batch.vocab), y)
         nats = F.cross_entropy(logits.float().transpose(1, 2), batch.x, reduction="none")
         per_token = (nats * hidden).sum(1) / n
@@ -45,15 +51,7 @@ class MaskedTokens:
 
     def check(self, model: nn.Module, data: Any) -> None:
         """ValueError if the data are no tokens of the model's kind, or if the model does not look at all places."""
-        if not hasattr(data, "vocab"):
-            raise ValueError(f"data must be Tokens, got {type(data).__name__}")
-        vocab, classes = getattr(model, "vocab", None), num_classes_of(model)
-        if vocab != data.vocab:
-            raise ValueError(f"model must be made for the {data.vocab} tokens of the data, got vocab {vocab}")
-        if classes is not None and len(data) and int(data.y.max()) >= classes:
-            raise ValueError(
-                f"model must take the labels 0..{int(data.y.max())} of the data, got num_classes {classes}"
-            )
+        check_tokens(model, data)
         if getattr(model, "causal", False):
             raise ValueError(
                 "model must look at the places on both sides (causal=False): for a model that goes from left to right "
@@ -62,6 +60,4 @@ class MaskedTokens:
         row = data[:1].to(next(model.parameters()).device).x
         with evaluated(model):
             answer = model(torch.full_like(row, data.vocab), None)
-        if answer.shape != (*row.shape, data.vocab):
-            wanted = (*row.shape, data.vocab)
-            raise ValueError(f"model must give logits of shape {wanted} for one row, got {tuple(answer.shape)}")
+        check_logits(answer, row, data.vocab)

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from diffnotes.process.arguments import number
-from diffnotes.training.objectives.base import Draw, Losses, evaluated, num_classes_of
+from diffnotes.training.objectives.base import Draw, Losses, check_logits, check_tokens, evaluated, labels_of
 
 
 @dataclass(frozen=True)
@@ -27,33 +27,19 @@ class NextToken:
 
     def __call__(self, model: Any, batch: Any, draw: Draw) -> Losses:
         """The nats per token of a batch (batch.x tokens, batch.y)."""
-        y = None
-        if (K := num_classes_of(model)) is not None:
-            hidden = torch.rand(draw.size, generator=draw("labels")) < self.label_dropout
-            y = torch.where(hidden[draw.share].to(batch.y.device), K, batch.y)
-        logits = model(batch.x, y)
+        logits = model(batch.x, labels_of(model, batch, draw, draw("labels"), self.label_dropout))
         nats = F.cross_entropy(logits.float().transpose(1, 2), batch.x, reduction="none").mean(1)
         return Losses(nats, {"nats per token": nats})
 
     def check(self, model: nn.Module, data: Any) -> None:
         """ValueError if the data are no tokens of the model's kind, or if the model looks at the token that it is to predict."""
-        if not hasattr(data, "vocab"):
-            raise ValueError(f"data must be Tokens, got {type(data).__name__}")
-        vocab, classes = getattr(model, "vocab", None), num_classes_of(model)
-        if vocab != data.vocab:
-            raise ValueError(f"model must be made for the {data.vocab} tokens of the data, got vocab {vocab}")
-        if classes is not None and len(data) and int(data.y.max()) >= classes:
-            raise ValueError(
-                f"model must take the labels 0..{int(data.y.max())} of the data, got num_classes {classes}"
-            )
+        check_tokens(model, data)
         row = data[:1].to(next(model.parameters()).device).x
         other = row.clone()
         other[:, -1] = (row[:, -1] + 1) % data.vocab
         with evaluated(model):
             answer, changed = model(row, None), model(other, None)
-        if answer.shape != (*row.shape, data.vocab):
-            wanted = (*row.shape, data.vocab)
-            raise ValueError(f"model must give logits of shape {wanted} for one row, got {tuple(answer.shape)}")
+        check_logits(answer, row, data.vocab)
         if getattr(model, "causal", True) is not True or not torch.equal(answer, changed):
             raise ValueError(
                 "model must predict each token from those before it (causal=True), but its logits depend on the last token: "
