@@ -107,8 +107,14 @@ def test_an_error_is_translated_by_the_exchange_rates(kind):
 # -- the reading ------------------------------------------------------------------------------------------------------------
 
 
-def test_it_begins_at_the_bottom_of_the_U(explorer):
-    assert explorer.values() == {"kind": "linear", "target": "eps", "variance": "beta", "t": 349}
+def test_it_begins_with_the_image_where_no_curve_is_flat(explorer):
+    assert explorer.values() == {"kind": "linear", "target": "x0", "variance": "beta", "t": 349}
+    for curve in explorer.plot.artists[2:4]:
+        assert curve.get_ydata()[0] > 1e8 * curve.get_ydata()[-1]
+
+
+def test_with_the_noise_it_stands_at_the_bottom_of_the_U(explorer):
+    choose(explorer, target="eps")
     assert "puts 0.00497 (0.0099 times its factor at t = 1); L_simple puts 1, as at every t." in explorer.reading.value
 
 
@@ -131,7 +137,7 @@ def test_its_reading_gives_both_factors_at_t(explorer, kind, target, variance):
 @pytest.mark.parametrize("t", [1, 100, 1000])
 def test_its_reading_gives_the_exchange_rates(explorer, t):
     left = tables("linear")[1][t]
-    reading = choose(explorer, t=t)
+    reading = choose(explorer, target="eps", t=t)
     assert number_after("An error of 1 in ε is an error of", reading) == pytest.approx(
         math.sqrt((1 - left) / left), rel=6e-3
     )
@@ -170,7 +176,7 @@ def test_everything_is_inside_the_axes(explorer, kind, target, variance):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("kind", "cosine"), ("target", "x0"), ("target", "v"), ("variance", "beta_tilde"), ("t", 350)]
+    ("name", "value"), [("kind", "cosine"), ("target", "eps"), ("target", "v"), ("variance", "beta_tilde"), ("t", 350)]
 )
 def test_every_control_moves_the_picture(explorer, name, value):
     before = sent(explorer)
@@ -195,7 +201,8 @@ def test_a_picture_stands_behind_the_explorer(monkeypatch):
     weights(t=300)
     left = tables("linear")[1][300]
     assert (
-        f"at t = 300 it is {math.sqrt(1 / left - 1):.3g} in the image and {1 / math.sqrt(left):.3g} in v." in lines[0]
+        f"at t = 300 it is {1 / math.sqrt(1 / left - 1):.3g} in the noise and {1 / math.sqrt(1 - left):.3g} in v."
+        in lines[0]
     )
     assert "t = 300, linear" in lines[0]
 

@@ -65,6 +65,7 @@ CASES = [
     Case(2, "explorers.posterior(linear)", "t"),
     Case(2, "explorers.reverse_step()", "x_t"),
     Case(3, "explorers.bound()", "s"),
+    Case(4, "explorers.tweedie()", "x_t"),
     Case(4, "explorers.weights()", "t", key="PageUp"),  # a single step may be less than a pixel
     Case(5, "explorers.unet(model, schedule, image)", "t", "images"),
     Case(7, "explorers.film(frames, start=5)", "time", "images"),

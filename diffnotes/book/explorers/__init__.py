@@ -30,6 +30,7 @@ from diffnotes.book.explorers.sampling import build_ddim, build_draw, ddim, draw
 from diffnotes.book.explorers.say_it import build_say_it, say_it
 from diffnotes.book.explorers.schedule import build_schedule, schedule
 from diffnotes.book.explorers.solvers import build_solvers, solvers
+from diffnotes.book.explorers.tweedie import build_tweedie, tweedie
 from diffnotes.book.explorers.unet import build_unet, unet
 from diffnotes.book.explorers.variances import build_variances, variances
 from diffnotes.book.explorers.walkers import build_walkers, walkers
@@ -73,6 +74,7 @@ __all__ = [
     "build_schedule",
     "build_solvers",
     "build_total",
+    "build_tweedie",
     "build_unet",
     "build_unmasking",
     "build_variances",
@@ -105,6 +107,7 @@ __all__ = [
     "schedule",
     "solvers",
     "total",
+    "tweedie",
     "unet",
     "unmasking",
     "variances",
