@@ -1,6 +1,6 @@
 """A prior over embeddings, and the images that are drawn from them: caption -> embedding -> image, at the smallest."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -85,9 +85,9 @@ def measured(budget: Budget, train: Images, test: Images) -> tuple[dict[str, Any
         texts = model.text(torch.arange(CAPTIONS))
     projection = Projection.measure(e, KEEP)
     z, z_test = projection.into(e), projection.into(e_test)
-    codes = Codes(z, pairs.y, "embeddings", f"of {train.name}, by a CLIP", images=train.x)
+    codes = Codes(z, pairs.y, "embeddings", f"of {train.name}, by a CLIP")
     seconds["prior"], prior_updates, mlp = trained(lambda: prior(codes, texts), SHARES["prior"] * unit)
-    seconds["decoder"], decoder_updates, unet = trained(lambda: decoder(codes), SHARES["decoder"] * unit)
+    seconds["decoder"], decoder_updates, unet = trained(lambda: decoder(replace(codes, images=train.x)), SHARES["decoder"] * unit)
 
     means = {int(c): z[pairs.y == c].mean(0) for c in asked.y.unique() if bool((pairs.y == c).any())}
     known = torch.tensor([int(c) in means for c in asked.y])
