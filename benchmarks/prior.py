@@ -39,7 +39,7 @@ def clip(pairs: Images) -> Trainer:
 def prior(z: Codes, texts: Tensor) -> Trainer:
     """An MLP that predicts the embedding from a noisy one and the text embedding of the caption."""
     torch.manual_seed(0)
-    model = MLPDenoiser(z.item_shape[0], table=tuple(texts.shape), width=192)
+    model = MLPDenoiser(z.item_shape[0], table=tuple(texts.shape), width=128)
     model.set_table(texts)
     loss = Denoising(SCHEDULE, min_snr=None)
     return Trainer(model, loss, z, TrainConfig(batch_size=min(256, len(z)), **SMALL))  # type: ignore[arg-type]
