@@ -66,8 +66,8 @@ def cascade_sample(
     y: Labels | None = None,
     generator: torch.Generator | IntLike | None = None,
 ) -> Iterator[Frame]:
-    """Draw small images with `base` from x_T (B, C, h, w), noise them to the level s, and draw the large ones (B, C, 2h, 2w) given
-    these with `second`, both by DDIM: yields the frames of the one, then of the other, steps + 1 each.
+    """Draw small images with `base` from x_T (B, C, h, w), noise them to the level s, and draw the large ones
+    (B, C, 2h, 2w) given these with `second`, both by DDIM: yields the frames of the one, then of the other, steps + 1 each.
 
     second    called as second(x_t, t, y, picture=c_s) and, if it takes one, level=s (models/conditioned.py)
     generator a torch.Generator, None, or a seed: then image i depends on the seed and on i only"""
