@@ -40,8 +40,8 @@ def _forgotten() -> tuple[str, Rows]:
         found[s] = loss, size / s
     (loss, right), (low, wrong) = found[1.0], found[0.18]
     rows = (
-        ("least ε-loss, mean over the times, s = 1 and 0.18", f"{loss:.3f}, {low:.3f}"),
-        ("deviation of 20 exact steps, in units of s", f"{right:.2f}, {wrong:.2f}"),
+        ("least ε-loss, mean over the times, σ_z = 1 and 0.18", f"{loss:.3f}, {low:.3f}"),
+        ("deviation of 20 exact steps, in units of σ_z", f"{right:.2f}, {wrong:.2f}"),
     )
     letters = {(False, True): "a", (True, True): "b", (True, False): "c"}
     return letters.get((low < loss, abs(wrong - 1) > abs(right - 1)), "d"), rows
@@ -176,10 +176,11 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "18.2": Predict(
         {
-            "a": "That is what one expects, and what happens for a scale that is too large: see s = 5.5 in the "
-            "explorer. With s = 0.18 the latents are nearly all noise at most times, and noise is easy to predict from noise.",
+            "a": "That is what one expects, and what happens for a scale that is too large: see σ_z = 5.5 in the "
+            "explorer. With σ_z = 0.18 the latents are nearly all noise at most times, and noise is easy to predict from noise.",
             "b": "At most times the latents are nearly all noise, so the noise is easy to read off, and the loss is "
-            "small (18.7). The times at which something is decided are few (18.5), and 20 steps hardly visit them. The loss says nothing here.",
+            "small (18.7). The times at which something is decided are few (18.5), and 20 steps hardly visit "
+            "them. The loss says nothing here.",
             "c": "The loss falls, yes (18.7): where all is noise, noise is easy to predict. That is no merit: few of "
             "the steps are at times where something is decided.",
             "d": "A first layer could multiply the latents, but it is given their sum with the noise, and multiplies "
