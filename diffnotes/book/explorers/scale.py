@@ -71,7 +71,7 @@ def build_scale(sigma: float = 1.0, schedule: str = "cosine") -> Explorer:
         drawn.set_data(centres, counts / len(values) / (bins[1] - bins[0]))
         share = ((snr * sigma**2 > BAND[0]) & (snr * sigma**2 < BAND[1])).mean()
         return (
-            f"σ_z = {sigma:.3g}: log SNR is shifted by {2 * math.log(sigma):+.2f} (in powers of ten {2 * math.log10(sigma):+.2f}); "
+            f"σ_z = {sigma:.3g}: log SNR is shifted by {2 * math.log(sigma):+.2f}, by {2 * math.log10(sigma):+.2f} in powers of ten; "
             f"{share:.0%} of the times lie in the band. What {STEPS} exact steps draw has {values.std():.2f} of the "
             "standard deviation of the data."
         )
