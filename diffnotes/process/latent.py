@@ -40,8 +40,10 @@ class Latents:
 
     @classmethod
     def measure(cls, mean: Codes, deviation: Codes | None = None) -> "Latents":
-        """From the means and standard deviations of q(z|x) for many images: the shift of each channel, and the scale from
-        the total variance, that of the means AND that of the draws around them (book, eq. 18.4). deviation None: codes without noise."""
+        """From the means and standard deviations of q(z|x) for many images: the shift of each channel, and the scale
+        from the total variance, that of the means and that of the draws around them (book, eq. 18.4).
+
+        deviation None: codes without noise."""
         check_images(**({"mean": mean} if deviation is None else {"mean": mean, "deviation": deviation}))
         if mean.ndim < 2 or len(mean) < 2:
             raise ValueError(f"mean must hold codes (B, C, ...) of two or more images, got shape {tuple(mean.shape)}")

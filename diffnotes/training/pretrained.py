@@ -126,7 +126,7 @@ def load_unclip() -> tuple[CLIP, Projection, MLPDenoiser, ConditionedUNet, Sched
 
 
 def store_together(path: Path, networks: dict[str, Any], numbers: dict[str, torch.Tensor]) -> Path:
-    """Write networks that belong together, and some numbers, into one file, in half precision; their schedule is cosine, T = 1000."""
+    """Write networks that belong together, and some numbers, into one file, in half precision. Schedule: cosine, T = 1000."""
     tensors = {f"numbers.{name}": value for name, value in numbers.items()}
     about = {}
     for name, network in networks.items():

@@ -71,21 +71,21 @@ def build_scale(sigma: float = 1.0, schedule: str = "cosine") -> Explorer:
         drawn.set_data(centres, counts / len(values) / (bins[1] - bins[0]))
         share = ((snr * sigma**2 > BAND[0]) & (snr * sigma**2 < BAND[1])).mean()
         return (
-            f"σ_z = {sigma:.3g}: log SNR is shifted by {2 * math.log(sigma):+.2f}, by {2 * math.log10(sigma):+.2f} in powers of ten; "
+            f"σ_z = {sigma:.3g}: log SNR is shifted by {2 * math.log(sigma):+.2f}, {2 * math.log10(sigma):+.2f} powers of ten; "
             f"{share:.0%} of the times lie in the band. What {STEPS} exact steps draw has {values.std():.2f} of the "
             "standard deviation of the data."
         )
 
     alt = (
-        f"Left, log SNR falls with time, dashed for σ_z = 1 and blue for σ_z = {sigma:g}, and crosses a yellow band. Middle, a map of "
-        "the density of z_t over time: two bright lines on the left run together into one on the right. Right, the two humps of the "
-        "data, dashed, and an orange step line of what 20 exact DDIM steps draw."
+        f"Left, log SNR falls with time, dashed for σ_z = 1 and blue for σ_z = {sigma:g}, and crosses a yellow band. "
+        "Middle, a map of the density of z_t over time: two bright lines run together into one. Right, the "
+        "two humps of the data, dashed, and an orange step line of what 20 exact DDIM steps draw."
     )
     return Explorer("Which schedule is it really?", controls, plot, update, alt)
 
 
 def draws(sigma: float, schedule: str) -> np.ndarray:
-    """What 20 even DDIM steps with the exact denoiser make of N(0, 1), for data of standard deviation sigma: quantiles, (POINTS,)."""
+    """Quantiles (POINTS,) of what 20 even DDIM steps with the exact denoiser make of N(0, 1), for data of deviation sigma."""
     alpha_bar = TABLES[schedule].alpha_bar.numpy()[np.linspace(1000, 0, STEPS + 1).round().astype(int)]
     levels = np.sqrt((1 - alpha_bar) / alpha_bar)
     data = Mixture(tuple(sigma * m for m in UNIT.means), UNIT.weights, sigma * UNIT.sd)

@@ -15,7 +15,7 @@ MOST = 20
 
 
 def two_noises(x: Tensor, t: int = 300, image: int = 0, draw: int = 0) -> None:
-    """An image of x (N, 1, 28, 28), its code, and both at time t of the same schedule: the noisy code decoded, beside noisy pixels.
+    """An image of x (N, 1, 28, 28), its code, and both at time t of one schedule: the noisy code decoded, and noisy pixels.
 
     t: a slider 0..1000 for the time; image: a slider for which image; draw: a slider for the random numbers."""
     build_two_noises(x, t, image, draw).show()
