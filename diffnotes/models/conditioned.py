@@ -48,7 +48,7 @@ class ConditionedUNet(UNet):
         x_t: Images,
         t: OneEach,
         y: OneEach | None = None,
-        picture: Images | None = None,
+        picture: Float[Tensor, "batch picture_channel height width"] | None = None,
         vector: Float[Tensor, "batch numbers"] | None = None,
         level: OneEach | None = None,
     ) -> Images:
