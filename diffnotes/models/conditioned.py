@@ -33,7 +33,7 @@ class ConditionedUNet(UNet):
         super().__init__(**unet)
         self.settings |= dict(picture_channels=picture_channels, vector=vector, level=level)
         self.picture_channels, self.vector = picture_channels, vector
-        embedding, channels = self.time[-1].out_features, self.settings["image_channels"] + picture_channels
+        embedding, channels = 4 * self.settings["channels"], self.settings["image_channels"] + picture_channels
         if picture_channels:
             self.first = nn.Conv2d(channels * self.patch**2, self.settings["channels"], 3, padding=1)
         self.of_vector = nn.Linear(vector, embedding) if vector else None
