@@ -1,6 +1,6 @@
 """A U-Net with side inputs: a second picture beside the noisy one, a vector, and the noise level of the second picture.
 
-    model(x_t, t, y, picture=c_s, level=s)      the second stage of a cascade, which is told how noisy its condition is
+    model(x_t, t, y, picture=c_s, level=s)      the second stage of a cascade, which is given how noisy its condition is
     model(x_t, t, y, vector=e)                  the decoder of an embedding (unCLIP)
 
 (Ho et al. 2022, Cascaded Diffusion Models, section 4.2; Ramesh et al. 2022, section 2.1.) Samplers call model(x_t, t, y): what

@@ -4,7 +4,7 @@
     c_s = sqrt(alpha_bar_s) c + sqrt(1 - alpha_bar_s) eps                                         (book, eq. 18.12)
 
 The second model is trained on small images of real ones and meets drawn ones. Noise on both makes them alike, if the model is
-told how much: conditioning augmentation (Ho et al. 2022, Cascaded Diffusion Models, section 4.2).
+given its level too: conditioning augmentation (Ho et al. 2022, Cascaded Diffusion Models, section 4.2).
 """
 
 from collections.abc import Iterator
