@@ -20,7 +20,7 @@ class Autoencoding:
     theta  the variance of the decoder's Gaussian: the squared error of a direction that is worth no more nats (book, eq. 17.4).
            It is the weight w = 2 theta of the rate beside the summed squared error"""
 
-    theta: float = 0.05
+    theta: float | int = 0.05
 
     def __post_init__(self) -> None:
         theta = number("theta", self.theta, "be a positive number", lambda v: 0 < v < math.inf)
