@@ -28,9 +28,11 @@ from diffnotes.book.explorers.posterior import build_posterior, build_reverse_st
 from diffnotes.book.explorers.roads import build_roads, roads
 from diffnotes.book.explorers.sampling import build_ddim, build_draw, ddim, draw
 from diffnotes.book.explorers.say_it import build_say_it, say_it
+from diffnotes.book.explorers.scale import build_scale, scale
 from diffnotes.book.explorers.schedule import build_schedule, schedule
 from diffnotes.book.explorers.solvers import build_solvers, solvers
 from diffnotes.book.explorers.tweedie import build_tweedie, tweedie
+from diffnotes.book.explorers.two_noises import build_two_noises, two_noises
 from diffnotes.book.explorers.unet import build_unet, unet
 from diffnotes.book.explorers.variances import build_variances, variances
 from diffnotes.book.explorers.walkers import build_walkers, walkers
@@ -71,10 +73,12 @@ __all__ = [
     "build_roads",
     "build_round_trip",
     "build_say_it",
+    "build_scale",
     "build_schedule",
     "build_solvers",
     "build_total",
     "build_tweedie",
+    "build_two_noises",
     "build_unet",
     "build_unmasking",
     "build_variances",
@@ -104,10 +108,12 @@ __all__ = [
     "roads",
     "round_trip",
     "say_it",
+    "scale",
     "schedule",
     "solvers",
     "total",
     "tweedie",
+    "two_noises",
     "unet",
     "unmasking",
     "variances",

@@ -19,6 +19,7 @@ CHAPTERS = {
     15: "15_flows",
     16: "16_transformers",
     17: "17_codes",
+    18: "18_latents_and_cascades",
     19: "19_words_and_pictures",
     20: "20_diffusion_for_words",
     22: "22_applications",
