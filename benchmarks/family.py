@@ -13,17 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import relatives, transformers
-from benchmarks.measure import pace
+from benchmarks.measure import clock, pace
 from benchmarks.networks import parameters
 from benchmarks.quality import OWN, Own, train_like_ours
 from benchmarks.relatives import bound, exact, last
 from diffnotes import Denoising, Images, Schedule, TrainConfig, Trainer, ddim_sample, initial_noise
 from diffnotes.models.autoregressive import PixelCNN, sample
 from diffnotes.models.codes import VQVAE
+from diffnotes.models.gan import Discriminator, Generator
 from diffnotes.models.transformer import TokenTransformer
 from diffnotes.process.consistency import consistency_sample
 from diffnotes.process.flow import flow_schedule
 from diffnotes.process.guidance import ClassifierFreeGuidance
+from diffnotes.training.adversarial import GanConfig, GanTrainer
 from diffnotes.training.objectives import Consistency, NextToken, VectorQuantised
 from diffnotes.training.train_codes import CODEBOOK, SIDE, tokens_of
 
@@ -60,7 +62,7 @@ def labels(part: slice) -> Tensor:
     return torch.arange(part.start, part.stop) % 10
 
 
-def _updates(make: Callable[[], Trainer], seconds: float) -> int:
+def _updates(make: Callable[[], Any], seconds: float) -> int:
     """How many updates of such a trainer fit into so many seconds."""
     return max(1, round(seconds / pace(make().steps(updates=1000))))
 
@@ -197,3 +199,30 @@ def _gpt() -> nn.Module:
 def _decoded(vqvae: Any, prior: nn.Module, part: slice) -> Tensor:
     tokens = sample(prior, labels(part), generator=torch.Generator().manual_seed(1 + part.start))
     return vqvae.decode(tokens.unflatten(1, (SIDE, SIDE)))
+
+
+def _gan(name: str, K: int | None, train: Images, seconds: float) -> Trained:
+    def make() -> GanTrainer:
+        torch.manual_seed(0)
+        return GanTrainer(Generator(num_classes=K), Discriminator(num_classes=K), train, GanConfig())
+
+    run, updates, started = make(), _updates(make, seconds), clock()
+    for _ in run.steps(updates=updates):
+        pass
+    spent, model = clock() - started, run.ema.model.eval()
+
+    def draw(part: slice) -> Tensor:
+        asked = () if K is None else (labels(part),)
+        return model(initial_noise(0, part.stop, (model.dim,))[part], *asked)
+
+    return Trained(spent, updates, parameters(model), {name: Row(1, draw)})
+
+
+def gan(train: Images, seconds: float) -> Trained:
+    """Chapter 21's GAN, without labels."""
+    return _gan("gan", None, train, seconds)
+
+
+def gan_labels(train: Images, seconds: float) -> Trained:
+    """The same with labels."""
+    return _gan("gan_labels", 10, train, seconds)

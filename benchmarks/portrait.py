@@ -90,9 +90,7 @@ def measure(budget: Budget, train: Images, test: Images, folder: Path = FOLDER) 
         "images": train.name,
         "bits_images": len(few),
         "guidance": family.GUIDANCE,
-        "heaps": {
-            name: judged(heap) | {"sheet": sheet(heap)} for name, heap in heaps(perfect, train, test, N).items()
-        },
+        "heaps": {name: judged(heap) | {"sheet": sheet(heap)} for name, heap in heaps(perfect, train, test, N).items()},
         "rows": rows,
     }
 
@@ -151,8 +149,10 @@ def sheet(samples: Tensor) -> str:
 def measures(samples: Tensor, real: Tensor) -> dict[str, Any]:
     """The five measures of training/metrics.py, the score of Salimans et al. and the Fréchet distance for endless samples."""
     (seen, said), (of_real, _) = features_and_probabilities(samples), features_and_probabilities(real)
+    dice, n = np.random.default_rng(0), len(said)
+    spread = np.std([inception_score(said[dice.integers(n, size=n)]) for _ in range(40)], ddof=1)
     return asdict(quality(samples, real)) | {
-        "inception": asdict(inception_score(said)),
+        "inception": {"value": inception_score(said), "error": float(spread)},
         "frechet_infinity": asdict(frechet_infinity(seen, of_real)),
     }
 
