@@ -17,13 +17,12 @@ from benchmarks.measure import clock, pace
 from benchmarks.networks import parameters
 from benchmarks.quality import OWN, Own, train_like_ours
 from benchmarks.relatives import bound, exact, last
-from diffnotes import Denoising, Images, Schedule, TrainConfig, Trainer, ddim_sample, initial_noise
+from diffnotes import Images, Schedule, TrainConfig, Trainer, ddim_sample, initial_noise
 from diffnotes.models.autoregressive import PixelCNN, sample
 from diffnotes.models.codes import VQVAE
 from diffnotes.models.gan import Discriminator, Generator
 from diffnotes.models.transformer import TokenTransformer
 from diffnotes.process.consistency import consistency_sample
-from diffnotes.process.flow import flow_schedule
 from diffnotes.process.guidance import ClassifierFreeGuidance
 from diffnotes.training.adversarial import GanConfig, GanTrainer
 from diffnotes.training.objectives import Consistency, NextToken, VectorQuantised
