@@ -239,7 +239,11 @@ class UNet(nn.Module):
     def forward(self, x_t: Images, t: OneEach, y: OneEach | None = None) -> Images:
         """The prediction, of x_t's shape. t: times 1..T (T is not known here). y: labels 0..num_classes - 1, or num_classes for
         "no label"; None: no labels. Of both, one for each image, or a single one for all."""
-        return F.pixel_shuffle(self.last(F.silu(self.norm(self.features(x_t, t, y)))), self.patch)
+        return self._answer(self.features(x_t, t, y))
+
+    def _answer(self, features: Tensor) -> Images:
+        """From the last features to the prediction."""
+        return F.pixel_shuffle(self.last(F.silu(self.norm(features))), self.patch)
 
     def features(
         self, x_t: Images, t: OneEach, y: OneEach | None = None
@@ -247,14 +251,22 @@ class UNet(nn.Module):
         """What the last layer turns into the prediction: `channels` maps, a position for each patch of pixels. A smaller network
         can stand on them (models/grey.py)."""
         times, labels = self._check(x_t, t, y)
-        embedding = self.time(time_embedding(times, self.time_dim).to(x_t.dtype))
+        return self._through(self._centred(x_t, times), self._embedded(times, labels, x_t.dtype))
+
+    def _embedded(self, times: Tensor, labels: Tensor | None, dtype: torch.dtype) -> Embedding:
+        """The vector that conditions every residual block: of the time and of the label."""
+        embedding = self.time(time_embedding(times, self.time_dim).to(dtype))
         if self.label is not None:
             null = torch.full_like(times, self.label.num_embeddings - 1)
             embedding = embedding + self.label(null if labels is None else labels)
+        return embedding
 
-        if self.input_mean is not None:
-            x_t = x_t - self.input_mean[times].to(x_t.dtype)[:, None, None, None]
-        h = self.first(F.pixel_unshuffle(x_t, self.patch))
+    def _centred(self, x_t: Tensor, times: Tensor) -> Tensor:
+        return x_t if self.input_mean is None else x_t - self.input_mean[times].to(x_t.dtype)[:, None, None, None]
+
+    def _through(self, x: Tensor, embedding: Embedding) -> Tensor:
+        """Down, middle and up."""
+        h = self.first(F.pixel_unshuffle(x, self.patch))
         skips = [h]
         for layer in self.down:
             h = layer(h, embedding) if isinstance(layer, ResidualBlock) else layer(h)

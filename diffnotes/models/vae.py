@@ -18,7 +18,9 @@ from diffnotes.models.arguments import IntLike, check_tensor, integer
 SIDE = 28
 Images = Float[Tensor, "batch 1 height width"]
 Codes = Float[Tensor, "batch latent"]
+Moments = Float[Tensor, "#batch *latent"]  # of vectors (B, latent) or of maps (B, C, H, W)
 PerImage = Float[Tensor, "batch"]
+VECTOR, MAP = ("latent",), ("C", "H", "W")  # the axes of a code
 
 
 @dataclass(frozen=True)
@@ -43,27 +45,30 @@ def binarize(x: Images) -> Images:
     return torch.where(x > 0, 1.0, -1.0).to(x.dtype)
 
 
-def reparameterize(
-    mean: Float[Tensor, "#batch latent"],
-    log_variance: Float[Tensor, "#batch latent"],
-    eps: Float[Tensor, "*draws #batch latent"],
-) -> Tensor:
-    """z = mean + sigma eps, sigma = exp(log_variance / 2) (book, eq. 10.8), of eps's shape.
+def reparameterize(mean: Moments, log_variance: Moments, eps: Float[Tensor, "*draws #batch latent"]) -> Tensor:
+    """z = mean + sigma eps, sigma = exp(log_variance / 2) (book, eq. 10.8), of eps's shape, for vectors (B, latent) or maps
+    (B, C, H, W).
 
     With eps ~ N(0, I) it is a draw of N(mean, diag sigma^2), through which gradients reach mean and log_variance
     (Kingma and Welling 2013, section 2.4)."""
-    check_tensor("eps", eps, ("...", "B", "latent"))
+    latent = MAP if _is_map(mean) else VECTOR
+    check_tensor("eps", eps, ("...", "B", *latent))
+    item = tuple(eps.shape[-len(latent) :])
     for name, moment in (("mean", mean), ("log_variance", log_variance)):
-        check_tensor(name, moment, ((1, eps.shape[-2]), eps.shape[-1]))
+        check_tensor(name, moment, ((1, eps.shape[-len(latent) - 1]), *item))
     return mean + (log_variance / 2).exp() * eps
 
 
-def prior_kl(mean: Codes, log_variance: Codes) -> PerImage:
-    """D_KL(N(mean, diag sigma^2) || N(0, I)) = 1/2 sum_j (mean_j^2 + sigma_j^2 - 1 - log sigma_j^2), in nats, (B,)
-    (book, eq. 10.9; Kingma and Welling 2013, appendix B)."""
-    check_tensor("mean", mean, ("B", "latent"))
+def prior_kl(mean: Moments, log_variance: Moments) -> PerImage:
+    """D_KL(N(mean, diag sigma^2) || N(0, I)) = 1/2 sum_j (mean_j^2 + sigma_j^2 - 1 - log sigma_j^2), in nats, (B,), for vectors
+    (B, latent) or maps (B, C, H, W) (book, eq. 10.9; Kingma and Welling 2013, appendix B)."""
+    check_tensor("mean", mean, ("B", *(MAP if _is_map(mean) else VECTOR)))
     check_tensor("log_variance", log_variance, tuple(mean.shape))
-    return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1)
+    return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).flatten(1).sum(1)
+
+
+def _is_map(mean: Tensor) -> bool:
+    return isinstance(mean, Tensor) and mean.ndim == 4
 
 
 class VAE(nn.Module):

@@ -19,7 +19,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffnotes.process.arguments import check_floats, choice, integer, number, shown
+from diffnotes.process.arguments import check_callable, check_floats, choice, integer, number, shown
 from diffnotes.process.samplers import initial_noise
 from diffnotes.training import checkpoint, loop
 from diffnotes.training.config import TrainState
@@ -37,8 +37,8 @@ def discriminator_loss(kind: str, real: Float[Tensor, "_"], fake: Float[Tensor, 
     apart, -mean log sigma(real) - mean log(1 - sigma(fake)), which is -V (book, eq. 21.1); or, of "hinge",
     mean max(0, 1 - real) + mean max(0, 1 + fake) (book, eq. 21.7). Goodfellow et al. 2014, eq. 1; Lim and Ye 2017."""
     choice("kind", kind, LOSSES)
-    for name, logits in (("real", real), ("fake", fake)):
-        check_floats(name, logits, "(B,)")
+    _check_logits("real", real)
+    _check_logits("fake", fake)
     if kind == "hinge":
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
     return F.softplus(-real).mean() + F.softplus(fake).mean()
@@ -48,7 +48,7 @@ def generator_loss(kind: str, fake: Logits) -> Float[Tensor, ""]:
     """What the generator minimises, from the discriminator's logits of its images: mean log(1 - sigma(fake)) if
     "saturating", mean -log sigma(fake) if "non-saturating" (book, eq. 21.4), -mean fake if "hinge"."""
     choice("kind", kind, LOSSES)
-    check_floats("fake", fake, "(B,)")
+    _check_logits("fake", fake)
     if kind == "hinge":
         return -fake.mean()
     return F.softplus(-fake).mean() if kind == "non-saturating" else -F.softplus(fake).mean()
@@ -59,11 +59,24 @@ def gradient_penalty(discriminator: Any, x: Tensor, y: Tensor | None = None) -> 
     the penalty R1 where x are real images (book, eq. 21.8; Mescheder et al. 2018, eq. 9). It has a gradient itself.
 
     The logit of an item must depend on no other item: batch normalisation in the discriminator makes it wrong."""
+    check_callable("discriminator", discriminator, "discriminator(x)")
     check_floats("x", x)
     x = x.detach().requires_grad_()
     logits = discriminator(x) if y is None else discriminator(x, y)
+    if not isinstance(logits, Tensor) or logits.shape != x.shape[:1] or not logits.requires_grad:
+        raise ValueError(
+            f"discriminator must answer with a logit for each item of x, (B,), that depends on it, got {shown(logits)}"
+        )
     (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)  # of the sum: each item has its own
     return gradient.square().flatten(1).sum(1)
+
+
+def _check_logits(name: str, logits: Tensor) -> None:
+    check_floats(name, logits, "(B,)")
+    if logits.ndim != 1 or not len(logits):
+        raise ValueError(
+            f"{name} must hold a logit for each of one or more images, (B,), got shape {tuple(logits.shape)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -287,6 +300,7 @@ def gan_sample(
 ) -> Float[Tensor, "number channel height width"]:
     """Samples to measure, (number, C, H, W) on the CPU, a hundred at a time, each in one call. labels, for a generator that
     takes them: True for all of them in turn, or those to draw, (number,). Image i depends on the seed and on i only."""
+    _check_generator(generator)
     K = num_classes_of(generator)
     asked = isinstance(labels, Tensor) or bool(labels)
     if asked != (K is not None):
@@ -313,11 +327,8 @@ def gan_sample(
 
 def _check_kinds(generator: Any, discriminator: Any, images: Any, config: Any) -> None:
     """ValueError unless each is what it should be, and they go together."""
-    for name, network in (("generator", generator), ("discriminator", discriminator)):
-        if not isinstance(network, nn.Module) or next(network.parameters(), None) is None:
-            raise ValueError(f"{name} must be a torch.nn.Module with weights, got {type(network).__name__}")
-    if not isinstance(getattr(generator, "dim", None), int):
-        raise ValueError(f"generator must have dim, the numbers of its noise z, got {type(generator).__name__} without")
+    _check_generator(generator)
+    _check_network("discriminator", discriminator)
     if not isinstance(config, GanConfig):
         raise ValueError(f"config must be a GanConfig, or None for the usual settings, got {type(config).__name__}")
     if not all(hasattr(images, name) for name in ("__len__", "__getitem__", "to", "digest", "name")):
@@ -331,3 +342,14 @@ def _check_kinds(generator: Any, discriminator: Any, images: Any, config: Any) -
         raise ValueError(f"discriminator must take the generator's labels, num_classes={K}, got num_classes={other}")
     if K is not None and int(images.y.max()) >= K:
         raise ValueError(f"images must have labels 0..{K - 1}, as the generator takes them, got {int(images.y.max())}")
+
+
+def _check_network(name: str, network: Any) -> None:
+    if not isinstance(network, nn.Module) or next(network.parameters(), None) is None:
+        raise ValueError(f"{name} must be a torch.nn.Module with weights, got {shown(network)}")
+
+
+def _check_generator(generator: Any) -> None:
+    _check_network("generator", generator)
+    if not isinstance(getattr(generator, "dim", None), int):
+        raise ValueError(f"generator must have dim, the numbers of its noise z, got {type(generator).__name__} without")

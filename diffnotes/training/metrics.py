@@ -177,7 +177,7 @@ def inception_score(probabilities: Probabilities) -> float:
 
 def frechet_infinity(a: Features, b: Features, parts: Sequence[int] = (8, 4, 2, 1), seed: int = 0) -> Extrapolated:
     """The Fréchet distance from features a (N, dim) of samples to b (M, dim) of real images, extrapolated to N = infinity
-    (book, eq. 21.13; Chong and Forsyth 2020): for each number in `parts`, a in random order is cut into so many parts and
+    (book, eq. 21.12; Chong and Forsyth 2020): for each number in `parts`, a in random order is cut into so many parts and
     their distances are averaged; least squares of these means in 1/n give value and slope. The bias that comes from M remains."""
     a = _features("a", a)
     b = _features("b", b, like=a)

@@ -17,7 +17,9 @@ from diffnotes.book.explorers.films import (
     round_trip,
 )
 from diffnotes.book.explorers.flows import build_flows, flows
+from diffnotes.book.explorers.fool import build_fool, fool
 from diffnotes.book.explorers.forward import build_chain, chain
+from diffnotes.book.explorers.game import build_game, game
 from diffnotes.book.explorers.gap import build_gap, gap
 from diffnotes.book.explorers.gaussians import build_kl, build_product, build_total, kl, product, total
 from diffnotes.book.explorers.guidance import build_guidance, guidance
@@ -56,6 +58,8 @@ __all__ = [
     "build_few_calls",
     "build_film",
     "build_flows",
+    "build_fool",
+    "build_game",
     "build_gap",
     "build_guidance",
     "build_kl",
@@ -88,6 +92,8 @@ __all__ = [
     "few_calls",
     "film",
     "flows",
+    "fool",
+    "game",
     "gap",
     "guidance",
     "kl",

@@ -23,7 +23,9 @@ from diffnotes.training.objectives.base import (
     noise_and_labels,
     num_classes_of,
 )
+from diffnotes.training.objectives.autoencoding import Autoencoding
 from diffnotes.training.objectives.captions import DenoisingCaptions
+from diffnotes.training.objectives.conditioned import DenoisingCodes, DenoisingEmbedded, DenoisingUpscaled
 from diffnotes.training.objectives.consistency import Consistency
 from diffnotes.training.objectives.contrastive import Contrastive
 from diffnotes.training.objectives.denoising import Denoising
@@ -37,10 +39,14 @@ from diffnotes.training.objectives.vector_quantised import VectorQuantised
 
 __all__ = [
     "TIME_BINS",
+    "Autoencoding",
     "Consistency",
     "Contrastive",
     "Denoising",
     "DenoisingCaptions",
+    "DenoisingCodes",
+    "DenoisingEmbedded",
+    "DenoisingUpscaled",
     "Draw",
     "Elbo",
     "Likelihood",

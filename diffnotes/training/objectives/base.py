@@ -92,12 +92,13 @@ def evaluated(model: Any) -> Iterator[None]:
             module.training = True
 
 
-def check_answer(model: nn.Module, x_t: Tensor, t: Tensor, y: Tensor | None) -> None:
-    """ValueError if model(x_t, t, y) cannot be called, or does not answer with a tensor of x_t's shape."""
+def check_answer(model: nn.Module, x_t: Tensor, t: Tensor, y: Tensor | None, **side: Tensor) -> None:
+    """ValueError if model(x_t, t, y, **side) cannot be called, or does not answer with a tensor of x_t's shape."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     try:
         with evaluated(model):
-            answer = model(x_t.to(device), t.to(device), None if y is None else y.to(device))
+            given = {name: value.to(device) for name, value in side.items()}
+            answer = model(x_t.to(device), t.to(device), None if y is None else y.to(device), **given)
     except (RuntimeError, TypeError, IndexError, AssertionError) as error:
         raise ValueError(
             f"model must answer model(x_t, t, y) for images of shape {tuple(x_t.shape)}, got {type(error).__name__}: {error}"

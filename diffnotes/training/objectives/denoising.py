@@ -82,9 +82,11 @@ class Denoising:
             return torch.ones(len(t))
         return min_snr_weight(self.schedule, t, self.min_snr, target)
 
-    def check(self, model: nn.Module, data: Any) -> None:
+    def check(self, model: nn.Module, data: Any, **side: Tensor) -> None:
         """ValueError if the model has no known target, if the images are not in [-1, 1], if the labels do not fit the
-        model's classes, if an eps-prediction meets zero terminal SNR, or if the answer has not the images' shape."""
+        model's classes, if an eps-prediction meets zero terminal SNR, or if the answer has not the images' shape.
+
+        side: the side inputs of a model that has some, for the first two images."""
         target = getattr(model, "target", None)
         if target not in TARGETS:
             raise ValueError(
@@ -105,7 +107,7 @@ class Denoising:
                 f"got {int(data.y.min())}..{int(data.y.max())}"
             )
         few = data[:2]
-        check_answer(model, few.x, torch.ones(len(few.x), dtype=torch.long), None if K is None else few.y)
+        check_answer(model, few.x, torch.ones(len(few.x), dtype=torch.long), None if K is None else few.y, **side)
 
 
 def _mean_and_deviation(given: Any) -> tuple[float, float]:
