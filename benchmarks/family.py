@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks import relatives, transformers
+from benchmarks import latents, relatives, transformers
 from benchmarks.measure import clock, pace
 from benchmarks.networks import parameters
 from benchmarks.quality import OWN, Own, train_like_ours
@@ -225,3 +225,22 @@ def gan(train: Images, seconds: float) -> Trained:
 def gan_labels(train: Images, seconds: float) -> Trained:
     """The same with labels."""
     return _gan("gan_labels", 10, train, seconds)
+
+
+def _stages(name: str, made: latents.Drawn) -> Trained:
+    """A row of what benchmarks/latents.py trains; the seeds of the parts lie far apart."""
+
+    def draw(part: slice) -> Tensor:
+        return made.draw(part.stop - part.start, 10_000 * (1 + part.start)).clamp(-1, 1)
+
+    return Trained(made.seconds, made.updates, made.parameters, {name: Row(made.calls, draw)})
+
+
+def latent(train: Images, seconds: float) -> Trained:
+    """Chapter 18's autoencoder and a diffusion model of its codes."""
+    return _stages("latent", latents.train_latent(train, seconds))
+
+
+def cascade(train: Images, seconds: float) -> Trained:
+    """Chapter 18's two stages, of 14 and of 28 pixels."""
+    return _stages("cascade", latents.train_cascade(train, seconds))

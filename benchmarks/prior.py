@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.latents import SCHEDULE, drawn, in_parts, trained
+from benchmarks.latents import SCHEDULE, in_parts, trained
 from benchmarks.measure import Budget, pace
 from benchmarks.networks import CONFIG, parameters
 from benchmarks.quality import OWN
@@ -87,7 +87,9 @@ def measured(budget: Budget, train: Images, test: Images) -> tuple[dict[str, Any
     z, z_test = projection.into(e), projection.into(e_test)
     codes = Codes(z, pairs.y, "embeddings", f"of {train.name}, by a CLIP")
     seconds["prior"], prior_updates, mlp = trained(lambda: prior(codes, texts), SHARES["prior"] * unit)
-    seconds["decoder"], decoder_updates, unet = trained(lambda: decoder(replace(codes, images=train.x)), SHARES["decoder"] * unit)
+    seconds["decoder"], decoder_updates, unet = trained(
+        lambda: decoder(replace(codes, images=train.x)), SHARES["decoder"] * unit
+    )
 
     means = {int(c): z[pairs.y == c].mean(0) for c in asked.y.unique() if bool((pairs.y == c).any())}
     known = torch.tensor([int(c) in means for c in asked.y])

@@ -17,7 +17,19 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as command
-from benchmarks import ablation, measure, memory, networks, portrait, quality, relatives, report, speed, steps, transformers
+from benchmarks import (
+    ablation,
+    measure,
+    memory,
+    networks,
+    portrait,
+    quality,
+    relatives,
+    report,
+    speed,
+    steps,
+    transformers,
+)
 from benchmarks.measure import Budget
 from diffnotes import (
     Denoising,
