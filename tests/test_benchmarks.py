@@ -158,7 +158,8 @@ def test_an_unknown_section_is_refused(capsys: pytest.CaptureFixture):
     with pytest.raises(SystemExit):
         command.main(["speed"])
     assert (
-        "sections must be of throughput, quality, steps, ablation, relatives, transformers, portrait, cost, sampling, start, gpu, got speed"
+        "sections must be of throughput, quality, steps, ablation, relatives, transformers, portrait, cost, sampling, start, "
+        "gpu, got speed"
         in capsys.readouterr().err
     )
 
