@@ -26,6 +26,7 @@ from diffnotes.book.explorers.guidance import build_guidance, guidance
 from diffnotes.book.explorers.latent import ElboCurves, build_latent_plane, latent_plane
 from diffnotes.book.explorers.meter import build_meter, meter
 from diffnotes.book.explorers.pasting import build_pasting, pasting
+from diffnotes.book.explorers.portrait import build_portrait, portrait
 from diffnotes.book.explorers.posterior import build_posterior, build_reverse_step, posterior, reverse_step
 from diffnotes.book.explorers.roads import build_roads, roads
 from diffnotes.book.explorers.sampling import build_ddim, build_draw, ddim, draw
@@ -67,6 +68,7 @@ __all__ = [
     "build_meter",
     "build_pasting",
     "build_pictures",
+    "build_portrait",
     "build_posterior",
     "build_product",
     "build_reveal",
@@ -101,6 +103,7 @@ __all__ = [
     "meter",
     "pasting",
     "pictures",
+    "portrait",
     "posterior",
     "product",
     "reveal",
