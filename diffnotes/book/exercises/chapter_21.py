@@ -39,7 +39,7 @@ def _perfect_model() -> tuple[str, Rows]:
             spread = np.sqrt(np.linalg.eigvalsh(np.cov(x, rowvar=False)))
             tries.append((x.mean(0) ** 2).sum() + ((spread - 1) ** 2).sum())
         found.append(float(np.mean(tries)))
-    expected = {"a": (0.0, 0.0), "b": (2.4, 0.55), "c": (2.4, 1.2), "d": (0.13, 0.03)}
+    expected = {"a": (0.0, 0.0), "b": (2.3, 0.56), "c": (2.3, 1.1), "d": (0.13, 0.03)}
     nearest = min(expected, key=lambda letter: sum(abs(a - b) for a, b in zip(expected[letter], found, strict=True)))
     rows = tuple((f"from {n:,} samples", f"{value:.3f}") for n, value in zip(COUNTS, found, strict=True))
     return nearest, rows
