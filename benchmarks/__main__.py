@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ablation, portrait, quality, relatives, report, speed, steps, transformers
+from benchmarks import ablation, latents, portrait, quality, relatives, report, speed, steps, transformers
 from benchmarks.measure import Budget, machine
 from diffnotes import load_images
 
@@ -23,6 +23,7 @@ SECTIONS: dict[str, Callable[[Budget], dict[str, Any]]] = {
     "transformers": lambda budget: transformers.measure(
         budget, load_images("mnist", "train"), load_images("mnist", "test")
     ),
+    "latents": lambda budget: latents.measure(budget, load_images("mnist", "train"), load_images("mnist", "test")),
     "portrait": lambda budget: portrait.measure(budget, load_images("mnist", "train"), load_images("mnist", "test")),
     "cost": speed.cost,
     "sampling": speed.sampling,

@@ -13,25 +13,20 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import CLIP, Budget, clock, pace
-from benchmarks.networks import CONFIG, LOSS, parameters
+from benchmarks.networks import parameters
 from benchmarks.quality import OWN, train_like_ours
-from diffnotes import Denoising, Images, Schedule, TrainConfig, Trainer, UNet, ddim_sample, initial_noise
-from diffnotes.models.autoencoder import Autoencoder
-from diffnotes.models.conditioned import ConditionedUNet
+from diffnotes import Images, Trainer, ddim_sample, initial_noise
 from diffnotes.process.cascade import cascade_sample, enlarge, second_given, shrink
 from diffnotes.process.latent import Latents
 from diffnotes.training.latents import Codes, encoded
 from diffnotes.training.metrics import features_and_probabilities, held_out, quality
-from diffnotes.training.objectives import Autoencoding, DenoisingCodes, DenoisingUpscaled
+from diffnotes.training.train_latents import SCHEDULE, THETA, autoencoder, base, latent, second, small_of
 
-SCHEDULE = Schedule.cosine(T=1000)
-THETA = 0.05  # the variance of the autoencoder's Gaussian
 FIRST_STAGE = 0.2  # the autoencoder's share of the time
 BASE = 0.55  # the base's share of the time of a cascade
 LEVELS = (0, 50, 100, 200, 300, 500)  # of the noise on the small image
 SCALES = (0.18, 1.0, 5.5)
 STEPS, ETA = 20, 1.0
-AUTOENCODER = dict(batch_size=64, ema_decay=0.99, **CONFIG)
 
 
 @dataclass(frozen=True)
@@ -52,41 +47,6 @@ def trained(make: Callable[[], Trainer], seconds: float) -> tuple[float, int, An
     """Seconds, updates and averaged network of a training of about so many seconds: as many updates as fit in."""
     done = train_like_ours(make(), max(1, round(seconds / pace(make().steps(updates=1000)))))
     return done[0], done[1], done[2].eval().requires_grad_(False)
-
-
-def autoencoder(train: Images) -> Trainer:
-    """4 x 7 x 7 codes; 64 images in an update."""
-    torch.manual_seed(0)
-    return Trainer(Autoencoder(), Autoencoding(THETA), train, TrainConfig(**_fitting(AUTOENCODER, train)))  # type: ignore[arg-type]
-
-
-def latent(codes: Codes) -> Trainer:
-    """A U-Net on the 7 x 7 places of the codes."""
-    torch.manual_seed(0)
-    unet = UNet(48, (1,), blocks=2, image_channels=codes.item_shape[0], num_classes=10, target="v")
-    return Trainer(unet, DenoisingCodes(SCHEDULE), codes, TrainConfig(**CONFIG))  # type: ignore[arg-type]
-
-
-def base(small: Images) -> Trainer:
-    """A U-Net on the 14 x 14 pixels of small images, 2 x 2 of them folded into channels."""
-    torch.manual_seed(0)
-    unet = UNet(48, (1,), blocks=2, patch=2, num_classes=10, target="v", input_mean=_mean(small))
-    return Trainer(unet, Denoising(SCHEDULE, **LOSS), small, TrainConfig(**CONFIG))  # type: ignore[arg-type]
-
-
-def second(train: Images, most: int = 500) -> Trainer:
-    """Chapter 6's network, narrower, with the small image as another channel of the input, and its noise level."""
-    torch.manual_seed(0)
-    unet = ConditionedUNet(
-        picture_channels=1, level=most > 0, channels=24, multipliers=(1, 2), blocks=1, patch=2, num_classes=10,
-        target="v", input_mean=_mean(train),
-    )  # fmt: skip
-    return Trainer(unet, DenoisingUpscaled(SCHEDULE, most), train, TrainConfig(**CONFIG))  # type: ignore[arg-type]
-
-
-def small_of(images: Images) -> Images:
-    """The images at half the size."""
-    return Images(shrink(images.x), images.y, f"{images.name} at half the size", images.source, images.classes)
 
 
 def train_latent(train: Images, seconds: float) -> Drawn:
@@ -142,15 +102,6 @@ def in_parts(number: int, draw: Callable[[slice], Tensor]) -> Tensor:
     """A hundred at a time."""
     with torch.no_grad():
         return torch.cat([draw(slice(i, min(i + 100, number))) for i in range(0, number, 100)])
-
-
-def _mean(images: Images) -> Tensor:
-    return SCHEDULE.alpha_bar.sqrt() * images.x.mean()
-
-
-def _fitting(settings: dict[str, Any], data: Images) -> dict[str, Any]:
-    """The settings, with batches no larger than the data."""
-    return settings | {"batch_size": min(settings["batch_size"], len(data))}
 
 
 # -- what is measured -----------------------------------------------------------------------------------------------------
@@ -295,20 +246,23 @@ def measure_cascade(budget: Budget, train: Images, test: Images, networks: dict[
         for s in LEVELS if most else (0,):
             point: dict[str, Any] = {"s": s, "seconds": seconds}
             for kind, c in conditions.items():
-                eps = initial_noise(1, len(c), (1, 14, 14))
-                start = initial_noise(2, len(c))
-
-                def finish(i: slice, c: Tensor = c, eps: Tensor = eps, start: Tensor = start, s: int = s) -> Tensor:
-                    given = second_given(last, SCHEDULE, c[i], s, eps[i])
-                    return drawn(given, start[i], y[i], 3 + i.start)
-
-                x = in_parts(len(c), finish)
+                x = enlarged(last, c, y, s)
                 off = (shrink(x) - c).square().mean().sqrt()
                 point[kind] = {**asdict(quality(x, real)), "right": right(x), "off": float(off)}
             rows.setdefault(name, []).append(point)
             print(f"  {name}, s = {s}: {point}", flush=True)
     small = {kind: asdict(quality(enlarge(c), enlarge(shrink(real)))) for kind, c in conditions.items()}
     return {"updates": updates, "most": 500, "rows": rows, "small": small, "right": right(enlarge(made))}
+
+
+def enlarged(last: Any, c: Tensor, y: Tensor, s: int) -> Tensor:
+    """The large images that the second stage draws for small ones, noised to the level s; always from the same noise."""
+    eps, start = initial_noise(1, len(c), (1, 14, 14)), initial_noise(2, len(c))
+
+    def part(i: slice) -> Tensor:
+        return drawn(second_given(last, SCHEDULE, c[i], s, eps[i]), start[i], y[i], 3 + i.start)
+
+    return in_parts(len(c), part)
 
 
 def in_turn(images: Images, number: int) -> Tensor:

@@ -7,58 +7,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.latents import SCHEDULE, in_parts, trained
+from benchmarks.latents import in_parts, trained
 from benchmarks.measure import Budget, pace
-from benchmarks.networks import CONFIG, parameters
+from benchmarks.networks import parameters
 from benchmarks.quality import OWN
-from diffnotes import Denoising, Images, TrainConfig, Trainer, ddim_sample, initial_noise
-from diffnotes.models.clip import CLIP
-from diffnotes.models.conditioned import ConditionedUNet
+from diffnotes import Images, ddim_sample, initial_noise
 from diffnotes.models.mlp import MLPDenoiser
 from diffnotes.process.given import Given
 from diffnotes.process.latent import Projection
 from diffnotes.training.attributes import attribute_words
-from diffnotes.training.captions import CAPTIONS, VOCABULARY, captioned, parts_of, token_table
+from diffnotes.training.captions import captioned, parts_of
 from diffnotes.training.latents import Codes
 from diffnotes.training.metrics import features_and_probabilities, frechet_distance, held_out, quality
-from diffnotes.training.objectives import Contrastive, DenoisingEmbedded
+from diffnotes.training.train_latents import KEEP, SCHEDULE, clip, decoder, embeddings, prior, text_table
 
-KEEP = 24  # principal components of the embedding
-SMALL = dict(optimizer="adamw", learning_rate=2e-3, warmup=20, ema_decay=0.98, precision="float32")
 SHARES = {"clip": 1 / 4, "prior": 1 / 8, "decoder": 1.0}  # of the time of chapter 6's network
-
-
-def clip(pairs: Images) -> Trainer:
-    """Chapter 19's CLIP."""
-    torch.manual_seed(0)
-    batch = min(128, len(pairs))
-    model = CLIP(token_table(), len(VOCABULARY))
-    return Trainer(model, Contrastive(), pairs, TrainConfig(batch_size=batch, **SMALL))  # type: ignore[arg-type]
-
-
-def prior(z: Codes, texts: Tensor) -> Trainer:
-    """An MLP that predicts the embedding from a noisy one and the text embedding of the caption."""
-    torch.manual_seed(0)
-    model = MLPDenoiser(z.item_shape[0], table=tuple(texts.shape), width=128)
-    model.set_table(texts)
-    loss = Denoising(SCHEDULE, min_snr=None)
-    return Trainer(model, loss, z, TrainConfig(batch_size=min(256, len(z)), **SMALL))  # type: ignore[arg-type]
-
-
-def decoder(pairs: Codes) -> Trainer:
-    """A U-Net that is given the embedding in the place of a label."""
-    torch.manual_seed(0)
-    mean = SCHEDULE.alpha_bar.sqrt() * pairs.images.mean()  # type: ignore[union-attr]
-    unet = ConditionedUNet(
-        vector=pairs.x.shape[1], channels=24, multipliers=(1, 2), blocks=1, patch=2, target="v", input_mean=mean
-    )
-    return Trainer(unet, DenoisingEmbedded(SCHEDULE), pairs, TrainConfig(**CONFIG))  # type: ignore[arg-type]
-
-
-@torch.no_grad()
-def embeddings(model: CLIP, x: Tensor) -> Tensor:
-    """Unit vectors of the images, a thousand at a time."""
-    return torch.cat([model.image(part) for part in x.split(1000)])
 
 
 def draw_embeddings(model: MLPDenoiser, y: Tensor, seed: int, steps: int = 50) -> Tensor:
@@ -69,8 +32,8 @@ def draw_embeddings(model: MLPDenoiser, y: Tensor, seed: int, steps: int = 50) -
 
 
 def measure(budget: Budget, train: Images, test: Images) -> dict[str, Any]:
-    """The prior's embeddings beside those of test images, the mean of the caption and the text's own; and digits decoded from each
-    of them. The times are shares of that in which chapter 6's network makes the last of budget.own updates."""
+    """The prior's embeddings beside those of test images, the mean of the caption and the text's own; and digits
+    decoded from each of them. The times are shares of that in which chapter 6's network makes the last of budget.own updates."""
     return measured(budget, train, test)[0]
 
 
@@ -80,9 +43,7 @@ def measured(budget: Budget, train: Images, test: Images) -> tuple[dict[str, Any
     pairs, asked = captioned(train), captioned(test)
     seconds = {}
     seconds["clip"], clip_updates, model = trained(lambda: clip(pairs), SHARES["clip"] * unit)
-    e, e_test = embeddings(model, train.x), embeddings(model, test.x)
-    with torch.no_grad():
-        texts = model.text(torch.arange(CAPTIONS))
+    e, e_test, texts = embeddings(model, train), embeddings(model, test), text_table(model)
     projection = Projection.measure(e, KEEP)
     z, z_test = projection.into(e), projection.into(e_test)
     codes = Codes(z, pairs.y, "embeddings", f"of {train.name}, by a CLIP")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from diffnotes.book.press import measured_latents
 from diffnotes.book.press.measured import (
     CHOICES,
     TITLES,
@@ -50,6 +51,7 @@ SECTIONS = (
     "ablation",
     "relatives",
     "transformers",
+    "latents",
     "throughput",
     "cost",
     "sampling",
@@ -396,6 +398,49 @@ with 16 rows and columns, also outside the blocks. *Gates open*: they begin at 1
 
 **What it does not mean.** The very beginning of the curve, where hardly a network draws digits yet, and one run each: the
 learning rate is the same for all sizes, and was chosen for chapter 6's network.
+"""
+
+
+def _latents(data: dict[str, Any]) -> str:
+    threads = "one thread" if data["threads"] == 1 else f"{data['threads']} threads"
+    first, cost, prior, stages = data["autoencoder"], data["cost"], data["prior"], data["cascade"]
+    return f"""
+## Latents, cascades, and a prior over embeddings
+
+Chapter 18. Three ways to make digits, from random weights, each in the time in which chapter 6's network makes
+{data["updates"]} updates ({data["seconds"]:.0f} seconds of {threads}): in pixels; by an autoencoder, for a fifth of the time, and
+diffusion of its codes, the encoding of all images included; by a cascade, 14 × 14 pixels first, for 55 % of the time, and then
+28 × 28. {data["samples"]} digits each, 0 to 9 in turn, by 20 DDIM steps with η = 1 in each stage, predictions cut to [-1, 1] in
+pixels and not in codes, judged against {data["real"]:,} test images.
+
+{_table(*measured_latents.latents_table(data))}
+
+The autoencoder has {first["parameters"]:,} weights, θ = {first["theta"]:g} and {first["updates"]:,} updates of 64 images: a
+rate of {first["rate_nats"]:.0f} nats, a squared error of {first["error_of_a_pixel"]:.4f} a pixel, codes of deviation
+{first["scale"]:.3f} (of the means alone {first["scale_of_the_means"]:.3f}). A forward pass for an image takes
+{cost["latent"]["milliseconds"]:.2f} milliseconds in latents ({cost["latent"]["mflop"]:.0f} MFLOP),
+{cost["pixel"]["milliseconds"]:.2f} in pixels ({cost["pixel"]["mflop"]:.0f}).
+
+The latents times k, {data["scale"]["updates"]} updates each, what is drawn divided by k:
+
+{_table(*measured_latents.scale_table(data))}
+
+The second stage of a cascade on true small images and on drawn ones, {stages["updates"]} updates each, without augmentation
+and with levels s from 0 to {stages["most"]}. The drawn small images, enlarged, are named as asked in {stages["right"]:.0%}, and
+their Fréchet distance from enlarged test images is {stages["small"]["drawn"]["frechet"]["value"]:.1f}
+({stages["small"]["true"]["frechet"]["value"]:.1f} for true ones).
+
+{_table(*measured_latents.gap_table(data))}
+
+What stands in the place of the embedding of a test image, {prior["keep"]} principal components of a CLIP's 64 numbers, for
+{prior["embeddings"]:,} test images and the {prior["captions"]} captions of digit, thickness and slant that they have; and
+{prior["samples"]} digits decoded from each. CLIP, prior and decoder had {prior["seconds"]["clip"]:.0f},
+{prior["seconds"]["prior"]:.0f} and {prior["seconds"]["decoder"]:.0f} seconds.
+
+{_table(*measured_latents.prior_table(data))}
+
+**What it does not mean.** One run each. Digits of 28 × 28 pixels are no photographs: what latents save grows with the size of the
+image, and here a network that folds 2 × 2 pixels into channels has a small map already.
 """
 
 

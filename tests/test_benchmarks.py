@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import __main__ as command
 from benchmarks import (
     ablation,
+    latents,
     measure,
     memory,
     networks,
@@ -42,6 +43,7 @@ from diffnotes import (
     initial_noise,
     load_images,
 )
+from diffnotes.book.press import measured_latents
 from diffnotes.book.press.measured import (
     RELATIVES,
     TITLES,
@@ -51,6 +53,14 @@ from diffnotes.book.press.measured import (
     transformer_choices,
     transformer_figure,
     transformer_table,
+)
+from diffnotes.book.press.measured_latents import (
+    gap_alt,
+    gap_figure,
+    gap_table,
+    latents_table,
+    prior_table,
+    scale_table,
 )
 from diffnotes.process.choose import SOLVERS, sample_with
 from diffnotes.training import metrics
@@ -158,9 +168,8 @@ def test_an_unknown_section_is_refused(capsys: pytest.CaptureFixture):
     with pytest.raises(SystemExit):
         command.main(["speed"])
     assert (
-        "sections must be of throughput, quality, steps, ablation, relatives, transformers, portrait, cost, sampling, start, "
-        "gpu, got speed"
-        in capsys.readouterr().err
+        "sections must be of throughput, quality, steps, ablation, relatives, transformers, latents, portrait, cost, sampling, "
+        "start, gpu, got speed" in capsys.readouterr().err
     )
 
 
@@ -502,6 +511,39 @@ def test_transformers(monkeypatch: pytest.MonkeyPatch):
     assert len(lines) == 5 and all(len(line) == len(head) for line in lines)
     assert len(transformer_figure(data).axes) == 3 and "Transformers and U-Nets" in report._transformers(data)
     assert transformer_alt(data).count(", loss ") == 9
+
+
+def test_latents(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(latents, "LEVELS", (0, 500))
+    monkeypatch.setattr(latents, "SCALES", (0.18, 1.0))
+    data = json.loads(json.dumps(latents.measure(TINY, *few_images())))
+    assert set(data["rows"]) == {*measured_latents.RACE, "mean_codes"} and data["seconds"] > 0
+    assert data["autoencoder"]["scale_of_the_means"] < data["autoencoder"]["scale_of_the_draws"]
+    assert data["cost"]["latent"]["mflop"] < data["cost"]["pixel"]["mflop"]
+    assert [point["s"] for point in data["cascade"]["rows"]["with"]] == [0, 500]
+    assert data["prior"]["rows"]["mean"]["within"] < 1e-9 < data["prior"]["rows"]["test"]["within"]
+    assert data["prior"]["rows"]["text"]["within"] < 1e-9
+    for table in (latents_table, scale_table, gap_table, prior_table):
+        head, lines = table(data)
+        assert lines and all(len(line) == len(head) for line in lines)
+    assert len(gap_figure(data).axes) == 2 and "s = 500:" in gap_alt(data)
+    assert "Latents, cascades, and a prior over embeddings" in report._latents(data)
+
+
+def test_digits_of_both_stages_depend_on_the_seed_and_have_labels_in_turn():
+    train = few_images()[0]
+    for make in (latents.train_latent, latents.train_cascade):
+        made = make(train, 0.2)
+        assert made.seconds > 0 and made.updates >= 2 and made.draw(3, 0).shape == (3, 1, 28, 28)
+        torch.testing.assert_close(made.draw(3, 0), made.draw(4, 0)[:3], rtol=1e-3, atol=1e-3)
+        assert made.calls in (21, 40)
+
+
+def test_images_in_turn_have_the_labels_in_turn():
+    images = few_images()[1]
+    x = latents.in_turn(images, 12)
+    taken = [images.y[(images.x == one).flatten(1).all(1)][0].item() for one in x]
+    assert taken[:10] == list(range(10)) and taken[10:] == [0, 1]
 
 
 def test_a_changed_transformer_differs_in_that_alone():

@@ -25,9 +25,7 @@ class ConditionedUNet(UNet):
     level             whether it is given a second time, the level s of the noise on the picture, 0 for none
     The other arguments are UNet's."""
 
-    def __init__(
-        self, *, picture_channels: IntLike = 0, vector: IntLike = 0, level: bool = False, **unet: Any
-    ) -> None:
+    def __init__(self, *, picture_channels: IntLike = 0, vector: IntLike = 0, level: bool = False, **unet: Any) -> None:
         picture_channels = integer("picture_channels", picture_channels, "at least 0", 0)
         vector = integer("vector", vector, "at least 0", 0)
         if not isinstance(level, bool):
@@ -50,7 +48,7 @@ class ConditionedUNet(UNet):
         x_t: Images,
         t: OneEach,
         y: OneEach | None = None,
-        picture: Images | None = None,
+        picture: Float[Tensor, "batch picture_channel height width"] | None = None,
         vector: Float[Tensor, "batch numbers"] | None = None,
         level: OneEach | None = None,
     ) -> Images:

@@ -18,7 +18,7 @@ from diffnotes.models.arguments import IntLike, check_tensor, integer
 SIDE = 28
 Images = Float[Tensor, "batch 1 height width"]
 Codes = Float[Tensor, "batch latent"]
-Moments = Float[Tensor, "#batch *latent"]  # of vectors (B, latent) or of maps (B, C, H, W)
+Moments = Float[Tensor, "#batch *item"]  # of vectors (B, latent) or of maps (B, C, H, W)
 PerImage = Float[Tensor, "batch"]
 VECTOR, MAP = ("latent",), ("C", "H", "W")  # the axes of a code
 
@@ -45,7 +45,7 @@ def binarize(x: Images) -> Images:
     return torch.where(x > 0, 1.0, -1.0).to(x.dtype)
 
 
-def reparameterize(mean: Moments, log_variance: Moments, eps: Float[Tensor, "*draws #batch latent"]) -> Tensor:
+def reparameterize(mean: Moments, log_variance: Moments, eps: Float[Tensor, "..."]) -> Tensor:
     """z = mean + sigma eps, sigma = exp(log_variance / 2) (book, eq. 10.8), of eps's shape, for vectors (B, latent) or maps
     (B, C, H, W).
 

@@ -23,9 +23,10 @@ from diffnotes.process.samplers import Frame, Noise, ddim_sample
 from diffnotes.process.schedules import Schedule, check_t
 
 Maps = Float[Tensor, "batch channel height width"]
+Resized = Float[Tensor, "batch channel height_out width_out"]
 
 
-def shrink(x: Maps, factor: IntLike = 2) -> Maps:
+def shrink(x: Maps, factor: IntLike = 2) -> Resized:
     """c = A x: the mean of each factor x factor pixels, (B, C, H, W) to (B, C, H / factor, W / factor) (book, eq. 18.9)."""
     factor = _factor("x", x, factor)
     if x.shape[2] % factor or x.shape[3] % factor or not x.shape[2] * x.shape[3]:
@@ -33,7 +34,7 @@ def shrink(x: Maps, factor: IntLike = 2) -> Maps:
     return F.avg_pool2d(x, factor)
 
 
-def enlarge(c: Maps, factor: IntLike = 2) -> Maps:
+def enlarge(c: Maps, factor: IntLike = 2) -> Resized:
     """Each pixel factor x factor times, (B, C, H, W) to (B, C, factor H, factor W): shrink(enlarge(c)) = c."""
     factor = _factor("c", c, factor)
     return c.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
@@ -66,8 +67,8 @@ def cascade_sample(
     y: Labels | None = None,
     generator: torch.Generator | IntLike | None = None,
 ) -> Iterator[Frame]:
-    """Draw small images with `base` from x_T (B, C, h, w), noise them to the level s, and draw the large ones (B, C, 2h, 2w) given
-    these with `second`, both by DDIM: yields the frames of the one, then of the other, steps + 1 each.
+    """Draw small images with `base` from x_T (B, C, h, w), noise them to the level s, and draw the large ones
+    (B, C, 2h, 2w) given these with `second`, both by DDIM: yields the frames of the one, then of the other, steps + 1 each.
 
     second    called as second(x_t, t, y, picture=c_s) and, if it takes one, level=s (models/conditioned.py)
     generator a torch.Generator, None, or a seed: then image i depends on the seed and on i only"""

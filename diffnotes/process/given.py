@@ -1,4 +1,4 @@
-"""A denoiser that has side inputs, with these held fast: what is left is called as model(x_t, t, y), as samplers and losses do."""
+"""A denoiser with side inputs, these held fast: what is left is called as model(x_t, t, y), as samplers and losses call it."""
 
 from typing import Any
 

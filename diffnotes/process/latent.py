@@ -1,8 +1,8 @@
 """Latents: codes of an autoencoder, shifted and scaled so that a diffusion model finds them with mean 0 and variance 1.
 
-    z~ = (z - m) / s,    s^2 = mean over j of Var_q(z_j) = E[sigma_j^2(x)] + Var[mu_j(x)]          (book, eq. 18.4)
+    z~ = (z - m) / sigma_z,    sigma_z^2 = mean over j of E[sigma_j^2(x)] + E[(mu_j(x) - m_j)^2]    (book, eq. 18.4)
 
-A wrong scale is another noise schedule, exactly: log SNR' = log SNR + 2 log s                      (book, eq. 18.5)
+A wrong scale is another noise schedule, exactly: log SNR' = log SNR + 2 log sigma_z                (book, eq. 18.5)
 """
 
 import math
@@ -24,7 +24,7 @@ class Latents:
     the shift).
 
     shift  m, a number for each channel
-    scale  s > 0, one number for all"""
+    scale  sigma_z > 0, one number for all"""
 
     shift: tuple[float, ...]
     scale: float = 1.0
@@ -40,8 +40,10 @@ class Latents:
 
     @classmethod
     def measure(cls, mean: Codes, deviation: Codes | None = None) -> "Latents":
-        """From the means and standard deviations of q(z|x) for many images: the shift of each channel, and the scale from the total
-        variance, that of the means AND that of the draws around them (book, eq. 18.4). deviation None: codes without noise."""
+        """From the means and standard deviations of q(z|x) for many images: the shift of each channel, and the scale
+        from the total variance, that of the means and that of the draws around them (book, eq. 18.4).
+
+        deviation None: codes without noise."""
         check_images(**({"mean": mean} if deviation is None else {"mean": mean, "deviation": deviation}))
         if mean.ndim < 2 or len(mean) < 2:
             raise ValueError(f"mean must hold codes (B, C, ...) of two or more images, got shape {tuple(mean.shape)}")
@@ -53,11 +55,11 @@ class Latents:
         return cls(tuple(shift.tolist()), float(variance.sqrt()))
 
     def into(self, z: Codes) -> Codes:
-        """z~ = (z - m) / s."""
+        """z~ = (z - m) / sigma_z."""
         return (z - self._shift(z)) / self.scale
 
     def back(self, z: Codes) -> Codes:
-        """z = s z~ + m."""
+        """z = sigma_z z~ + m."""
         return self.scale * z + self._shift(z)
 
     def _shift(self, z: Tensor) -> Tensor:
@@ -70,7 +72,7 @@ class Latents:
 def rescaled(schedule: Schedule, scale: FloatLike) -> Schedule:
     """The schedule that data of unit variance see when data of standard deviation `scale` are given to this one (book, eq. 18.5):
 
-    alpha_bar' = alpha_bar s^2 / (alpha_bar s^2 + 1 - alpha_bar),    log SNR' = log SNR + 2 log s."""
+    alpha_bar' = alpha_bar sigma_z^2 / (alpha_bar sigma_z^2 + 1 - alpha_bar),    log SNR' = log SNR + 2 log sigma_z."""
     check_schedule(schedule)
     s2 = number("scale", scale, "be a positive number", lambda v: 0 < v < math.inf) ** 2
     abar = schedule.alpha_bar

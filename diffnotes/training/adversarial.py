@@ -97,9 +97,9 @@ class GanConfig:
     seed: int = 0
     batch_size: int = 64
     loss: str = "non-saturating"
-    r1: float = 1.0
+    r1: float = 10.0
     r1_every: int = 4
-    learning_rates: tuple[float, float] = (5e-4, 5e-4)
+    learning_rates: tuple[float, float] = (1e-3, 1e-3)
     betas: tuple[float, float] = (0.5, 0.99)
     ema_decay: float = 0.999
 

@@ -7,16 +7,22 @@ from typing import Any
 
 import torch
 
+from diffnotes.models.autoencoder import Autoencoder
 from diffnotes.models.captioned import CaptionedUNet
+from diffnotes.models.clip import CLIP
 from diffnotes.models.codes import VQVAE
+from diffnotes.models.conditioned import ConditionedUNet
 from diffnotes.models.grey import GreyDenoiser, GreyHead
+from diffnotes.models.mlp import MLPDenoiser
 from diffnotes.models.series import SeriesTransformer
 from diffnotes.models.transformer import TokenTransformer
+from diffnotes.models.unet import UNet
 from diffnotes.process.arguments import choice
+from diffnotes.process.latent import Latents, Projection
 from diffnotes.process.schedules import Schedule
 from diffnotes.training import checkpoint
 from diffnotes.training.captions import token_table
-from diffnotes.training.restore import load_model
+from diffnotes.training.restore import load_model, with_prefix
 
 WEIGHTS = Path(__file__).parent / "weights"
 CODES = WEIGHTS / "codes"
@@ -24,6 +30,8 @@ GREY = WEIGHTS / "grey" / "mnist-small.safetensors"
 CAPTIONED = WEIGHTS / "captioned" / "mnist-small.safetensors"
 WORDS = WEIGHTS / "words"
 SERIES = WEIGHTS / "series" / "two-periods.safetensors"
+LATENTS = WEIGHTS / "latents"
+TOGETHER = {kind.__name__: kind for kind in (Autoencoder, CLIP, ConditionedUNet, MLPDenoiser, UNet)}
 
 
 def load_pretrained(name: str = "mnist", trainable: bool = False) -> tuple[Any, Schedule]:
@@ -92,6 +100,54 @@ def load_codes() -> tuple[VQVAE, TokenTransformer]:
     weights/codes.md."""
     vqvae, gpt = (load_model(CODES / f"{name}.safetensors")[0] for name in ("vqvae", "gpt"))
     return vqvae, gpt
+
+
+def load_latent() -> tuple[Autoencoder, Latents, UNet, Schedule]:
+    """The autoencoder of chapter 18, the shift and scale of its codes, and a diffusion model of them with labels, in eval mode;
+    and its schedule. autoencoder.decode(latents.back(z)) makes images of what is drawn. How good they are: weights/latents.md."""
+    networks, numbers, schedule = load_together(LATENTS / "latent.safetensors")
+    latents = Latents(tuple(numbers["shift"].tolist()), float(numbers["scale"]))
+    return networks["autoencoder"], latents, networks["unet"], schedule
+
+
+def load_cascade() -> tuple[UNet, ConditionedUNet, Schedule]:
+    """The two stages of chapter 18's cascade, from noise to 14 x 14 pixels and from these to 28 x 28, in eval mode, and their
+    schedule: for cascade_sample (process/cascade.py). How good they are: weights/latents.md."""
+    networks, _, schedule = load_together(LATENTS / "cascade.safetensors")
+    return networks["base"], networks["second"], schedule
+
+
+def load_unclip() -> tuple[CLIP, Projection, MLPDenoiser, ConditionedUNet, Schedule]:
+    """A CLIP, the projection of its image embeddings to few numbers, a prior over these given a caption, and a decoder from
+    them to images (chapter 18), in eval mode; and their schedule. How good they are: weights/latents.md."""
+    networks, numbers, schedule = load_together(LATENTS / "unclip.safetensors")
+    projection = Projection(numbers["mean"].float(), numbers["axes"].float(), float(numbers["scale"]))
+    return networks["clip"], projection, networks["prior"], networks["decoder"], schedule
+
+
+def store_together(path: Path, networks: dict[str, Any], numbers: dict[str, torch.Tensor]) -> Path:
+    """Write networks that belong together, and some numbers, into one file, in half precision. Schedule: cosine, T = 1000."""
+    tensors = {f"numbers.{name}": value for name, value in numbers.items()}
+    about = {}
+    for name, network in networks.items():
+        about[name] = {"class": type(network).__name__, "settings": network.settings, "item_shape": network.item_shape}
+        tensors |= {f"{name}.{key}": value.half() for key, value in network.state_dict().items()}
+    return checkpoint.write(path, tensors, {"networks": about, "T": 1000})
+
+
+def load_together(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], Schedule]:
+    """The networks of such a file in eval mode, its numbers, and the schedule."""
+    tensors, metadata = checkpoint.read(path)
+    networks = {}
+    for name, about in metadata["networks"].items():
+        network: Any = TOGETHER[about["class"]](**about["settings"])
+        kept = with_prefix(tensors, f"{name}.")
+        network.load_state_dict({key: value.to(network.state_dict()[key].dtype) for key, value in kept.items()})
+        network.item_shape = tuple(about["item_shape"])
+        if hasattr(network, "num_classes") and network.num_classes is not None:
+            network.label_dropout = 0.1
+        networks[name] = network.eval().requires_grad_(False)
+    return networks, with_prefix(tensors, "numbers."), Schedule.cosine(T=metadata["T"])
 
 
 def export(runs: Sequence[str | Path], path: str | Path) -> Path:

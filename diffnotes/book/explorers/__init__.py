@@ -26,12 +26,15 @@ from diffnotes.book.explorers.guidance import build_guidance, guidance
 from diffnotes.book.explorers.latent import ElboCurves, build_latent_plane, latent_plane
 from diffnotes.book.explorers.meter import build_meter, meter
 from diffnotes.book.explorers.pasting import build_pasting, pasting
+from diffnotes.book.explorers.portrait import build_portrait, portrait
 from diffnotes.book.explorers.posterior import build_posterior, build_reverse_step, posterior, reverse_step
 from diffnotes.book.explorers.roads import build_roads, roads
 from diffnotes.book.explorers.sampling import build_ddim, build_draw, ddim, draw
 from diffnotes.book.explorers.say_it import build_say_it, say_it
+from diffnotes.book.explorers.scale import build_scale, scale
 from diffnotes.book.explorers.schedule import build_schedule, schedule
 from diffnotes.book.explorers.solvers import build_solvers, solvers
+from diffnotes.book.explorers.two_noises import build_two_noises, two_noises
 from diffnotes.book.explorers.unet import build_unet, unet
 from diffnotes.book.explorers.variances import build_variances, variances
 from diffnotes.book.explorers.walkers import build_walkers, walkers
@@ -67,6 +70,7 @@ __all__ = [
     "build_meter",
     "build_pasting",
     "build_pictures",
+    "build_portrait",
     "build_posterior",
     "build_product",
     "build_reveal",
@@ -74,9 +78,11 @@ __all__ = [
     "build_roads",
     "build_round_trip",
     "build_say_it",
+    "build_scale",
     "build_schedule",
     "build_solvers",
     "build_total",
+    "build_two_noises",
     "build_unet",
     "build_unmasking",
     "build_variances",
@@ -101,6 +107,7 @@ __all__ = [
     "meter",
     "pasting",
     "pictures",
+    "portrait",
     "posterior",
     "product",
     "reveal",
@@ -108,9 +115,11 @@ __all__ = [
     "roads",
     "round_trip",
     "say_it",
+    "scale",
     "schedule",
     "solvers",
     "total",
+    "two_noises",
     "unet",
     "unmasking",
     "variances",

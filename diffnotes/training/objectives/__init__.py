@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from diffnotes.process.schedules import Schedule
+from diffnotes.training.objectives.autoencoding import Autoencoding
 from diffnotes.training.objectives.base import (
     TIME_BINS,
     Draw,
@@ -23,7 +24,6 @@ from diffnotes.training.objectives.base import (
     noise_and_labels,
     num_classes_of,
 )
-from diffnotes.training.objectives.autoencoding import Autoencoding
 from diffnotes.training.objectives.captions import DenoisingCaptions
 from diffnotes.training.objectives.conditioned import DenoisingCodes, DenoisingEmbedded, DenoisingUpscaled
 from diffnotes.training.objectives.consistency import Consistency

@@ -36,7 +36,9 @@ class Autoencoding:
     def check(self, model: nn.Module, data: Any) -> None:
         """ValueError if the model has no encode, decode and terms for these images, or the images are not in [-1, 1]."""
         if not all(callable(getattr(model, name, None)) for name in ("encode", "decode", "terms")):
-            raise ValueError(f"model must have encode, decode and terms, as Autoencoder has, got {type(model).__name__}")
+            raise ValueError(
+                f"model must have encode, decode and terms, as Autoencoder has, got {type(model).__name__}"
+            )
         if not hasattr(data, "x") or not hasattr(data, "check_range"):
             raise ValueError(f"data must be Images, with .x, got {type(data).__name__}")
         data.check_range()

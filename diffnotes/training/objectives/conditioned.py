@@ -33,9 +33,7 @@ class DenoisingCodes:
 
     def denoising(self) -> Denoising:
         """The loss itself."""
-        return Denoising(
-            self.schedule, min_snr=None, label_dropout=self.label_dropout, logit_normal=self.logit_normal
-        )
+        return Denoising(self.schedule, min_snr=None, label_dropout=self.label_dropout, logit_normal=self.logit_normal)
 
     def __call__(self, model: Any, batch: Any, draw: Draw) -> Losses:
         """The squared errors of a batch of Codes (batch.x the means, batch.deviation, batch.y)."""
@@ -74,9 +72,7 @@ class DenoisingUpscaled:
 
     def denoising(self) -> Denoising:
         """The loss itself."""
-        return Denoising(
-            self.schedule, min_snr=None, label_dropout=self.label_dropout, logit_normal=self.logit_normal
-        )
+        return Denoising(self.schedule, min_snr=None, label_dropout=self.label_dropout, logit_normal=self.logit_normal)
 
     def __call__(self, model: Any, batch: Any, draw: Draw) -> Losses:
         """The squared errors of a batch of large images (batch.x, batch.y)."""
