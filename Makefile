@@ -78,6 +78,9 @@ weights: $(VENV)/.reader
 	$(BIN)/python -m diffnotes.training.train_words prose --updates $(or $(UPDATES),834)
 	$(BIN)/python -m diffnotes.training.train_series --updates $(or $(UPDATES),5000)
 	$(BIN)/python -m diffnotes.training.train_codes $(if $(UPDATES),--updates $(UPDATES))
+	$(BIN)/python -m diffnotes.training.train_latents latent $(if $(UPDATES),--updates $(UPDATES))
+	$(BIN)/python -m diffnotes.training.train_latents cascade $(if $(UPDATES),--updates $(UPDATES))
+	$(BIN)/python -m diffnotes.training.train_latents unclip $(if $(UPDATES),--updates $(UPDATES))
 	$(BIN)/python -m diffnotes train --out runs/weights --data mnist --labels --channels 48 --label-dropout 0.3 \
 		--logit-normal 0.3 1 --min-snr 0 --batch-size 512 --ema-decay 0.9995 --warmup 200 --updates $(or $(UPDATES),5208)
 	$(BIN)/python -m diffnotes train --out runs/weights-on --start-from runs/weights --data mnist --label-dropout 0.7 --seed 1 \

@@ -30,12 +30,19 @@ from torch import Tensor, nn
 
 import diffnotes
 from diffnotes.models import classifier, coupling, dit, unet, vae
+from diffnotes.models.autoencoder import Autoencoder, AutoencoderTerms
 from diffnotes.models.autoregressive import MaskedConv2d, PixelCNN
 from diffnotes.models.codes import VQVAE, perplexity
+<<<<<<< .merge_file_uKeoap
 from diffnotes.models.gan import Discriminator, Generator
+=======
+from diffnotes.models.conditioned import ConditionedUNet
+>>>>>>> .merge_file_2AONUj
 from diffnotes.models.masked import MaskedAutoencoder
+from diffnotes.models.mlp import MLPDenoiser
 from diffnotes.process import (
     adapters,
+    cascade,
     choose,
     consistency,
     discrete,
@@ -48,6 +55,7 @@ from diffnotes.process import (
     guidance,
     inverse,
     langevin,
+    latent,
     losses,
     parallel,
     parameterize,
@@ -272,6 +280,8 @@ def tensors(value: Any) -> Iterator[Tensor]:
         yield from (value.prior, value.reconstruction, value.denoising)
     elif isinstance(value, vae.VAETerms):
         yield from (value.reconstruction, value.prior_kl)
+    elif isinstance(value, AutoencoderTerms):
+        yield from (value.squared_error, value.rate)
 
 
 def dense(x: Tensor) -> bool:
@@ -980,6 +990,56 @@ ROWS |= {
         last=SIZE,
         heads=one_of(1, 2),
     ),
+}
+# -- latents and cascades --------------------------------------------------------------------------------------------------
+
+FIRST, MAPS = Autoencoder(latent_channels=2, width=2).eval(), pictures(2, 1, 1)
+SECOND = ConditionedUNet(picture_channels=1, level=True, channels=4, multipliers=(1,), blocks=1, num_classes=10).eval()
+LATENTS = latent.Latents((0.5, -1.0), 2.0)
+ROWS |= {
+    "Autoencoder": row(Autoencoder, latent_channels=SIZE, width=SIZE, blocks=one_of(0, 1)),
+    "Autoencoder.encode": row(FIRST.encode, lambda given: [(len(given["x"]), 2, 1, 1)] * 2, _hides=("x",), x=FLOATS),
+    "Autoencoder.terms": row(
+        FIRST.terms,
+        one_each("x"),
+        _hides=("x", "eps"),
+        _finite=False,
+        x=FLOATS,
+        eps=st.builds(noise, one_of(3), one_of(2), one_of(1), one_of(1)),
+    ),
+    "ConditionedUNet": row(
+        ConditionedUNet,
+        picture_channels=one_of(0, 1),
+        vector=one_of(0, 3),
+        level=one_of(True, False),
+        channels=one_of(4),
+        multipliers=one_of((1,)),
+        blocks=one_of(1),
+    ),
+    "ConditionedUNet(x_t, t, y)": row(
+        lambda x_t, t, y, picture, level: SECOND(x_t, t, y, picture=picture, level=level),
+        like("x_t"),
+        _hides=("x_t", "picture"),
+        x_t=FLOATS,
+        t=TIMES,
+        y=LABELS,
+        picture=FLOATS,
+        level=TIMES,
+    ),
+    "MLPDenoiser": row(
+        MLPDenoiser, dim=SIZE, table=one_of(None, (3, 2), [2, 1]), width=SIZE, blocks=SIZE, target=one_of("v", "x0")
+    ),
+    "Latents": row(
+        lambda shift, scale: list(latent.Latents(shift, scale).shift),
+        shift=one_of((0.0, 1.5), [2, -1]),
+        scale=one_of(0.1, 3),
+    ),
+    "Latents.into": row(LATENTS.into, like("z"), z=pictures(2, 3)),
+    "Latents.back": row(LATENTS.back, like("z"), z=pictures(2, 3)),
+    "rescaled": row(latent.rescaled, schedule=one_of(S), scale=one_of(0.5, 2, np.float64(1.5))),
+    "shrink": row(cascade.shrink, x=IMAGES, factor=one_of(1, 2, np.int64(4))),
+    "enlarge": row(cascade.enlarge, c=IMAGES, factor=one_of(1, 2, np.int64(3))),
+    "augment": row(cascade.augment, like("c"), schedule=SCHEDULES, c=IMAGES, s=one_of(0, 5, [0, 8, 12]), eps=IMAGES),
 }
 # -- data, trainer, measures -------------------------------------------------------------------------------------------
 

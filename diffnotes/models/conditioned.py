@@ -1,6 +1,6 @@
 """A U-Net with side inputs: a second picture beside the noisy one, a vector, and the noise level of the second picture.
 
-    model(x_t, t, y, picture=c_s, level=s)      the second stage of a cascade, which is told how noisy its condition is
+    model(x_t, t, y, picture=c_s, level=s)      the second stage of a cascade, which is given how noisy its condition is
     model(x_t, t, y, vector=e)                  the decoder of an embedding (unCLIP)
 
 (Ho et al. 2022, Cascaded Diffusion Models, section 4.2; Ramesh et al. 2022, section 2.1.) Samplers call model(x_t, t, y): what
@@ -33,7 +33,7 @@ class ConditionedUNet(UNet):
         super().__init__(**unet)
         self.settings |= dict(picture_channels=picture_channels, vector=vector, level=level)
         self.picture_channels, self.vector = picture_channels, vector
-        embedding, channels = self.time[-1].out_features, self.settings["image_channels"] + picture_channels
+        embedding, channels = 4 * self.settings["channels"], self.settings["image_channels"] + picture_channels
         if picture_channels:
             self.first = nn.Conv2d(channels * self.patch**2, self.settings["channels"], 3, padding=1)
         self.of_vector = nn.Linear(vector, embedding) if vector else None

@@ -4,7 +4,7 @@
     c_s = sqrt(alpha_bar_s) c + sqrt(1 - alpha_bar_s) eps                                         (book, eq. 18.12)
 
 The second model is trained on small images of real ones and meets drawn ones. Noise on both makes them alike, if the model is
-told how much: conditioning augmentation (Ho et al. 2022, Cascaded Diffusion Models, section 4.2).
+given its level too: conditioning augmentation (Ho et al. 2022, Cascaded Diffusion Models, section 4.2).
 """
 
 from collections.abc import Iterator
@@ -22,6 +22,7 @@ from diffnotes.process.losses import Denoiser
 from diffnotes.process.samplers import Frame, Noise, ddim_sample
 from diffnotes.process.schedules import Schedule, check_t
 
+LARGEST = 64  # factor between two sizes
 Maps = Float[Tensor, "batch channel height width"]
 Resized = Float[Tensor, "batch channel height_out width_out"]
 
@@ -44,7 +45,12 @@ def augment(schedule: Schedule, c: Images, s: Times, eps: Images) -> Images:
     """c_s = sqrt(alpha_bar_s) c + sqrt(1 - alpha_bar_s) eps, s in 0..T for each image; s = 0 leaves c as it is
     (book, eq. 18.12; Ho et al. 2022, section 4.2). The second model must be told the same s."""
     check_images(c=c, eps=eps)
-    return q_sample(schedule, c, check_t(schedule, s, lowest=0, name="s"), eps)
+    levels = check_t(schedule, s, lowest=0, name="s")
+    if levels.ndim and levels.shape != (len(c),):
+        raise ValueError(
+            f"s must be one level, or one for each of the {len(c)} images, got shape {tuple(levels.shape)}"
+        )
+    return q_sample(schedule, c, levels, eps)
 
 
 def second_given(second: Any, schedule: Schedule, c: Maps, s: IntLike, eps: Maps, factor: IntLike = 2) -> Given:
@@ -89,4 +95,4 @@ def _factor(name: str, x: Tensor, factor: IntLike) -> int:
     check_floats(name, x, "(B, C, H, W)")
     if x.ndim != 4:
         raise ValueError(f"{name} must be images of shape (B, C, H, W), got shape {tuple(x.shape)}")
-    return integer("factor", factor, 1)
+    return integer("factor", factor, 1, LARGEST)

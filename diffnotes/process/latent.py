@@ -16,6 +16,7 @@ from diffnotes.process.arguments import FloatLike, IntLike, check_floats, check_
 from diffnotes.process.schedules import Schedule, check_schedule
 
 Codes = Float[Tensor, "batch channel *places"]
+LARGEST = 1000.0  # scale of a schedule, and one over the smallest: beyond, alpha_bar is 1 or 0 to the last digit
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class Latents:
 
     def back(self, z: Codes) -> Codes:
         """z = sigma_z z~ + m."""
-        return self.scale * z + self._shift(z)
+        shift = self._shift(z)
+        return self.scale * z + shift
 
     def _shift(self, z: Tensor) -> Tensor:
         check_floats("z", z, "(B, C, ...)")
@@ -74,7 +76,9 @@ def rescaled(schedule: Schedule, scale: FloatLike) -> Schedule:
 
     alpha_bar' = alpha_bar sigma_z^2 / (alpha_bar sigma_z^2 + 1 - alpha_bar),    log SNR' = log SNR + 2 log sigma_z."""
     check_schedule(schedule)
-    s2 = number("scale", scale, "be a positive number", lambda v: 0 < v < math.inf) ** 2
+    s2 = (
+        number("scale", scale, f"lie between 1/{LARGEST:g} and {LARGEST:g}", lambda v: 1 / LARGEST <= v <= LARGEST) ** 2
+    )
     abar = schedule.alpha_bar
     return Schedule.from_alpha_bar((abar * s2 / (abar * s2 + 1 - abar))[1:], name=f"{schedule.name}, scale {scale:g}")
 

@@ -92,7 +92,7 @@ def clip(pairs: Images) -> Trainer:
 def prior(codes: Codes, texts: Tensor) -> Trainer:
     """An MLP that predicts the embedding from a noisy one and the text embedding of the caption."""
     torch.manual_seed(0)
-    model = MLPDenoiser(codes.item_shape[0], table=tuple(texts.shape), width=128)
+    model = MLPDenoiser(codes.item_shape[0], table=tuple(texts.shape), width=120)
     model.set_table(texts)
     config = TrainConfig(batch_size=min(256, len(codes)), **SMALL)
     return Trainer(model, Denoising(SCHEDULE, min_snr=None), codes, config)

@@ -92,6 +92,11 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
         (([0, 4, 6, 7], [0, 6]), "From there it finds the best codebook"),
         (([2, 2, 2, 2], [1, 5]), "From there it finds the best codebook"),
     ],
+    "18.4": [
+        ((0.3, 1 - 1e-7), "The likelihood sees it"),
+        ((0.01, 0.5), "hardly any stranger than the data"),
+        ((0.3, 0.001), "hardly any stranger than the data"),
+    ],
     "19.4": [
         (([3, 2, 1], [1, 0, -1]), "The score selects candidate 1, which is not the worst one"),
         (([3, 2, 1], [-1, 0, 1]), "Two candidates share the highest score"),
@@ -597,6 +602,20 @@ def test_k_means_stops_above_the_best(answer):
     rows = dict(verdict.rows)
     assert verdict.state == "right"
     assert float(rows["its summed squared distance"]) > float(rows["the smallest there is"])
+
+
+def test_the_condition_of_the_second_stage_by_plain_torch():
+    for given, wanted in EXERCISES["18.3"].cases(torch.Generator().manual_seed(0)):
+        c = torch.nn.functional.avg_pool2d(given["x"], 2)
+        a = given["alpha_bar"][given["s"]].view(-1, 1, 1, 1)
+        noisy = a.sqrt() * c + (1 - a).sqrt() * given["eps"]
+        torch.testing.assert_close(torch.nn.functional.interpolate(noisy, scale_factor=2.0), wanted)
+
+
+@pytest.mark.parametrize("answer", [(0.3, 0.99), (0.5, 0.9)])
+def test_a_gap_that_the_likelihood_does_not_see(answer):
+    rows = list(dict(exercises.judge("18.4", answer).rows).values())
+    assert exercises.judge("18.4", answer).state == "right" and float(rows[0]) < 0.01 and float(rows[1]) > 1
 
 
 @pytest.mark.parametrize("answer", [([1, 2, 3], [1, 2]), ([1, 2, 3, 4], [1, 1]), ([1, 2, 3, 4],), "abcd"])

@@ -155,6 +155,13 @@ def test_the_tables_have_a_row_for_each_model_and_made_set(data):
     head, rows = portrait.judged_table(data, "10")
     assert [row[0] for row in rows] == ["DDPM", "RealNVP", "GAN", "real digits", "one picture a class"]
     assert rows[2][1] == "0.40 ± 0.10" and rows[2][3] == "0.400" and all(len(row) == len(head) for row in rows)
+    head, rows = portrait.time_table(data)
+    assert head == ["after", "1 min", "3 min", "10 min"] and rows[2] == [
+        "GAN",
+        "0.31 ± 0.10",
+        "0.33 ± 0.10",
+        "0.40 ± 0.10",
+    ]
     with pytest.raises(ValueError, match=r"^budget must be one of '1', '3', '10', got '2'$"):
         portrait.cost_table(data, "2")
 

@@ -91,6 +91,8 @@ CASES = [
     Case(17, "explorers.water(images.x[:500], image)", "θ"),
     Case(17, "explorers.codebook()", "step"),
     Case(17, "explorers.codebook(step=5)", "γ"),
+    Case(18, "explorers.two_noises(images.x[:5])", "time t", "images"),
+    Case(18, "explorers.scale()", "σ_z"),
     Case(19, "explorers.meter(image)", "shear", "images"),
     Case(19, "explorers.say_it(painter, schedule, steps=5)", "noise", "a network draws"),
     Case(20, "explorers.reveal()", "open"),

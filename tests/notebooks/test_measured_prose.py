@@ -293,7 +293,90 @@ def transformers() -> Iterator[tuple[str, str]]:
     yield "16", f"makes {data['updates']} updates, half a minute."
 
 
-PROSE = [*sentences(), *solutions(), *divergences(), *latent(), *likelihood(), *transformers()]
+def latents() -> Iterator[tuple[str, str]]:
+    """What chapter 18 says of its benchmark."""
+    data: dict[str, Any] = measured("latents")
+    scale, rows, first = data["scale"], data["rows"], data["autoencoder"]
+    k = scale["rows"]
+    off = {name: f"{row['frechet']['value']:.1f}" for name, row in k.items()}
+    yield (
+        "18",
+        f"At $k=0.18$ the error of v is the *lowest* of the three, {k['0.18']['loss']:.3f}, and the digits are the worst",
+    )
+    assert min(k, key=lambda name: k[name]["loss"]) == max(k, key=lambda name: k[name]["frechet"]["value"]) == "0.18"
+    yield (
+        "18",
+        f"a Fréchet distance of {off['0.18']} against {off['1']}, with {k['0.18']['right']:.0%} named as asked against "
+        f"{k['1']['right']:.0%}, and what is drawn has {k['0.18']['deviation']:.2f} of the deviation".replace(
+            "%", " %"
+        ),
+    )
+    yield (
+        "18",
+        f"At $k=5.5$ the error is the largest and the distance {off['5.5']}. (One run each, of {scale['updates']} updates.)",
+    )
+    assert max(k, key=lambda name: k[name]["loss"]) == "5.5" and min(off, key=lambda name: float(off[name])) == "1"
+    off = {name: f"{row['frechet']['value']:.1f}" for name, row in rows.items()}
+    yield (
+        "18",
+        f"*At equal time, pixels win*: {off['pixel']} for them, {off['latent']} for latents, {off['cascade']} for the cascade,",
+    )
+    errors = [rows[name]["frechet"]["error"] for name in ("pixel", "latent", "cascade")]
+    assert all(0.15 <= error < 0.35 for error in errors)
+    yield "18", "with errors of 0.2 to 0.3 and one run each"
+    assert (
+        rows["drawn_codes"]["frechet"]["value"] - rows["perfect"]["frechet"]["value"]
+        < rows["perfect"]["frechet"]["error"] / 2
+    )
+    cost = {name: data["cost"][name]["mflop"] for name in ("latent", "pixel")}
+    took = [rows[name]["drawing_seconds"] for name in ("latent", "pixel")]
+    yield (
+        "18",
+        f"{cost['latent']:.0f} million against {cost['pixel']:.0f}, and 64 digits are drawn in {took[0]:.2f} seconds in place of "
+        f"{took[1]:.2f}",
+    )
+    yield (
+        "18",
+        f"the rest held {rows['latent']['updates'] - first['updates']} updates, no more than the {rows['pixel']['updates']} of "
+        "pixels",
+    )
+    yield (
+        "18",
+        f"ruin the latents: {off['clipped']}. And decoded noise is at {rows['random_codes']['frechet']['value']:.0f}.",
+    )
+    (without,), augmented = data["cascade"]["rows"]["without"], data["cascade"]["rows"]["with"]
+    at = {point["s"]: {kind: point[kind]["frechet"]["value"] for kind in ("true", "drawn")} for point in augmented}
+    true, drawn = (without[kind]["frechet"]["value"] for kind in ("true", "drawn"))
+    yield (
+        "18",
+        f"nearly perfect on true small images, {true:.1f}, and at {drawn:.1f} on drawn ones: a gap of {drawn - true:.1f},",
+    )
+    best = min(at, key=lambda s: at[s]["drawn"])
+    yield (
+        "18",
+        f"is at {at[0]['true']:.1f} on true ones; on drawn ones it comes to {at[0]['drawn']:.1f} *without any noise in "
+        f"sampling*, and to {at[best]['drawn']:.1f} at its best level, $s={best}$.",
+    )
+    yield "18", f"from {at[0]['drawn'] - at[0]['true']:.1f} to {at[500]['drawn'] - at[500]['true']:.1f}."
+    yield "18", f"are off by {augmented[-1]['drawn']['off']:.2f} at $s=500$."
+    yield "18", f"Of the base's small images {100 * data['cascade']['right']:.0f} % are named as asked."
+    z, made = ({n: row for n, row in data["prior"][part].items()} for part in ("rows", "drawings"))
+    near = {name: row["frechet"]["value"] for name, row in z.items()}
+    yield (
+        "18",
+        f"as those of training images do, {near['prior']:.2f} against {near['train']:.2f}. The mean is at {near['mean']:.2f},",
+    )
+    yield "18", f"The text's own embedding is at {near['text']:.1f}:"
+    kept = {name: row["recall"]["value"] for name, row in made.items()}
+    yield (
+        "18",
+        f"a recall of {kept['mean']:.2f}, against {kept['prior']:.2f} for the prior and {kept['test']:.2f} for true embeddings.",
+    )
+    apart = abs(made["mean"]["frechet"]["value"] - made["prior"]["frechet"]["value"])
+    assert apart < made["prior"]["frechet"]["error"] and made["mean"]["recognised"]["value"] > 0.99
+
+
+PROSE = [*sentences(), *solutions(), *divergences(), *latent(), *likelihood(), *transformers(), *latents()]
 
 
 @pytest.mark.parametrize(("chapter", "words"), PROSE)

@@ -100,8 +100,12 @@ def test_what_is_refused():
     for make, words in (
         (lambda: shrink(x, 4), r"x must have height and width divisible by factor = 4, got \(4, 6\)"),
         (lambda: shrink(x[0]), r"x must be images of shape \(B, C, H, W\), got shape \(1, 4, 6\)"),
-        (lambda: enlarge(x, 0), "factor must be an integer >= 1, got 0"),
+        (lambda: enlarge(x, 0), "factor must be an integer from 1 to 64, got 0"),
         (lambda: augment(schedule, x, 21, x), "s must lie in 0..20, got 21"),
+        (
+            lambda: augment(schedule, x, [1], x),
+            r"s must be one level, or one for each of the 2 images, got shape \(1,\)",
+        ),
         (lambda: augment(schedule, x, 3, x[:1]), "c and eps must have the same shape"),
         (lambda: Given(3), r"model must be a function that can be called as model\(x_t, t, y, ...\), got 3"),
         (

@@ -65,7 +65,7 @@ def test_what_is_refused():
         ),
         (lambda: Latents.measure(torch.zeros(1, 2, 3, 3)), r"mean must hold codes .* of two or more images"),
         (lambda: Latents.measure(torch.zeros(4, 2), torch.zeros(4, 3)), "mean and deviation must have the same shape"),
-        (lambda: rescaled(Schedule.cosine(10), -1), "scale must be a positive number, got -1"),
+        (lambda: rescaled(Schedule.cosine(10), -1), "scale must lie between 1/1000 and 1000, got -1"),
         (
             lambda: Projection.measure(torch.zeros(5, 3), 4),
             "keep must be an integer from 1 to the numbers of an embedding, 3, got 4",

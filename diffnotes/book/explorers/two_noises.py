@@ -32,13 +32,13 @@ def build_two_noises(x: Tensor, t: int = 300, image: int = 0, draw: int = 0) -> 
     figure, axes = plots.subplots(1, 5, size=(10.4, 2.5))
     titles = ("image", "its code, 4 × 7 × 7", "the code with noise", "… decoded", "pixels with noise")
     pictures = []
-    for ax, title in zip(axes, titles, strict=True):
-        of_code = "code" in title
+    for place, (ax, title) in enumerate(zip(axes, titles, strict=True)):
+        of_code = place in (1, 2)
         side, limit = (16, 2.5) if of_code else (28, 1.0)
         cmap = "RdBu_r" if of_code else "gray"
         pictures.append(ax.imshow(torch.zeros(side, side).numpy(), cmap=cmap, vmin=-limit, vmax=limit))
         ax.set(title=title, xticks=[], yticks=[])
-        ax.grid(False)
+        ax.set_axis_off()
     plot = LivePlot(figure, pictures)
     controls: dict[str, widgets.Widget] = {
         "t": int_slider("time t", t, 0, schedule.T, 10),

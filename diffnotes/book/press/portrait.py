@@ -64,6 +64,17 @@ def cost_table(data: dict[str, Any], budget: str = "3") -> tuple[list[str], list
     return head, rows
 
 
+def time_table(data: dict[str, Any], key: str = "frechet_infinity") -> tuple[list[str], list[list[str]]]:
+    """Head and rows: one measure of each model after every budget of time."""
+    budgets = list(data["rows"])
+    rows = []
+    for name, title in MODELS.items():
+        found = [data["rows"][budget].get(name) for budget in budgets]
+        if any(found):
+            rows.append([title, *(with_error(row[key]) if row else "–" for row in found)])
+    return ["after", *(f"{budget} min" for budget in budgets)], rows
+
+
 def bits(measured: dict[str, Any] | None) -> str:
     """Bits per dimension as they are known: exactly, as a bound, or as a bound through added noise; a dash for none."""
     if measured is None:

@@ -52,7 +52,7 @@ class DenoisingCodes:
 
 @dataclass(frozen=True)
 class DenoisingUpscaled:
-    """Denoising of the second stage of a cascade, which is given a small image, noised to a level s that it is told (book, eq.
+    """Denoising of the second stage of a cascade, which is given a small image, noised to a level s, and that level (book, eq.
     18.12; Ho et al. 2022, section 4.2).
 
     most    s is drawn evenly from 0..most for each image; 0: no noise, and no level
