@@ -33,11 +33,8 @@ from diffnotes.models import classifier, coupling, dit, unet, vae
 from diffnotes.models.autoencoder import Autoencoder, AutoencoderTerms
 from diffnotes.models.autoregressive import MaskedConv2d, PixelCNN
 from diffnotes.models.codes import VQVAE, perplexity
-<<<<<<< .merge_file_uKeoap
 from diffnotes.models.gan import Discriminator, Generator
-=======
 from diffnotes.models.conditioned import ConditionedUNet
->>>>>>> .merge_file_2AONUj
 from diffnotes.models.masked import MaskedAutoencoder
 from diffnotes.models.mlp import MLPDenoiser
 from diffnotes.process import (
