@@ -100,8 +100,7 @@ def measure(budget: Budget, train: Images, test: Images, folder: Path = FOLDER) 
 
 def freeze(done: Trained | dict[str, Trained], few: Images, number: int, start: Path) -> list[Path]:
     """Draw `number` images by each sampler, measure its time and its bits, and keep all that as start-ROW.npz."""
-    start.parent.mkdir(parents=True, exist_ok=True)
-    files = []
+    kept = {}
     for trained in done.values() if isinstance(done, dict) else [done]:
         for name, row in trained.rows.items():
             facts = {
@@ -114,10 +113,14 @@ def freeze(done: Trained | dict[str, Trained], few: Images, number: int, start: 
             }
             with torch.no_grad():
                 samples = torch.cat([row.draw(slice(i, min(i + 100, number))) for i in range(0, number, 100)])
-            path = start.with_name(f"{start.name}-{name}.npz")
-            np.savez_compressed(path, images=to_uint8(samples), facts=json.dumps(facts))
-            files.append(path)
-    return files
+            kept[start.with_name(f"{start.name}-{name}.npz")] = (to_uint8(samples), json.dumps(facts))
+    start.parent.mkdir(parents=True, exist_ok=True)
+    for path, (
+        images,
+        facts_of_row,
+    ) in kept.items():  # all of them or none: a run that is stopped begins this model again
+        np.savez_compressed(path, images=images, facts=facts_of_row)
+    return list(kept)
 
 
 def seconds_for_64(row: Row) -> float:
