@@ -478,9 +478,9 @@ What they cost, for the same budget. Bits per dimension are those of {data["bits
 {(chr(10) * 2).join(others)}
 
 **What the columns are.** Fréchet: of {data["samples"]:,} samples; extrapolated: the intercept of a line through the distances of
-parts of them in 1/n (book, eq. 21.12). IS: the Inception Score's formula with the classifier of MNIST. Copies: samples nearer to a
-training image than all but one in a hundred test images are, in pixels; smooth images are nearer to others than real ones without
-being copies. One run each, and settings that were chosen in the chapters and not for this table.
+parts of them in 1/n (book, eq. 21.12). IS: the Inception Score's formula with the classifier of MNIST. Copies: samples nearer
+to a training image than all but one in a hundred test images are, in pixels; smooth images are nearer to others than real ones
+without being copies. One run each, and settings that were chosen in the chapters and not for this table.
 """
 
 
