@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ablation, latents, quality, relatives, report, speed, steps, transformers
+from benchmarks import ablation, latents, portrait, quality, relatives, report, speed, steps, transformers
 from benchmarks.measure import Budget, machine
 from diffnotes import load_images
 
@@ -24,6 +24,7 @@ SECTIONS: dict[str, Callable[[Budget], dict[str, Any]]] = {
         budget, load_images("mnist", "train"), load_images("mnist", "test")
     ),
     "latents": lambda budget: latents.measure(budget, load_images("mnist", "train"), load_images("mnist", "test")),
+    "portrait": lambda budget: portrait.measure(budget, load_images("mnist", "train"), load_images("mnist", "test")),
     "cost": speed.cost,
     "sampling": speed.sampling,
     "start": speed.start,
@@ -78,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
 TRIAL = Budget(
     names=("ours", "course", "ours_like_course", "ddpm_pytorch"), batch=8, rounds=3, at_least=0.0, matmul=(256, 512),
     own=(2, 4), seeds=2, marks=(1,), samples=16, steps=3,
-    many=32, race=2, race_images=4, race_samples=8, ablation_updates=3,
+    many=32, portrait={"1": 2, "3": 3}, portrait_samples=40, race=2, race_images=4, race_samples=8, ablation_updates=3,
     runs=("base", "base_seed_2", "adamw", "eps_linear", "no_labels"),
     bits_images=4, batches=(4, 8), channels=(16, 32), sides=(28, 56), sampling_steps=(5, 20),
 )  # fmt: skip

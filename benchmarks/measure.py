@@ -7,7 +7,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -43,6 +43,8 @@ class Budget:
                     ablation.RUNS; all if empty
     race            of the race of transformers and U-Nets: its time is that in which chapter 6's network makes so many updates
     race_images, race_samples    test images for each tenth of the times, and digits drawn, to judge each of its networks
+    portrait        budgets of the family portrait: a name, and how many updates of chapter 6's network take that time
+    portrait_samples    images drawn by each of its models
     bits_images     test images of which bits per dimension are measured
     perfect         test images that stand in for a perfect model; the others are measured against
     batches, channels, sides, sampling_steps      what the cost is measured against"""
@@ -66,6 +68,8 @@ class Budget:
     race: int = 90
     race_images: int = 64
     race_samples: int = 200
+    portrait: dict[str, int] = field(default_factory=lambda: {"1": 280, "3": 840, "10": 2800})
+    portrait_samples: int = 1000
     bits_images: int = 200
     perfect: int = 2000
     batches: tuple[int, ...] = (8, 16, 32, 64, 128)

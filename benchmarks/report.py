@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from diffnotes.book.press import measured_latents
+from diffnotes.book.press import measured_latents, portrait
 from diffnotes.book.press.measured import (
     CHOICES,
     TITLES,
@@ -52,6 +52,7 @@ SECTIONS = (
     "relatives",
     "transformers",
     "latents",
+    "portrait",
     "throughput",
     "cost",
     "sampling",
@@ -444,6 +445,50 @@ image, and here a network that folds 2 × 2 pixels into channels has a small map
 """
 
 
+def _portrait(data: dict[str, Any]) -> str:
+    threads = "one thread" if data["threads"] == 1 else f"{data['threads']} threads"
+    largest = _middle(data)
+    times = ", ".join(
+        f"{name}: {data['budgets'][name]:.0f} s, {n:,} updates" for name, n in data["updates_of_ours"].items()
+    )
+    others = [
+        f"""After {name} (as many minutes of two cores, or {data["budgets"][name]:.0f} seconds of {threads}):
+
+{_table(*portrait.judged_table({**data, "heaps": {"one_a_class": data["heaps"]["one_a_class"]}}, name))}"""
+        for name in data["rows"]
+        if name != largest
+    ]
+    return f"""
+## A family portrait
+
+Chapter 21. Every model of the book that draws digits, from random weights, with the same time: that in which chapter 6's network
+makes so many updates (budget: seconds of {threads}, updates): {times}. Then {data["samples"]:,} digits each, 0 to 9 in turn
+where a model takes labels, judged against {data["real"]:,} test images; guided: s = {data["guidance"]:g}. Below the models, six
+sample sets that no model drew: each of them fools one of the columns.
+
+{_table(*portrait.judged_table(data, largest))}
+
+What they cost, for the same budget. Bits per dimension are those of {data["bits_images"]} test images given their labels, a bound
+(≤) for diffusion models and for dequantised images; a GAN has none, and the VAE's and the VQ-VAE's are of other data.
+
+{_table(*portrait.cost_table(data, largest))}
+
+![Forty digits of each model of the family portrait, and of the sample sets that no model drew](benchmarks/portrait.png)
+
+{(chr(10) * 2).join(others)}
+
+**What the columns are.** Fréchet: of {data["samples"]:,} samples; extrapolated: the intercept of a line through the distances of
+parts of them in 1/n (book, eq. 21.12). IS: the Inception Score's formula with the classifier of MNIST. Copies: samples nearer
+to a training image than all but one in a hundred test images are, in pixels; smooth images are nearer to others than real ones
+without being copies. One run each, and settings that were chosen in the chapters and not for this table.
+"""
+
+
+def _middle(data: dict[str, Any]) -> str:
+    """The budget of three minutes, or the largest where there is none."""
+    return "3" if "3" in data["rows"] else list(data["rows"])[-1]
+
+
 def _throughput(data: dict[str, Any]) -> str:
     peak = data["peak"]["gflops"]["median"]
     size, speed, same = [], [], []
@@ -596,7 +641,7 @@ def figures(results: dict[str, Any], folder: Path) -> None:
     drawings = {
         "quality": ("quality", quality_figure), "samples": ("quality", _samples_figure),
         "throughput": ("throughput", _throughput_figure), "cost": ("cost", _cost_figure),
-        "steps": ("steps", steps_figure),
+        "steps": ("steps", steps_figure), "portrait": ("portrait", _portrait_figure),
     }  # fmt: skip
     for name, (section, draw) in drawings.items():
         if section in results:
@@ -619,6 +664,19 @@ def _samples_figure(data: dict[str, Any]) -> Any:
         place.imshow(np.asarray(Image.open(io.BytesIO(base64.b64decode(point["grid"])))), cmap="gray")
         trained = f", {point['seconds']:.0f} s" if "seconds" in point else ""
         place.set_title(TITLES[name] + trained, fontsize=8)
+    return figure
+
+
+def _portrait_figure(data: dict[str, Any]) -> Any:
+    from diffnotes.book import plots
+
+    rows = portrait.models(data, _middle(data)) | portrait.made_sets(data)
+    figure, axes = plots.subplots(-(-len(rows) // 3), 3, size=(11.0, 1.9 * -(-len(rows) // 3)))
+    for place in axes.flat:
+        place.set_axis_off()
+    for place, (title, row) in zip(axes.flat, rows.items(), strict=False):
+        place.imshow(np.asarray(Image.open(io.BytesIO(base64.b64decode(row["sheet"]))).convert("L")), cmap="gray")
+        place.set_title(title, fontsize=9)
     return figure
 
 

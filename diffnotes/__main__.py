@@ -31,10 +31,10 @@ from diffnotes.process.guidance import ClassifierFreeGuidance
 from diffnotes.training import checkpoint
 from diffnotes.training.checkpoint import FILE_NAME
 from diffnotes.training.interrupts import defer_interrupts
+from diffnotes.training.loop import TrainingDiverged
 from diffnotes.training.pretrained import WEIGHTS
 from diffnotes.training.restore import class_names_of, item_shape_of
 from diffnotes.training.run_folder import own
-from diffnotes.training.trainer import TrainingDiverged
 
 SCHEDULES = {
     "linear": Schedule.linear,

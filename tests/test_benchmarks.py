@@ -23,6 +23,7 @@ from benchmarks import (
     measure,
     memory,
     networks,
+    portrait,
     quality,
     relatives,
     report,
@@ -168,8 +169,8 @@ def test_an_unknown_section_is_refused(capsys: pytest.CaptureFixture):
     with pytest.raises(SystemExit):
         command.main(["speed"])
     assert (
-        "sections must be of throughput, quality, steps, ablation, relatives, transformers, latents, cost, sampling, start, gpu, "
-        "got speed" in capsys.readouterr().err
+        "sections must be of throughput, quality, steps, ablation, relatives, transformers, latents, portrait, cost, sampling, "
+        "start, gpu, got speed" in capsys.readouterr().err
     )
 
 
@@ -586,3 +587,54 @@ def test_the_sigmoid_schedule():
     s = torch.sigmoid(torch.tensor([3.0, 1.5, -3.0], dtype=torch.float64))  # minus the argument at t = 0, T / 4, T
     assert schedule.alpha_bar[250].item() == pytest.approx(((s[1] - s[2]) / (s[0] - s[2])).item(), abs=1e-9)
     assert schedule.beta[-1].item() == pytest.approx(0.999)
+
+
+# -- the family portrait --------------------------------------------------------------------------------------------------
+
+
+def test_the_portrait_keeps_what_a_model_drew_and_judges_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    train, test = few_images()
+    budget = replace(TINY, portrait={"1": 1}, portrait_samples=40)
+    monkeypatch.setattr(portrait, "FAMILY", {"vae": portrait.FAMILY["vae"], "denoisers": portrait.FAMILY["denoisers"]})
+    data = portrait.measure(budget, train, test, tmp_path)
+    assert list(data["rows"]["1"]) == ["ddpm", "ddim", "dpm_solver", "guided", "vae"]
+    row = data["rows"]["1"]["ddpm"]
+    assert row["calls"] == 50 and row["bits"]["kind"] == "bound" and row["number"] == 40 and row["updates"] >= 1
+    assert data["rows"]["1"]["vae"]["bits"] is None  # its data are black and white
+    assert data["heaps"]["one_a_class"]["copies"]["value"] == 1
+    monkeypatch.setattr(portrait, "FAMILY", dict.fromkeys(portrait.FAMILY, None))  # nothing is trained a second time
+    assert portrait.measure(budget, train, test, tmp_path) == data
+
+
+def test_every_row_of_the_portrait_is_somebodys():
+    source = (ROOT / "benchmarks" / "family.py").read_text(encoding="utf-8")
+    assert [name for name in portrait.ROWS if f'"{name}"' not in source] == []
+    assert set(portrait.FAMILY) <= set(vars(portrait.family))
+
+
+def test_images_of_the_portrait_have_noise_and_labels_of_their_own():
+    family = portrait.family
+    assert torch.equal(family.noise(slice(100, 120)), family.noise(slice(0, 120))[100:])
+    assert family.labels(slice(98, 102)).tolist() == [8, 9, 0, 1]
+
+
+def test_a_copy_is_nearer_to_a_training_image_than_test_images_are():
+    train = torch.linspace(-1, 1, 50)[:, None, None, None].expand(-1, 1, 28, 28)
+    threshold = torch.tensor(0.1)
+    moved = train[:10] + torch.tensor([0.0, 0.003, 0.005, 0.02] * 3)[:10, None, None, None]  # 28 times that far
+    share = portrait.copies(moved, train, threshold)["copies"]["value"]
+    assert share == pytest.approx(0.6)
+    assert portrait.distances(moved[3:4], train).item() == pytest.approx(28 * min(0.02, 2 / 49 - 0.02), abs=1e-3)
+
+
+def test_heaps_are_what_their_names_say():
+    train, test = few_images()
+    perfect, _ = metrics.held_out(test.x, len(test) // 4)
+    heaps = portrait.heaps(perfect, train, test, 30)
+    assert torch.equal(heaps["real"], perfect[:30]) and len(heaps["one_a_class"].flatten(1).unique(dim=0)) == 10
+    assert heaps["blurred"].shape == heaps["real"].shape
+    blurred = heaps["blurred"][0, 0, 10, 10]
+    assert blurred.item() == pytest.approx(perfect[0, 0, 9:12, 9:12].mean().item(), abs=1e-6)
+    labels = {tuple(x.flatten().tolist()): int(y) for x, y in zip(test.x, test.y, strict=True)}
+    assert max(labels[tuple(x.flatten().tolist())] for x in heaps["only_0_to_4"]) <= 4
+    assert len(heaps["fifty_copies"].flatten(1).unique(dim=0)) <= 50

@@ -22,7 +22,7 @@ from diffnotes.__main__ import main
 from diffnotes.process.choose import SOLVERS, sample_with
 from diffnotes.training import checkpoint, metrics, run_folder
 from diffnotes.training.grid import grid_image
-from diffnotes.training.trainer import TrainingDiverged
+from diffnotes.training.loop import TrainingDiverged
 
 SMALL = ["--data", "digits", "--T", "20", "--channels", "8", "--multipliers", "1", "--attention", "0", "--patch", "4"]
 SMALL += ["--batch-size", "8", "--precision", "float32"]

@@ -33,6 +33,7 @@ from diffnotes.models import classifier, coupling, dit, unet, vae
 from diffnotes.models.autoencoder import Autoencoder, AutoencoderTerms
 from diffnotes.models.autoregressive import MaskedConv2d, PixelCNN
 from diffnotes.models.codes import VQVAE, perplexity
+from diffnotes.models.gan import Discriminator, Generator
 from diffnotes.models.conditioned import ConditionedUNet
 from diffnotes.models.masked import MaskedAutoencoder
 from diffnotes.models.mlp import MLPDenoiser
@@ -62,7 +63,7 @@ from diffnotes.process import (
     solvers,
 )
 from diffnotes.process.schedules import Schedule
-from diffnotes.training import ema, grid, metrics
+from diffnotes.training import adversarial, ema, grid, metrics
 
 FUZZ = int(os.environ.get("DIFFNOTES_FUZZ", "0"))
 ENDINGS: Counter[tuple[str, str]] = Counter()
@@ -1048,6 +1049,7 @@ SETTINGS = diffnotes.TrainConfig(batch_size=2, precision="float32")
 RUN = diffnotes.Trainer(
     Network(), S, diffnotes.Images(noise(8, 1, 4, 4).clamp(-1, 1), [0] * 8, "mine", "here"), SETTINGS
 )
+GAN_LOSSES, LOGITS = one_of("non-saturating", "saturating", "hinge"), pictures()
 FEATURES = st.builds(lambda seed: np.random.default_rng(seed).normal(size=(9, 3)), st.integers(0, 9))
 ROWS |= {
     "Images": row(
@@ -1115,7 +1117,58 @@ ROWS |= {
         scale=one_of(1, 2),
         gap=one_of(0, 2),
     ),
+    "discriminator_loss": row(adversarial.discriminator_loss, kind=GAN_LOSSES, real=LOGITS, fake=LOGITS),
+    "generator_loss": row(adversarial.generator_loss, kind=GAN_LOSSES, fake=LOGITS),
+    "gradient_penalty": row(
+        adversarial.gradient_penalty,
+        lambda given: [(len(given["x"]),)],
+        discriminator=one_of(Discriminator(2)),
+        x=pictures(1, 28, 28).filter(lambda x: x.dtype == torch.float32),
+    ),
+    "gan_sample": row(
+        adversarial.gan_sample,
+        lambda given: [(int(given["number"]), 1, 28, 28)],
+        generator=one_of(Generator(3, 2)),
+        number=one_of(1, 3, np.int64(2)),
+        labels=one_of(False),
+        seed=SIZE,
+    ),
+    "GanConfig": row(
+        lambda **given: [adversarial.GanConfig(**given).r1],
+        seed=SIZE,
+        batch_size=SIZE,
+        loss=GAN_LOSSES,
+        r1=one_of(0, 1.0, np.float32(2)),
+        r1_every=SIZE,
+        learning_rates=one_of((1e-3, 2e-3), [1e-3, np.float32(1)]),
+        betas=one_of((0, 0.9), [0.5, 0.5]),
+        ema_decay=one_of(0, 0.5, np.float32(0.9)),
+    ),
+    "Generator": row(
+        Generator(3, 2),
+        lambda given: [(len(given["z"]), 1, 28, 28)],
+        z=pictures(3).filter(lambda x: x.dtype == torch.float32),
+        y=st.none(),
+    ),
+    "Discriminator": row(
+        Discriminator(2),
+        lambda given: [(len(given["x"]),)],
+        x=pictures(1, 28, 28).filter(lambda x: x.dtype == torch.float32),
+        y=st.none(),
+    ),
     "frechet_distance": row(metrics.frechet_distance, a=FEATURES, b=FEATURES, _finite=False),
+    "frechet_infinity": row(
+        lambda **given: [metrics.frechet_infinity(**given).value],
+        a=st.builds(lambda seed: np.random.default_rng(seed).normal(size=(40, 3)), st.integers(0, 9)),
+        b=FEATURES,
+        parts=one_of((4, 2, 1), [1, 2], np.array([2, 1])),
+        seed=SIZE,
+        _finite=False,
+    ),
+    "inception_score": row(
+        metrics.inception_score,
+        probabilities=one_of(np.eye(3), [[0.5, 0.5], [1.0, 0.0]], torch.full((4, 2), 0.5)),
+    ),
     "in_manifold": row(metrics.in_manifold, these=FEATURES, those=FEATURES, k=one_of(1, 3, np.int64(2))),
     "held_out": row(metrics.held_out, images=CUT, number=one_of(1, 3, np.int64(2)), seed=SIZE),
     "EMA": row(lambda **given: [ema.EMA(**given)], model=st.builds(Network), decay=one_of(0, 0.5, np.float32(0.9))),

@@ -23,6 +23,7 @@ _PLACES = {  # a module, or a module and a name in it
     "exercises": "exercises",
     "index": "press.index",
     "measured": "press.measured",
+    "portrait": "press.portrait",
     "scan": "press.scan",
     "budget": "chapter.budget:budget",
     "runs_folder": "chapter.budget:runs_folder",

@@ -7,7 +7,8 @@ same classifier, from as many samples.
 """
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -16,7 +17,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from diffnotes.models.classifier import Classifier
-from diffnotes.process.arguments import array, check_images, integer, shown
+from diffnotes.process.arguments import array, check_images, integer, integers, shown
 from diffnotes.process.choose import sample_with
 from diffnotes.process.guidance import ClassifierFreeGuidance
 from diffnotes.process.losses import Denoiser
@@ -31,6 +32,7 @@ Features = Float[np.ndarray, "_ dim"]
 Probabilities = Float[np.ndarray, "_ label"]
 CLASSIFIER = WEIGHTS / "classifier" / "mnist.safetensors"
 CONFIDENT = 0.95
+JACKKNIFE = 8  # groups, each left out once
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,21 @@ class Quality:
     def __str__(self) -> str:
         parts = [f"{field.name} {getattr(self, field.name)}" for field in fields(self)[1:]]
         return f"{', '.join(parts)}, from {self.number:,} samples"
+
+
+@dataclass(frozen=True)
+class Extrapolated:
+    """A Fréchet distance in the limit of infinitely many samples.
+
+    value   the intercept of the line through (1/n, mean distance of n samples), and its standard error (a jackknife that
+            leaves out an eighth of the samples)
+    slope   of the line: a distance from n samples is too large by about slope / n
+    table   (n, mean distance of disjoint parts of n samples), the points of the line"""
+
+    value: float
+    error: float
+    slope: float
+    table: tuple[tuple[int, float], ...]
 
 
 @functools.cache
@@ -138,6 +155,55 @@ def in_manifold(these: Features, those: Features, k: int = 3) -> Float[np.ndarra
     radius = torch.cat([torch.cdist(part, points).kthvalue(k + 1).values for part in parts])  # the nearest is itself
     inside = [(torch.cdist(part, points) <= radius).any(1) for part in torch.as_tensor(these).split(1000)]
     return torch.cat(inside).double().numpy()
+
+
+def inception_score(probabilities: Probabilities) -> float:
+    """exp of the mean of KL(p(y|x) || p(y)) over the images, p(y) the mean of their p(y|x) (book, eq. 21.10; Salimans et al.
+    2016): from 1, if all images get one answer, to the number of labels, if the answers are certain and evenly spread.
+
+    It is "the Inception Score" with the probabilities of the network Inception on ImageNet; with those of this package's
+    classifier of MNIST it is a score of the same form, and compares only with its like."""
+    p = array("probabilities", probabilities, "fiu", "hold the probabilities of labels, (N, K)").astype(float)
+    if p.ndim != 2 or 0 in p.shape:
+        raise ValueError(
+            f"probabilities must hold those of the labels of one or more images, (N, K), got shape {p.shape}"
+        )
+    if not (np.isfinite(p).all() and (p >= 0).all() and np.allclose(p.sum(1), 1, atol=1e-4)):
+        raise ValueError("probabilities must be numbers >= 0 with the sum 1 for each image")
+    mean = p.mean(0)
+    terms = p * (np.log(np.where(p > 0, p, 1)) - np.log(np.where(mean > 0, mean, 1)))  # 0 log 0 = 0
+    return float(np.exp(terms.sum(1).mean()))
+
+
+def frechet_infinity(a: Features, b: Features, parts: Sequence[int] = (8, 4, 2, 1), seed: int = 0) -> Extrapolated:
+    """The Fréchet distance from features a (N, dim) of samples to b (M, dim) of real images, extrapolated to N = infinity
+    (book, eq. 21.12; Chong and Forsyth 2020): for each number in `parts`, a in random order is cut into so many parts and
+    their distances are averaged; least squares of these means in 1/n give value and slope. The bias that comes from M remains."""
+    a = _features("a", a)
+    b = _features("b", b, like=a)
+    counts = sorted(set(integers("parts", parts, "hold integers, two or more different ones").flatten().tolist()))
+    if len(counts) < 2 or counts[0] < 1 or 2 * counts[-1] > len(a) * (JACKKNIFE - 1) // JACKKNIFE:
+        raise ValueError(
+            f"parts must be two or more different numbers >= 1 that leave two samples to a part, got {shown(parts)} for "
+            f"{len(a)} samples"
+        )
+    order = np.random.default_rng(integer("seed", seed, 0)).permutation(len(a))
+    value, slope, table = _line(a[order], b, counts)
+    groups = np.arange(len(a)) % JACKKNIFE
+    left_out = np.array([_line(a[order][groups != g], b, counts)[0] for g in range(JACKKNIFE)])
+    error = math.sqrt((JACKKNIFE - 1) / JACKKNIFE * ((left_out - left_out.mean()) ** 2).sum())
+    return Extrapolated(value, error, slope, table)
+
+
+def _line(a: Features, b: Features, counts: list[int]) -> tuple[float, float, tuple[tuple[int, float], ...]]:
+    """Intercept and slope of the mean distances in 1/n, and the points."""
+    points = []
+    for count in reversed(counts):
+        n = len(a) // count
+        points.append((n, float(np.mean([frechet_distance(a[i * n : (i + 1) * n], b) for i in range(count)]))))
+    numbers, distances = np.array(points).T
+    slope, value = np.polyfit(1 / numbers, distances, 1)
+    return float(value), float(slope), tuple(points)
 
 
 def quality(samples: Pictures, real: Pictures, *, k: int = 3, bootstrap: int = 40, seed: int = 0) -> Quality:

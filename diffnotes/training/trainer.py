@@ -11,7 +11,6 @@ import json
 import math
 import os
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -21,12 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffnotes.process.arguments import integer, number
 from diffnotes.process.schedules import Schedule
-from diffnotes.training import checkpoint, objectives
+from diffnotes.training import checkpoint, loop, objectives
 from diffnotes.training.config import TrainConfig, TrainState
 from diffnotes.training.ema import EMA
-from diffnotes.training.interrupts import defer_interrupts
+from diffnotes.training.loop import TrainingDiverged
 from diffnotes.training.muon import Muon, muon_groups
 from diffnotes.training.objectives import TIME_BINS, Denoising, Draw, Losses
 from diffnotes.training.restore import (
@@ -64,10 +62,6 @@ class Data(Protocol):
 
     def digest(self) -> str:
         """SHA-256 of the items: a run goes on only with those that it was begun with."""
-
-
-class TrainingDiverged(FloatingPointError):
-    """The loss or the gradient is no finite number any more. The trainer still holds the last good weights."""
 
 
 class Trainer:
@@ -115,7 +109,7 @@ class Trainer:
         self.update, self.seconds, self.interrupted = 0, 0.0, False
         self.history: list[TrainState] = []
         self.loss_by_time: list[np.ndarray] = []  # float32, (10,) each
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+        self._batches = loop.Batches(len(data), self.config.batch_size, self.config.seed)
         self._turn, self._newest_loop = threading.Lock(), object()
 
     @property
@@ -130,35 +124,7 @@ class Trainer:
         training in all - counted from its very beginning, so that a run resumed with the same budget ends where it would
         have ended. The learning rate falls to 0 over the budget. An interrupt ends the loop after the update it met, and
         so does another loop over the same trainer that begins."""
-        if (updates is None) == (seconds is None):
-            raise ValueError(f"give a budget either in updates or in seconds, got updates={updates}, seconds={seconds}")
-        if updates is not None:
-            return self._steps(integer("updates", updates, 1), None)
-        return self._steps(None, number("seconds", seconds, "be a positive number", lambda v: 0 < v < math.inf))
-
-    def _steps(self, updates: int | None, seconds: float | None) -> Iterator[TrainState]:
-        self.interrupted = False
-        this_loop = self._newest_loop = object()
-        while not self.interrupted:
-            with self._turn, defer_interrupts() as interrupts:
-                if self._newest_loop is not this_loop:
-                    return
-                spent = self._agree(self.seconds)
-                progress = self.update / updates if updates is not None else spent / (seconds or math.inf)
-                if progress >= 1:
-                    return
-                started = time.perf_counter()
-                parts, norm, rate, by_time = self._update(progress)
-                self.update += 1
-                self.seconds += time.perf_counter() - started
-                done = self.update / updates if updates is not None else self.seconds / (seconds or math.inf)
-                images = self.update * self.config.batch_size
-                loss = next(iter(parts.values()))
-                state = TrainState(self.update, images, self.seconds, loss, norm, rate, min(done, 1.0), parts)
-                self.history.append(state)
-                self.loss_by_time.append(by_time)
-            self.interrupted = self._agree(float(bool(interrupts)), mean=True) > 0  # one process met it: all end here
-            yield state
+        return loop.steps(self, updates, seconds)
 
     def _update(self, progress: float) -> tuple[dict[str, float], float, float, np.ndarray]:
         """One line of algorithm 1 after the other. No weight has changed if it raises TrainingDiverged."""
@@ -210,13 +176,7 @@ class Trainer:
     def batch(self, n: int) -> Any:
         """The items of update n on this process, where the model is. Each epoch goes through the data in its own random order
         and leaves out a last batch that would not be full."""
-        size = self.config.batch_size
-        epoch, k = divmod(n, len(self.data) // size)
-        if self._order[0] != epoch:
-            order = Draw(self.config.seed, epoch, size)("order")
-            self._order = epoch, torch.randperm(len(self.data), generator=order)
-        index = self._order[1][k * size : (k + 1) * size]
-        return self.data[index[self._share]].to(self.accelerator.device)
+        return self.data[self._batches(n)[self._share]].to(self.accelerator.device)
 
     def draw(self, n: int) -> Draw:
         """The randomness of update n."""
@@ -257,12 +217,9 @@ class Trainer:
     def _save(self, folder: str | Path) -> Path:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"ema.{k}": v for k, v in self.ema.model.state_dict().items()}
-        for i, values in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{k}": v for k, v in values.items()}
+        tensors |= loop.optimizer_tensors(self.optimizer, "optimizer.")
         tensors |= self._tables
-        parts = list(self.history[-1].parts) if self.history else []
-        rows = [[*_numbers(state), *(state.parts.get(name, math.nan) for name in parts)] for state in self.history]
-        tensors["history"] = torch.tensor(rows, dtype=torch.float64)
+        tensors["history"], parts = loop.record(self.history)
         tensors["loss_by_time"] = torch.from_numpy(np.array(self.loss_by_time, np.float32).reshape(-1, TIME_BINS))
         metadata = self._about | {
             "images": self._about["images"] | {"sha256": self.data.digest()},
@@ -332,18 +289,9 @@ class Trainer:
             )
         trainer.ema.model.load_state_dict(with_prefix(tensors, "ema."))
         trainer.ema.updates = metadata["ema_updates"]
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in with_prefix(tensors, "optimizer.").items():
-            i, name = key.split(".")
-            state.setdefault(int(i), {})[name] = tensor
-        groups = trainer.optimizer.state_dict()["param_groups"]
-        trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        loop.load_optimizer(trainer.optimizer, tensors, "optimizer.")
         trainer.update, trainer.seconds = metadata["update"], metadata["seconds"]
-        parts = metadata.get("parts", [])
-        for update, count, *rest in tensors["history"].tolist():
-            seconds, loss, norm, rate, progress, *means = rest
-            named = dict(zip(parts, means, strict=True))
-            trainer.history.append(TrainState(int(update), int(count), seconds, loss, norm, rate, progress, named))
+        trainer.history = loop.recorded(tensors["history"], metadata.get("parts", []))
         unknown = torch.full((len(trainer.history), TIME_BINS), math.nan)  # in a run older than this record
         trainer.loss_by_time = list(tensors.get("loss_by_time", unknown).numpy())
         return trainer
@@ -376,10 +324,6 @@ def _check_kinds(model: Any, objective: Any, data: Any, config: Any) -> None:
             raise ValueError(
                 f'model must have weights in float32, got {weight.dtype}; TrainConfig(precision="bfloat16") computes in bfloat16'
             )
-
-
-def _numbers(s: TrainState) -> list[float | int]:
-    return [s.update, s.images, s.seconds, s.loss, s.gradient_norm, s.learning_rate, s.progress]
 
 
 def _labels_digest(data: Any) -> str | None:

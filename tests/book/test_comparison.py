@@ -15,7 +15,7 @@ from diffnotes import Schedule, Trainer, dpm_solver_sample, initial_noise
 from diffnotes.book.live import training as live_training
 from diffnotes.book.live import widgets as live
 from diffnotes.book.live.comparison import COMPARABLE, NOT_COMPARABLE, Comparison
-from diffnotes.training import trainer as trainer_module
+from diffnotes.training import loop
 from diffnotes.training.grid import grid_image
 from diffnotes.training.trainer import TrainingDiverged
 
@@ -45,7 +45,7 @@ def test_both_train_in_turn_for_the_same_seconds(monkeypatch, shown):
         turns.append(next(name for name, run in runs.items() if run is self))
         return original(self, progress)
 
-    monkeypatch.setattr(trainer_module, "time", Clock())
+    monkeypatch.setattr(loop, "time", Clock())
     monkeypatch.setattr(Trainer, "_update", update)
     comparison = Comparison(runs, seconds=2.0, steps=2)
     asyncio.run(comparison.finished())

@@ -19,6 +19,7 @@ from diffnotes.book.exercises import (
     chapter_15,
     chapter_17,
     chapter_19,
+    chapter_21,
     chapter_22,
     chapter_90,
     progress,
@@ -105,6 +106,11 @@ BREAKS = {  # wrong values, each with words of the message that is meant for it
         ([0.06, 0.24, 0.14, 0.56], "These two letters are independent"),
         ([1, 0, 0, 0], "one sentence only"),
         ([0.3, 0.2, 0.2, 0.3], "too little for a tenth"),
+    ],
+    "21.4": [
+        ([-1, -1, 0, 0, 1, 1], "The distance is not 0"),
+        ([2, 1, 0, 0, -1, -2], "is one of the real numbers"),
+        ([-1.5, -1.5, -1.5, 1.5, 1.5, 1.5], "The distance is not 0"),
     ],
     "22.4": [(0.1, "So clean a measurement"), (0.5, "So clean a measurement"), (1.5, "says little")],
 }
@@ -807,3 +813,23 @@ def test_an_expression_that_is_off_by_very_little_is_wrong():
     right = chapter_90._best_standard_deviation()
     assert exercises.judge("A.3", right).state == "right"
     assert exercises.judge("A.3", right * (1 + sp.Rational(1, 10**8))).state == "wrong"
+
+
+def test_a_share_that_is_covered_too_often():
+    """Exercise 21.1 against the best of many classifiers on a table: 100 cells, c of them covered."""
+    for covered in (25, 50, 80):
+        p, q = np.full(100, 0.01), np.where(np.arange(100) < covered, 1 / covered, 0)
+        D = np.linspace(0.001, 0.999, 999)[:, None]
+        value = p * np.log(D) + q * np.log(1 - D)
+        share = float(EXERCISES["21.1"].book().subs({chapter_21.c: sp.Rational(covered, 100)}))
+        assert D[value[:, 0].argmax(), 0] == pytest.approx(share, abs=1e-3)
+
+
+def test_the_gradient_of_r1_is_that_of_autograd():
+    """Exercise 21.3: the book's own by hand against the trainer's penalty."""
+    from diffnotes.training.adversarial import gradient_penalty
+
+    for given, book in EXERCISES["21.3"].cases(torch.Generator().manual_seed(0)):
+        v = given["v"].clone().requires_grad_()
+        penalty = gradient_penalty(lambda x, W=given["W"], v=v: torch.tanh(x @ W.T) @ v, given["x"])
+        torch.testing.assert_close(torch.autograd.grad(penalty.mean(), v)[0], book)

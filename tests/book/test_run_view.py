@@ -1,6 +1,7 @@
 """The pictures of runs of any shape and any objective."""
 
 import asyncio
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ from diffnotes.book.live import widgets as live
 from diffnotes.book.live.comparison import Comparison, losses_comparable
 from diffnotes.book.live.dashboard import Dashboard
 from diffnotes.book.live.run_view import RunView
+from diffnotes.models.gan import Discriminator, Generator
+from diffnotes.training.adversarial import GanConfig, GanTrainer, gan_sample
 from diffnotes.training.config import TrainState
 from diffnotes.training.grid import grid_image
 from diffnotes.training.objectives import Losses
@@ -187,3 +190,33 @@ def test_losses_of_different_objectives_cannot_be_compared():
     comparison = Comparison({"a": trainer_of((3, 32, 32)), "b": trainer_of((3, 32, 32))}, seconds=0.01, steps=1)
     asyncio.run(comparison.finished())
     assert comparison.note.endswith("the pictures come from the same noise.")
+
+
+# -- a GAN --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_a_gan_shows_its_two_losses_and_draws_in_one_call(labels):
+    torch.manual_seed(0)
+    K = 10 if labels else None
+    trainer = GanTrainer(Generator(4, 2, K), Discriminator(2, num_classes=K), IMAGES, GanConfig(batch_size=8))
+    list(trainer.steps(updates=60))
+    seen = RunView(trainer, seconds=100, details=True)
+    seen.redraw()
+    seen.draw_samples()
+    assert seen.parts == list(trainer.history[-1].parts) and len(seen.losses) == 5
+    drawn = gan_sample(trainer.ema.model, 20, labels=labels)
+    assert (sent(seen.images["averaged weights"]) == np.asarray(grid_image(drawn, columns=10))).all()
+    assert re.search(r"update 60 · 480 images seen · discriminator loss \d\.\d{3} · generator loss", seen.reading())
+    assert "The parts of the loss over" in seen.curves_html() and seen.last is None
+    assert seen.norm.raw.get_ydata().tolist() == [state.gradient_norm for state in trainer.history]
+
+
+def test_a_gan_trains_under_the_dashboard_and_is_saved(tmp_path, shown):
+    torch.manual_seed(0)
+    trainer = GanTrainer(Generator(4, 2), Discriminator(2), IMAGES, GanConfig(batch_size=8))
+    dashboard = Dashboard(trainer, seconds=0.3, folder=tmp_path, save_every=0.05)
+    asyncio.run(dashboard.finished())
+    assert trainer.seconds >= 0.3 and "saved to" in dashboard.html() + shown[-1]["text/html"]
+    again = GanTrainer.load(tmp_path, IMAGES)
+    assert again.update == trainer.update and again.history == trainer.history

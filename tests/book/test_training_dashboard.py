@@ -16,7 +16,7 @@ from diffnotes.book.live import widgets as live
 from diffnotes.book.live.background import round_robin
 from diffnotes.book.live.dashboard import Dashboard
 from diffnotes.book.live.run_view import RunView
-from diffnotes.training import trainer as trainer_module
+from diffnotes.training import loop
 from diffnotes.training.grid import grid_image
 from diffnotes.training.trainer import TrainingDiverged
 
@@ -132,7 +132,7 @@ def clock(monkeypatch):
         turns.append(self)
         return original(self, progress)
 
-    monkeypatch.setattr(trainer_module, "time", Clock())
+    monkeypatch.setattr(loop, "time", Clock())
     monkeypatch.setattr(Trainer, "_update", update)
     return turns
 

@@ -101,6 +101,8 @@ CASES = [
     Case(
         20, "explorers.unmasking(masked, torch.full((24, 9), 12), DIGITS, calls=5)", "after", "images", key="ArrowLeft"
     ),
+    Case(21, "explorers.game(frame=0)", "update"),
+    Case(21, "explorers.game(frame=1)", "γ", "images"),
     Case(22, "explorers.pasting()", "ρ"),
     Case(22, "explorers.pasting(T=100)", "repeats"),
     Case(22, "explorers.answers(small, schedule, images.x[:5], images.x[:1000])", "digit", "a network draws"),

@@ -16,8 +16,10 @@ from diffnotes.training.metrics import (
     draw_samples,
     features_and_probabilities,
     frechet_distance,
+    frechet_infinity,
     held_out,
     in_manifold,
+    inception_score,
     label_entropy,
     quality,
     recognised,
@@ -256,3 +258,67 @@ def test_draw_with_clip_keeps_every_prediction_inside_the_box():
     settings = {"steps": 20, "labels": True}
     assert draw_samples(Labelled(), schedule, 10, **settings).abs().amax() > 2
     assert draw_samples(Labelled(), schedule, 10, **settings, clip=True).abs().amax() <= 1
+
+
+# -- scores of a whole sample set ---------------------------------------------------------------------------------------
+
+
+def test_inception_score_is_the_mean_divergence_and_the_mutual_information():
+    from scipy.special import rel_entr
+
+    p = np.random.default_rng(0).dirichlet([0.3] * 7, 200)
+    assert inception_score(p) == pytest.approx(math.exp(rel_entr(p, p.mean(0)).sum(1).mean()), rel=1e-12)
+    entropy = -(p.mean(0) * np.log(p.mean(0))).sum() + (p * np.log(p)).sum(1).mean()  # H(y) - H(y|x)
+    assert inception_score(p) == pytest.approx(math.exp(entropy), rel=1e-12)
+
+
+def test_inception_score_is_1_where_all_are_alike_and_K_where_all_are_sure_and_even():
+    assert inception_score(np.tile([0.2, 0.3, 0.5], (9, 1))) == pytest.approx(1)
+    assert inception_score(np.eye(10)[[0, 1, 2, 3, 4, 5, 6, 7, 8, 9] * 3]) == pytest.approx(10)
+
+
+def test_one_picture_a_class_has_a_better_inception_score_than_real_digits(digits):
+    x, y = digits.x, digits.y
+    _, said = features_and_probabilities(x)
+    surest = [int(np.where(y == k, said[:, k], 0).argmax()) for k in range(10)]
+    assert inception_score(said[surest * 20]) > inception_score(said) > 5
+
+
+def test_frechet_infinity_takes_the_bias_of_few_samples_away():
+    dice, d, values, raw = np.random.default_rng(0), 16, [], []
+    real = normal_points(4000, [0.0] * d, np.eye(d))  # as good as exact
+    for _ in range(6):
+        a = dice.normal(size=(800, d))
+        a[:, 0] += math.sqrt(0.5)
+        found = frechet_infinity(a, real, parts=(4, 2, 1))
+        values.append(found.value)
+        raw.append(found.table[-1][1])
+        assert [n for n, _ in found.table] == [200, 400, 800]
+        assert found.table[-1][1] == pytest.approx(frechet_distance(a, real))
+        expected = np.polyfit([1 / n for n, _ in found.table], [v for _, v in found.table], 1)
+        assert [found.slope, found.value] == pytest.approx(expected, rel=1e-9)
+    slope = d + d * (d + 1) / 4
+    assert np.mean(raw) - 0.5 == pytest.approx(slope / 800, abs=0.05)
+    assert abs(np.mean(values) - 0.5) < 0.05
+    assert 0.3 < found.error / np.std(values, ddof=1) < 3
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda a: frechet_infinity(a, a, seed=-1), "seed must be an integer >= 0, got -1"),
+        (inception_score, "probabilities must be numbers >= 0 with the sum 1 for each image"),
+        (
+            lambda a: inception_score(a[:0]),
+            r"probabilities must hold those of the labels of one or more images, \(N, K\)",
+        ),
+        (lambda a: frechet_infinity(a, a, parts=(2,)), "parts must be two or more different numbers >= 1"),
+        (
+            lambda a: frechet_infinity(a, a, parts=(1, 40)),
+            "parts must be two or more different numbers >= 1 that leave two",
+        ),
+    ],
+)
+def test_scores_of_what_is_no_sample_set_are_refused(call, words):
+    with pytest.raises(ValueError, match=words):
+        call(np.random.default_rng(0).normal(size=(40, 3)))

@@ -11,10 +11,10 @@ from accelerate import Accelerator
 from scipy import stats
 
 from diffnotes import Images, Schedule, TrainConfig, Trainer, UNet, load_model
-from diffnotes.training import checkpoint
+from diffnotes.training import checkpoint, loop
 from diffnotes.training import trainer as trainer_module
+from diffnotes.training.loop import TrainingDiverged
 from diffnotes.training.objectives import Losses
-from diffnotes.training.trainer import TrainingDiverged
 
 
 def train(trainer: Trainer, updates: int, until: int | None = None) -> Trainer:
@@ -453,7 +453,7 @@ def clock(monkeypatch):
         clock.now += clock.update
         return original(self, progress)
 
-    monkeypatch.setattr(trainer_module, "time", clock)
+    monkeypatch.setattr(loop, "time", clock)
     monkeypatch.setattr(Trainer, "_update", update)
     return clock
 
@@ -631,7 +631,7 @@ def test_interrupt_between_updates_is_the_callers_and_the_run_can_go_on(
 
 def test_interrupt_that_the_caller_holds_back_ends_the_loop_as_well(make_trainer, default_interrupts):
     trainer = make_trainer()
-    with trainer_module.defer_interrupts():
+    with loop.defer_interrupts():
         for state in trainer.steps(updates=20):
             if state.update == 5:
                 signal.raise_signal(signal.SIGINT)

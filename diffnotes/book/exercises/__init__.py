@@ -37,6 +37,7 @@ from diffnotes.book.exercises import (
     chapter_18,
     chapter_19,
     chapter_20,
+    chapter_21,
     chapter_22,
     chapter_90,
     progress,
@@ -65,6 +66,7 @@ EXERCISES: dict[str, Exercise] = {
     **chapter_18.EXERCISES,
     **chapter_19.EXERCISES,
     **chapter_20.EXERCISES,
+    **chapter_21.EXERCISES,
     **chapter_22.EXERCISES,
     **chapter_90.EXERCISES,
 }

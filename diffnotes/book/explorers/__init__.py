@@ -17,13 +17,16 @@ from diffnotes.book.explorers.films import (
     round_trip,
 )
 from diffnotes.book.explorers.flows import build_flows, flows
+from diffnotes.book.explorers.fool import build_fool, fool
 from diffnotes.book.explorers.forward import build_chain, chain
+from diffnotes.book.explorers.game import build_game, game
 from diffnotes.book.explorers.gap import build_gap, gap
 from diffnotes.book.explorers.gaussians import build_kl, build_product, build_total, kl, product, total
 from diffnotes.book.explorers.guidance import build_guidance, guidance
 from diffnotes.book.explorers.latent import ElboCurves, build_latent_plane, latent_plane
 from diffnotes.book.explorers.meter import build_meter, meter
 from diffnotes.book.explorers.pasting import build_pasting, pasting
+from diffnotes.book.explorers.portrait import build_portrait, portrait
 from diffnotes.book.explorers.posterior import build_posterior, build_reverse_step, posterior, reverse_step
 from diffnotes.book.explorers.roads import build_roads, roads
 from diffnotes.book.explorers.sampling import build_ddim, build_draw, ddim, draw
@@ -59,6 +62,8 @@ __all__ = [
     "build_few_calls",
     "build_film",
     "build_flows",
+    "build_fool",
+    "build_game",
     "build_gap",
     "build_guidance",
     "build_kl",
@@ -66,6 +71,7 @@ __all__ = [
     "build_meter",
     "build_pasting",
     "build_pictures",
+    "build_portrait",
     "build_posterior",
     "build_product",
     "build_reveal",
@@ -94,6 +100,8 @@ __all__ = [
     "few_calls",
     "film",
     "flows",
+    "fool",
+    "game",
     "gap",
     "guidance",
     "kl",
@@ -101,6 +109,7 @@ __all__ = [
     "meter",
     "pasting",
     "pictures",
+    "portrait",
     "posterior",
     "product",
     "reveal",

@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import threadpoolctl
 
+from diffnotes.training.adversarial import GanTrainer
 from diffnotes.training.config import TrainState
 from diffnotes.training.trainer import Trainer
+
+AnyTrainer = Trainer | GanTrainer
 
 
 class BackgroundRun:
@@ -65,7 +68,7 @@ def release_idle_threads() -> None:
                 pause(1)  # omp_pause_soft
 
 
-def round_robin(trainers: Sequence[Trainer], seconds: float, turn: float) -> Iterator[TrainState]:
+def round_robin(trainers: Sequence[AnyTrainer], seconds: float, turn: float) -> Iterator[TrainState]:
     """Train every run until it has had `seconds` of training in all, in turns of `turn` seconds, so that a slow minute of
     the machine is slow for all of them. A run that is behind the others catches up first."""
     loops = {trainer: trainer.steps(seconds=seconds) for trainer in trainers}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
+from diffnotes.book.live.background import AnyTrainer
 from diffnotes.book.live.run_view import RunView
 from diffnotes.book.live.training import GRID_SECONDS, SAVE_SECONDS, LiveTraining, check_seconds
-from diffnotes.training.trainer import Trainer
 
 
 class Dashboard:
@@ -23,7 +23,7 @@ class Dashboard:
 
     def __init__(
         self,
-        trainer: Trainer,
+        trainer: AnyTrainer,
         seconds: float,
         folder: str | Path,
         grid_every: float = GRID_SECONDS,

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from diffnotes.book.live.background import AnyTrainer
 from diffnotes.training import checkpoint
 from diffnotes.training.run_folder import Ownership, own
-from diffnotes.training.trainer import Trainer
 
 
 class Keeper:
@@ -19,7 +19,7 @@ class Keeper:
     A checkpoint of another run that is found in a folder is not written over: it gets a folder beside it, `mine-1` beside
     `mine`. `kept_beside` lists those folders, each after the one that it comes from."""
 
-    def __init__(self, trainers: Sequence[Trainer], folders: Sequence[str | Path | None], every: float) -> None:
+    def __init__(self, trainers: Sequence[AnyTrainer], folders: Sequence[str | Path | None], every: float) -> None:
         if not every > 0:
             raise ValueError(f"save_every must be a positive number of seconds, got {every}")
         pairs = zip(trainers, folders, strict=True)
@@ -78,7 +78,7 @@ class Keeper:
             raise errors[0]
         return paths
 
-    def _keep_beside(self, trainer: Trainer, folder: Path) -> None:
+    def _keep_beside(self, trainer: AnyTrainer, folder: Path) -> None:
         """If the folder holds another run, give that a folder of its own."""
         path = folder / checkpoint.FILE_NAME
         if folder in self._ours or not path.is_file() or is_earlier_state(path, trainer):
@@ -98,7 +98,7 @@ class Keeper:
         self._ours.add(folder)
 
 
-def is_earlier_state(path: Path, trainer: Trainer) -> bool:
+def is_earlier_state(path: Path, trainer: AnyTrainer) -> bool:
     """Whether the checkpoint is of the trainer's own run, no further than the trainer is; so too if nothing was trained."""
     try:
         tensors, metadata = checkpoint.read(path)

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from diffnotes.book.live import plots
+from diffnotes.book.live.background import AnyTrainer
 from diffnotes.book.live.drawing import draw, quick_times
 from diffnotes.book.live.widgets import LivePlot, image_widget, png
 from diffnotes.process.samplers import initial_noise
+from diffnotes.training.adversarial import GanConfig, GanTrainer, gan_sample
 from diffnotes.training.grid import grid_image
 from diffnotes.training.objectives import TIME_BINS
 from diffnotes.training.restore import class_names_of, item_shape_of
-from diffnotes.training.trainer import Trainer
 
 WINDOW = 50  # updates in a running median
 RECENT = 100  # updates in the median of the loss by time
@@ -67,14 +68,15 @@ def median_by_time(losses: Sequence[np.ndarray]) -> np.ndarray:
 class RunView:
     """The pictures of one run: the curve of its loss, or one for each part of it where the objective names several; and, of a
     diffusion model, samples that are drawn always from the same noise with the average of its weights, for its labels in
-    turn if it takes labels, in `steps` steps (live/drawing.py; in as many as the schedule has room for, if that is less).
+    turn if it takes labels, in `steps` steps (live/drawing.py; in as many as the schedule has room for, if that is less);
+    those of a GAN in one call.
 
     With details: also the norm of the gradient, the loss by time, and samples of the weights after the last update.
     `picture` is the widget of the curves, `images` those of the samples, by the weights they come from; `lowest` is where the
     axis of a squared error begins, for each target's own unless given."""
 
     def __init__(
-        self, trainer: Trainer, seconds: float, lowest: float | None = None, steps: int = 8, details: bool = False
+        self, trainer: AnyTrainer, seconds: float, lowest: float | None = None, steps: int = 8, details: bool = False
     ) -> None:
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
@@ -93,8 +95,8 @@ class RunView:
         self.what = "digits" if shape[-2:] == (28, 28) and self.names in ((), DIGITS) else "pictures"
         self.networks: dict[str, Any] = {}
         drawable = len(shape) == 3 and shape[0] in (1, 3)
-        if trainer.schedule is not None and target in LOWEST and drawable:
-            self.steps = len(quick_times(trainer.schedule, steps))
+        if isinstance(trainer, GanTrainer) or (trainer.schedule is not None and target in LOWEST and drawable):
+            self.steps = 1 if trainer.schedule is None else len(quick_times(trainer.schedule, steps))
             self.x_T = initial_noise(0, 2 * self.columns, shape)
             self.networks = {"averaged weights": trainer.ema.model}
             if details:
@@ -124,13 +126,15 @@ class RunView:
         axes[0].set(ylim=self._limits, yscale="log" if self._limits[0] > 0 else "linear", title=title, **time_axis)
         artists = [line for curve in self.losses for line in (curve.raw, curve.smooth)]
         if self.details or several:
-            axes[0].legend(loc="lower left")
+            falling = self._limits[0] > 0  # else a GAN's, which end near 0 and above it
+            axes[0].legend(loc="lower left" if falling else "lower right")
         self.norm: Curve | None = None
         self.first: Any = None
         self.last: Any = None
         if self.details:
             self.norm = Curve(axes[1])
-            axes[1].axhline(self.trainer.config.gradient_clip, color=plots.BLACK, lw=1, ls=":")
+            if not isinstance(self.trainer.config, GanConfig):
+                axes[1].axhline(self.trainer.config.gradient_clip, color=plots.BLACK, lw=1, ls=":")
             axes[1].set(ylim=(0.02, 5), yscale="log", title="gradient norm", **time_axis)
             artists += [self.norm.raw, self.norm.smooth]
         if schedule is not None:
@@ -185,14 +189,18 @@ class RunView:
 
     def draw_samples(self) -> None:
         """Draw the samples, from the same noise as ever."""
-        schedule = self.trainer.schedule
-        if schedule is None:  # and no networks
-            return
         for name, network in self.networks.items():
-            x_T = self.x_T.to(self.trainer.accelerator.device)
-            y = torch.arange(len(x_T), device=x_T.device) % len(self.names) if self.names else None
-            self.grids[name] = self._grid(draw(network, schedule, x_T, self.steps, y))
+            self.grids[name] = self._grid(self._drawn(network))
             self.images[name].value = png(self.grids[name])
+
+    def _drawn(self, network: Any) -> torch.Tensor:
+        """Two rows of samples of this network."""
+        if isinstance(self.trainer, GanTrainer):
+            return gan_sample(network, 2 * self.columns, labels=bool(self.names))
+        assert self.trainer.schedule is not None  # else there are no networks
+        x_T = self.x_T.to(self.trainer.accelerator.device)
+        y = torch.arange(len(x_T), device=x_T.device) % len(self.names) if self.names else None
+        return draw(network, self.trainer.schedule, x_T, self.steps, y)
 
     def _grid(self, x: torch.Tensor) -> Any:
         return grid_image(x, self.columns, self.scale)

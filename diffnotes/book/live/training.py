@@ -16,12 +16,11 @@ from typing import Protocol
 import ipywidgets as widgets
 
 from diffnotes.book.live import cells
-from diffnotes.book.live.background import BackgroundRun, release_idle_threads, round_robin
+from diffnotes.book.live.background import AnyTrainer, BackgroundRun, release_idle_threads, round_robin
 from diffnotes.book.live.keeping import Keeper
 from diffnotes.book.live.widgets import FOR_THE_KEYBOARD, show_widget
 from diffnotes.training.config import TrainState
 from diffnotes.training.run_folder import RunInUse
-from diffnotes.training.trainer import Trainer
 
 REDRAW_SECONDS = 1.0
 GRID_SECONDS = 15.0
@@ -76,7 +75,7 @@ class LiveTraining:
     def __init__(
         self,
         view: TrainingView,
-        trainers: Sequence[Trainer],
+        trainers: Sequence[AnyTrainer],
         seconds: float,
         folders: Sequence[str | Path | None],
         grid_every: float = GRID_SECONDS,

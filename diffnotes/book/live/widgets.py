@@ -102,7 +102,8 @@ class Explorer:
     """Sliders, a live picture and one line of reading that says what it shows, with a Reset button.
 
     `update(**values)` sets the picture's data from the controls' values and returns the reading as HTML. `boxes` are the
-    places in the picture where a click chooses from the menu, if there is one: one for each of its options."""
+    places in the picture where a click chooses from the menu, if there is one: one for each of its options. `extra` are widgets
+    that move a control, such as a play button."""
 
     def __init__(
         self,
@@ -112,6 +113,7 @@ class Explorer:
         update: Callable[..., str],
         alt: str,
         boxes: Sequence[Box] = (),
+        extra: Sequence[widgets.Widget] = (),
     ) -> None:
         self.controls, self.plot, self.update, self.alt, self.boxes = dict(controls), plot, update, alt, list(boxes)
         self.reading = widgets.HTML()
@@ -124,7 +126,7 @@ class Explorer:
             control.observe(self._changed, "value")
         clicks = FOR_THE_MOUSE % json.dumps([[round(float(side), 4) for side in box] for box in boxes]) if boxes else ""
         heading = widgets.HTML(f"<b>{title}</b>{FOR_THE_KEYBOARD}{clicks}")
-        sliders = widgets.VBox([heading, *self.controls.values(), reset], layout={"margin": "0 12px 0 0"})
+        sliders = widgets.VBox([heading, *extra, *self.controls.values(), reset], layout={"margin": "0 12px 0 0"})
         body = widgets.HBox([sliders, self.plot.image], layout={"flex_flow": "row wrap", "align_items": "flex-start"})
         self.widget = widgets.VBox([body, self.reading])
         self._quiet = False

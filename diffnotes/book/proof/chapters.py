@@ -22,6 +22,7 @@ CHAPTERS = {
     18: "18_latents_and_cascades",
     19: "19_words_and_pictures",
     20: "20_diffusion_for_words",
+    21: "21_rivals_and_portrait",
     22: "22_applications",
     90: "90_gaussian_toolkit",
     91: "91_errata_clinic",

@@ -1,0 +1,136 @@
+"""The family portrait of chapter 21, written out: every model of the book on the same digits, by the same judge.
+
+Each function takes measured("portrait"), which `python -m benchmarks portrait` makes."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from diffnotes.book.live import plots
+from diffnotes.book.press.measured import number, with_error
+
+MODELS = {
+    "ddpm": "DDPM",
+    "ddim": "DDIM",
+    "dpm_solver": "DPM-Solver++(2M)",
+    "guided": "DDIM, guided",
+    "dit": "DiT, DDIM",
+    "score_sde": "score SDE (VE)",
+    "flow_matching": "flow matching",
+    "consistency": "consistency",
+    "latent": "latent diffusion",
+    "cascade": "cascade",
+    "vae": "VAE",
+    "realnvp": "RealNVP",
+    "vq_pixelcnn": "VQ-VAE + PixelCNN",
+    "vq_gpt": "VQ-VAE + GPT",
+    "gan": "GAN",
+    "gan_labels": "GAN with labels",
+}
+SETS = {
+    "real": "real digits",
+    "blurred": "blurred",
+    "one_a_class": "one picture a class",
+    "only_0_to_4": "only 0 to 4",
+    "fifty_copies": "fifty pictures, copied",
+    "noise": "noise added",
+}
+Sheets = dict[str, list[tuple[str, str, str]]]  # for each budget: title, PNG in base64, a line of numbers
+
+
+def models(data: dict[str, Any], budget: str) -> dict[str, dict[str, Any]]:
+    """The rows of one budget by their titles, in the book's order."""
+    if budget not in data["rows"]:
+        raise ValueError(f"budget must be one of {', '.join(map(repr, data['rows']))}, got {budget!r}")
+    rows = data["rows"][budget]
+    return {title: rows[name] for name, title in MODELS.items() if name in rows}
+
+
+def made_sets(data: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the sample sets score that no model drew, by their titles."""
+    found = next(part for part in data.values() if isinstance(part, dict) and "one_a_class" in part)
+    return {title: found[name] for name, title in SETS.items() if name in found}
+
+
+def cost_table(data: dict[str, Any], budget: str = "3") -> tuple[list[str], list[list[str]]]:
+    """Head and rows: what each model costs to train and to draw from, and its bits per dimension where it has any."""
+    head = ["model", "weights", "updates", "trained, s", "calls", "64 digits, s", "bits/dim"]
+    rows = []
+    for title, row in models(data, budget).items():
+        seconds = f"{row['drawing_seconds']:.3f}" if row["drawing_seconds"] < 0.1 else f"{row['drawing_seconds']:.2f}"
+        made = [f"{row['parameters']:,}", f"{row['updates']:,}", f"{row['training_seconds']:.0f}"]
+        rows.append([title, *made, str(row["calls"]), seconds, bits(row["bits"])])
+    return head, rows
+
+
+def time_table(data: dict[str, Any], key: str = "frechet_infinity") -> tuple[list[str], list[list[str]]]:
+    """Head and rows: one measure of each model after every budget of time."""
+    budgets = list(data["rows"])
+    rows = []
+    for name, title in MODELS.items():
+        found = [data["rows"][budget].get(name) for budget in budgets]
+        if any(found):
+            rows.append([title, *(with_error(row[key]) if row else "–" for row in found)])
+    return ["after", *(f"{budget} min" for budget in budgets)], rows
+
+
+def bits(measured: dict[str, Any] | None) -> str:
+    """Bits per dimension as they are known: exactly, as a bound, or as a bound through added noise; a dash for none."""
+    if measured is None:
+        return "–"
+    return f"{'' if measured['kind'] == 'exact' else '≤ '}{with_error(measured)}"
+
+
+def judged_table(data: dict[str, Any], budget: str = "3") -> tuple[list[str], list[list[str]]]:
+    """Head and rows: what each model's samples score, and below them the sample sets that no model drew."""
+    head = ["samples of", "Fréchet ↓", "extrapolated ↓", "recognised ↑", "IS (MNIST) ↑", "entropy ↑", "precision ↑"]
+    head += ["recall ↑", "copies ↓"]
+    rows = []
+    for title, row in (models(data, budget) | made_sets(data)).items():
+        distances = [with_error(row[key]) for key in ("frechet", "frechet_infinity")]
+        share, score = f"{row['recognised']['value']:.3f}", f"{row['inception']['value']:.2f}"
+        others = [f"{row[key]['value']:.2f}" for key in ("entropy", "precision", "recall", "copies")]
+        rows.append([title, *distances, share, score, *others])
+    return head, rows
+
+
+def precision_recall(data: dict[str, Any], budget: str = "3") -> Figure:
+    """Recall over precision, a numbered dot for each model, the larger the longer it takes to draw 64 digits; real digits are a
+    diamond."""
+    figure, ax = plots.subplots(size=(8.6, 4.6))
+    rows = models(data, budget)
+    for i, (title, row) in enumerate(rows.items(), 1):
+        x, y, took = row["precision"]["value"], row["recall"]["value"], row["drawing_seconds"]
+        colour = plots.ORANGE if row["calls"] == 1 else plots.SKY
+        ax.scatter(x, y, s=120 + 160 * max(0.0, float(np.log10(took / 0.01))), color=colour, alpha=0.7)
+        ax.annotate(str(i), (x, y), ha="center", va="center", fontsize=9)
+        ax.scatter([], [], color=colour, label=f"{i}  {title}, {number(took)} s")
+    real = made_sets(data)["real digits"]
+    place = real["precision"]["value"], real["recall"]["value"]
+    ax.scatter(*place, marker="D", color=plots.BLACK, label="real digits")
+    ax.set(xlabel="precision: share of samples among real images", ylabel="recall: share of real images among samples")
+    ax.set_title("orange: one call of the network; larger: slower")
+    ax.set(xlim=(0, 1), ylim=(-0.04, 1))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def precision_recall_alt(data: dict[str, Any], budget: str = "3") -> str:
+    """precision_recall in words."""
+    said = [
+        f"{title} {row['precision']['value']:.2f} and {row['recall']['value']:.2f}"
+        for title, row in (models(data, budget) | {"real digits": made_sets(data)["real digits"]}).items()
+    ]
+    return f"Numbered dots, precision across and recall up: {'; '.join(said)}."
+
+
+def sheets(data: dict[str, Any]) -> Sheets:
+    """Forty digits of each model for each budget, with a line of numbers: what explorers.portrait shows."""
+    return {
+        budget: [
+            (title, row["sheet"], f"Fréchet {number(row['frechet']['value'])} · recall {row['recall']['value']:.2f}")
+            for title, row in models(data, budget).items()
+        ]
+        for budget in data["rows"]
+    }
