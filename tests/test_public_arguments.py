@@ -33,8 +33,8 @@ from diffnotes.models import classifier, coupling, dit, unet, vae
 from diffnotes.models.autoencoder import Autoencoder, AutoencoderTerms
 from diffnotes.models.autoregressive import MaskedConv2d, PixelCNN
 from diffnotes.models.codes import VQVAE, perplexity
-from diffnotes.models.gan import Discriminator, Generator
 from diffnotes.models.conditioned import ConditionedUNet
+from diffnotes.models.gan import Discriminator, Generator
 from diffnotes.models.masked import MaskedAutoencoder
 from diffnotes.models.mlp import MLPDenoiser
 from diffnotes.process import (
