@@ -63,7 +63,7 @@ from diffnotes.process import (
     solvers,
 )
 from diffnotes.process.schedules import Schedule
-from diffnotes.training import adversarial, ema, grid, metrics
+from diffnotes.training import adversarial, adversarial_losses, ema, grid, metrics
 
 FUZZ = int(os.environ.get("DIFFNOTES_FUZZ", "0"))
 ENDINGS: Counter[tuple[str, str]] = Counter()
@@ -1117,11 +1117,12 @@ ROWS |= {
         scale=one_of(1, 2),
         gap=one_of(0, 2),
     ),
-    "discriminator_loss": row(adversarial.discriminator_loss, kind=GAN_LOSSES, real=LOGITS, fake=LOGITS),
-    "generator_loss": row(adversarial.generator_loss, kind=GAN_LOSSES, fake=LOGITS),
+    "discriminator_loss": row(adversarial_losses.discriminator_loss, kind=GAN_LOSSES, real=LOGITS, fake=LOGITS),
+    "generator_loss": row(adversarial_losses.generator_loss, kind=GAN_LOSSES, fake=LOGITS),
     "gradient_penalty": row(
-        adversarial.gradient_penalty,
+        adversarial_losses.gradient_penalty,
         lambda given: [(len(given["x"]),)],
+        _hides=("x",),  # the slope of a leaky ReLU at NaN is a number
         discriminator=one_of(Discriminator(2)),
         x=pictures(1, 28, 28).filter(lambda x: x.dtype == torch.float32),
     ),

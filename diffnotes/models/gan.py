@@ -64,7 +64,7 @@ class Discriminator(nn.Module):
     num_classes  labels 0..K-1 that come with the images; None: no labels. They enter as a projection (Miyato and Koyama
                  2018): logit = w . f(x) + e_y . f(x), f the last layer's features and e_y learned for each label
 
-    The output is the logit, never a probability: the losses need it (training/adversarial.py)."""
+    The output is the logit, never a probability: the losses need it (training/adversarial_losses.py)."""
 
     def __init__(self, channels: IntLike = 24, spectral: bool = False, num_classes: IntLike | None = None) -> None:
         super().__init__()

@@ -827,7 +827,7 @@ def test_a_share_that_is_covered_too_often():
 
 def test_the_gradient_of_r1_is_that_of_autograd():
     """Exercise 21.3: the book's own by hand against the trainer's penalty."""
-    from diffnotes.training.adversarial import gradient_penalty
+    from diffnotes.training.adversarial_losses import gradient_penalty
 
     for given, book in EXERCISES["21.3"].cases(torch.Generator().manual_seed(0)):
         v = given["v"].clone().requires_grad_()

@@ -168,9 +168,9 @@ def test_the_tables_have_a_row_for_each_model_and_made_set(data):
 
 def test_the_map_says_what_it_shows(data):
     figure, alt = portrait.precision_recall(data, "3"), portrait.precision_recall_alt(data, "3")
-    ax = figure.axes[0]
-    assert [text.get_text() for text in ax.texts] == ["1", "2", "3"]
-    np.testing.assert_allclose([text.xy for text in ax.texts], [(0.53, 0.53), (0.43, 0.43), (0.33, 0.33)])
+    numbers = {text.get_text(): text.xy for ax in figure.axes for text in ax.texts}
+    assert sorted(numbers) == ["1", "2", "3"]
+    np.testing.assert_allclose([numbers[k] for k in "123"], [(0.53, 0.53), (0.43, 0.43), (0.33, 0.33)])
     assert "GAN 0.33 and 0.33; real digits 0.10 and 0.10." in alt
 
 
@@ -181,7 +181,8 @@ def test_the_slider_changes_between_budgets(data):
     assert "after 10 min" in explorer.reading.value and (sent(explorer) != first).any()
     sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(data["rows"]["10"]["ddpm"]["sheet"]))).convert("L"))
     height, width = sheet.shape
-    assert (np.asarray(explorer.plot.current)[15 : 15 + height, :width] == sheet).all()
+    shown = np.asarray(explorer.plot.current)[15 : 15 + height, :width].astype(int)
+    assert abs(shown - sheet).max() <= 19 and len(np.unique(shown)) <= 8
     explorer.reset()
     assert (sent(explorer) == first).all() and "GAN: Fréchet 0.33, recall 0.33" in explorer.alt
 

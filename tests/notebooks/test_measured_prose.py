@@ -384,3 +384,41 @@ PROSE = [*sentences(), *solutions(), *divergences(), *latent(), *likelihood(), *
 def test_the_chapter_says_what_was_measured(chapter: str, words: str) -> None:
     (path,) = (path for path in NOTEBOOKS if path.name.startswith(chapter))
     assert words in "\n".join(cell.source for _, cell in markdown_cells(path))
+
+
+def test_what_chapter_21_reads_off_the_portrait_holds():
+    data = measured("portrait")
+    one, three = data["rows"]["1"], data["rows"]["3"]
+    made = next(part for part in data.values() if isinstance(part, dict) and "one_a_class" in part)
+
+    def of(key: str, rows: dict[str, Any] = three) -> dict[str, float]:
+        return {name: row[key]["value"] for name, row in rows.items()}
+
+    distance, recall, precision = of("frechet_infinity"), of("recall"), of("precision")
+    others = [value for name, value in distance.items() if name != "guided"]
+    assert distance["guided"] < min(others) / 2
+    assert max(of("recognised"), key=of("recognised").__getitem__) == "guided"
+    assert recall["guided"] < min(recall[name] for name in ("ddpm", "ddim", "dpm_solver"))
+    alike = [distance[name] for name in ("gan_labels", "ddim", "dpm_solver", "flow_matching", "latent")]
+    assert max(alike) - min(alike) < 0.3 and (three["dpm_solver"]["calls"], three["ddim"]["calls"]) == (8, 20)
+    assert three["gan_labels"]["drawing_seconds"] < three["ddim"]["drawing_seconds"] / 100
+    assert distance["gan"] > 2 * distance["gan_labels"]
+    ranked = sorted(distance, key=distance.__getitem__)
+    assert ranked[-2:] == ["realnvp", "consistency"] and distance["gan"] < distance["realnvp"] / 2
+    bits = {name: row["bits"]["value"] for name, row in three.items() if row["bits"]}
+    assert min(bits, key=bits.__getitem__) == "realnvp" and sorted(bits.values())[1] > bits["realnvp"] + 0.4
+    assert made["one_a_class"]["inception"]["value"] > max(
+        made["real"]["inception"]["value"], *of("inception").values()
+    )
+    worse = [name for name, value in distance.items() if value > made["one_a_class"]["frechet_infinity"]["value"]]
+    assert len(worse) > len(distance) / 2 and made["one_a_class"]["recall"]["value"] == 0
+    assert all(value < 0.01 for value in of("copies").values())
+    low = sorted(recall, key=recall.__getitem__)[:3]
+    assert sorted(low[:2]) == ["consistency", "vae"] and low[2] == "cascade" and max(recall[n] for n in low[:2]) < 0.05
+    high = [name for name, value in recall.items() if value > made["real"]["recall"]["value"] - 0.01]
+    assert sorted(high) == ["gan", "vq_pixelcnn"] and max(precision[name] for name in high) < 0.76
+    both = {name: row["frechet_infinity"]["value"] for name, row in one.items() if name != "guided"}
+    assert "latent" in sorted(both, key=both.__getitem__)[:3] and distance["vq_gpt"] > 2 * distance["vq_pixelcnn"]
+    gain = {name: value / distance[name] for name, value in both.items()}
+    assert min(gain, key=gain.__getitem__) == "vae" and max(gain, key=gain.__getitem__) == "cascade"
+    assert one["cascade"]["recognised"]["value"] < 0.1

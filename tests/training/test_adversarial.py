@@ -10,15 +10,8 @@ from torch import nn
 from diffnotes import load_model
 from diffnotes.models.gan import Discriminator, Generator
 from diffnotes.training import checkpoint, loop
-from diffnotes.training.adversarial import (
-    LOSSES,
-    GanConfig,
-    GanTrainer,
-    discriminator_loss,
-    gan_sample,
-    generator_loss,
-    gradient_penalty,
-)
+from diffnotes.training.adversarial import GanConfig, GanTrainer, gan_sample
+from diffnotes.training.adversarial_losses import LOSSES, discriminator_loss, generator_loss, gradient_penalty
 from diffnotes.training.loop import TrainingDiverged
 
 # no setting has its default value

@@ -114,7 +114,7 @@ EXERCISES: dict[str, Exercise] = {
     "21.1": Derive(
         _on_the_covered_part,
         (c,),
-        "Where the generator draws it draws too often, 1/c times, so the best discriminator says at most one half there.",
+        "Where the generator draws it draws too often, 1/c times, so the probability of real is below one half there.",
         (
             Mistake(
                 sp.Rational(1, 2),

@@ -11,7 +11,7 @@ from diffnotes.book.explorers.controls import LOOK, check_range, dropdown, float
 from diffnotes.book.live import plots
 from diffnotes.book.live.widgets import Explorer, LivePlot
 from diffnotes.book.proof.plane import Ring
-from diffnotes.training.adversarial import LOSSES, discriminator_loss, generator_loss, gradient_penalty
+from diffnotes.training.adversarial_losses import LOSSES, discriminator_loss, generator_loss, gradient_penalty
 
 RING = Ring(number=8, radius=2.0, sd=0.02)
 NEAR, COUNTS = 0.2, 0.01  # a blob is found if this share of the points lies so near to it

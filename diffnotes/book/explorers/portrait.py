@@ -12,6 +12,7 @@ from diffnotes.book.explorers.controls import LOOK
 from diffnotes.book.live.widgets import Explorer, LivePicture
 
 COLUMNS, GAP, LINE = 3, 10, 15  # of the page, in pixels
+LEVELS = 8  # grey values of the page, a third of its size
 Sheet = tuple[str, str, str]  # title, PNG in base64, a line of numbers
 
 
@@ -58,4 +59,4 @@ def page(sheets: Sequence[Sheet]) -> Image.Image:
         draw.text((left, top), title, fill=0, font=font)
         draw.text((left + picture.width, top), words, fill=80, font=font, anchor="ra")
         whole.paste(picture, (left, top + LINE))
-    return whole
+    return whole.point([round(round(v / 255 * (LEVELS - 1)) * 255 / (LEVELS - 1)) for v in range(256)])

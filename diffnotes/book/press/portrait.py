@@ -97,22 +97,26 @@ def judged_table(data: dict[str, Any], budget: str = "3") -> tuple[list[str], li
 
 def precision_recall(data: dict[str, Any], budget: str = "3") -> Figure:
     """Recall over precision, a numbered dot for each model, the larger the longer it takes to draw 64 digits; real digits are a
-    diamond."""
-    figure, ax = plots.subplots(size=(8.6, 4.6))
-    rows = models(data, budget)
-    for i, (title, row) in enumerate(rows.items(), 1):
-        x, y, took = row["precision"]["value"], row["recall"]["value"], row["drawing_seconds"]
-        colour = plots.ORANGE if row["calls"] == 1 else plots.SKY
-        ax.scatter(x, y, s=120 + 160 * max(0.0, float(np.log10(took / 0.01))), color=colour, alpha=0.7)
-        ax.annotate(str(i), (x, y), ha="center", va="center", fontsize=9)
-        ax.scatter([], [], color=colour, label=f"{i}  {title}, {number(took)} s")
+    diamond. Beside it the corner below the real digits, enlarged: the numbers there stand in it alone."""
+    figure, (whole, corner) = plots.subplots(1, 2, size=(9.6, 4.1))
     real = made_sets(data)["real digits"]
     place = real["precision"]["value"], real["recall"]["value"]
-    ax.scatter(*place, marker="D", color=plots.BLACK, label="real digits")
-    ax.set(xlabel="precision: share of samples among real images", ylabel="recall: share of real images among samples")
-    ax.set_title("orange: one call of the network; larger: slower")
-    ax.set(xlim=(0, 1), ylim=(-0.04, 1))
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    corner.set(xlim=(place[0] - 0.16, place[0] + 0.02), ylim=(place[1] - 0.16, place[1] + 0.02), title="enlarged")
+    for i, (title, row) in enumerate(models(data, budget).items(), 1):
+        x, y, took = row["precision"]["value"], row["recall"]["value"], row["drawing_seconds"]
+        colour = plots.ORANGE if row["calls"] == 1 else plots.SKY
+        size = 110 + 90 * max(0.0, float(np.log10(took / 0.005)))
+        inside = corner.get_xlim()[0] < x < corner.get_xlim()[1] and corner.get_ylim()[0] < y < corner.get_ylim()[1]
+        whole.scatter(x, y, s=size / 2 if inside else size, color=colour, alpha=0.7)
+        corner.scatter(x, y, s=size, color=colour, alpha=0.7)
+        (corner if inside else whole).annotate(str(i), (x, y), ha="center", va="center", fontsize=9)
+        whole.scatter([], [], color=colour, label=f"{i}  {title}, {number(took)} s")
+    for ax in (whole, corner):
+        ax.scatter(*place, marker="D", color=plots.BLACK, label="real digits")
+        ax.set_xlabel("precision: share of samples among real")
+    whole.set(xlim=(0.5, 1), ylim=(-0.04, 1), ylabel="recall: share of real among samples")
+    whole.set_title("orange: one call; larger: slower")
+    figure.legend(*whole.get_legend_handles_labels(), loc="outside right center")
     return figure
 
 
