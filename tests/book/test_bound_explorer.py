@@ -1,78 +1,135 @@
-import math
+"""The bound, counted while t runs (chapter 3): what it adds up is the bound, and the reading is true of the picture."""
+
+import io
 import re
 
 import numpy as np
 import pytest
 import torch
-from scipy.integrate import quad
-from scipy.stats import norm
+from PIL import Image
 
-from diffnotes.book.explorers.bound import build_bound, gaussian_steps
-from diffnotes.process.elbo import elbo_terms, mean_and_error
-from diffnotes.process.exact import GaussianDenoiser
+from diffnotes.book.explorers import bound, build_bound
+from diffnotes.book.explorers.bound import places, spent
+from diffnotes.book.live import widgets as live
+from diffnotes.process.elbo import elbo_terms
+from diffnotes.process.exact import DatasetDenoiser
+from diffnotes.process.forward import q_sample
 from diffnotes.process.schedules import Schedule
 
-
-def numbers(reading: str) -> list[float]:
-    """The bound, and its four parts."""
-    return [float(n) for n in re.findall(r"(\d[\d.]*(?:e-?\d+)?) (?:bits|entropy|prior|the)", reading)]
-
-
-@pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
-def test_cost_of_a_step_is_the_divergence_of_the_true_step_back(variance):
-    """Bayes' rule on numbers: the distribution of x_{t-1} given x_t, for data N(0, s^2), against the model's step."""
-    schedule, s, t, x_t = Schedule.linear(10, 0.02, 0.9), 0.6, 4, 0.8
-    alpha, before = schedule.alpha[t].item(), schedule.alpha_bar[t - 1].item()
-    prior_sd = math.sqrt(before * s**2 + 1 - before)
-
-    def unnormalised(x):
-        return norm.pdf(x, 0, prior_sd) * norm.pdf(x_t, math.sqrt(alpha) * x, math.sqrt(1 - alpha))
-
-    mass = quad(unnormalised, -8, 8)[0]
-    mean = quad(lambda x: x * unnormalised(x), -8, 8)[0] / mass
-    var = quad(lambda x: (x - mean) ** 2 * unnormalised(x), -8, 8)[0] / mass
-    step_back, sigma2, cost = gaussian_steps(schedule, s, variance)
-    model = norm(mean, math.sqrt(sigma2[t - 1].item()))
-    true = norm(mean, math.sqrt(var))
-    expected = quad(lambda x: true.pdf(x) * (true.logpdf(x) - model.logpdf(x)), mean - 5, mean + 5)[0]
-    assert step_back[t - 1].item() == pytest.approx(var, rel=1e-7)
-    assert cost[t - 1].item() == pytest.approx(expected, rel=1e-6)
+SCHEDULE = Schedule.cosine(60)
+IMAGES = torch.randint(0, 256, (3, 1, 8, 8), generator=torch.Generator().manual_seed(0)) / 127.5 - 1
+MODEL = DatasetDenoiser(SCHEDULE, IMAGES)
+TERMS = elbo_terms(MODEL, SCHEDULE, IMAGES, generator=torch.Generator().manual_seed(1))
+TIMES = places(SCHEDULE.T)
 
 
-@pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
-def test_the_bound_it_reads_out_is_the_one_that_elbo_terms_measures(variance):
-    explorer = build_bound()
-    explorer.controls["T"].value, explorer.controls["s"].value = 20, 0.6
-    explorer.controls["variance"].value = variance
-    schedule, g = Schedule.cosine(20), torch.Generator().manual_seed(1)
-    x0 = 0.6 * torch.randn(2000, 16, generator=g, dtype=torch.float64)
-    model = GaussianDenoiser(schedule, 0.0, 0.36)
-    mean, error = mean_and_error(
-        elbo_terms(model, schedule, x0, variance=variance, levels=None, generator=g).bits_per_dim()
-    )
-    read = numbers(explorer.reading.value)
-    assert abs(read[0] - mean.item()) < 5 * error.item() + 5e-4
-    assert read[0] == pytest.approx(sum(read[1:]), abs=5e-3)
+@pytest.fixture(scope="module")
+def built() -> live.Explorer:
+    return build_bound(MODEL, SCHEDULE, IMAGES, TERMS, t=20)
 
 
-def test_for_data_of_variance_1_beta_is_right_and_the_bound_is_the_entropy():
-    explorer = build_bound()
-    explorer.controls["s"].value, explorer.controls["variance"].value = 1.0, "beta"
-    read = numbers(explorer.reading.value)
-    assert read[0] == pytest.approx(0.5 * math.log2(2 * math.pi * math.e) + math.log2(127.5), abs=1e-3)
-    assert max(read[2:]) < 1e-6
+@pytest.fixture
+def explorer(built) -> live.Explorer:
+    built.reset()
+    return built
 
 
-@pytest.mark.parametrize("kind", ["cosine", "linear"])
-@pytest.mark.parametrize("T", [10, 100, 1000])
-@pytest.mark.parametrize("s", [0.02, 1.2])
-def test_curves_are_finite_and_inside_their_axes_for_all_sliders(kind, T, s):
-    explorer = build_bound()
-    for name, value in (("kind", kind), ("T", T), ("s", s)):
-        explorer.controls[name].value = value
-    variance_ax, cost_ax = explorer.plot.figure.axes
-    for line in (*variance_ax.lines, *cost_ax.lines):
-        x, y = (np.asarray(values) for values in line.get_data())
-        assert len(x) == T and np.isfinite(y).all()
-    assert max(np.asarray(line.get_ydata()).max() for line in variance_ax.lines) <= variance_ax.get_ylim()[1]
-    assert np.asarray(cost_ax.lines[0].get_ydata()).max() <= cost_ax.get_ylim()[1]
+def sent(explorer: live.Explorer) -> np.ndarray:
+    """The pixels that the explorer's picture shows."""
+    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
+
+
+# -- what is counted ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_spent_at_t_are_the_prior_and_the_steps_that_arrive_at_t_or_before():
+    nats = spent(TERMS)
+    assert nats.shape == (SCHEDULE.T + 1, 3)
+    np.testing.assert_allclose(nats[SCHEDULE.T], TERMS.prior)
+    np.testing.assert_allclose(nats[0], TERMS.total())
+    for t in (1, 7, 59):  # L_{s-1} of the steps from s to s - 1 >= t stands in row s - 2
+        np.testing.assert_allclose(nats[t], TERMS.prior + TERMS.denoising[t - 1 :].sum(0))
+    np.testing.assert_allclose(nats[0] - nats[1], TERMS.reconstruction)
+
+
+@pytest.mark.parametrize("T", [2, 10, 60, 1000])
+def test_the_slider_goes_from_T_down_to_0(T):
+    times = places(T)
+    assert times[0] == T and times[-2:] == [1, 0] and times == sorted(set(times), reverse=True)
+    assert len(times) > 25 or T < 100
+
+
+# -- what is shown ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("image", [0, 2])
+@pytest.mark.parametrize("t", [TIMES[0], TIMES[9], 1])
+def test_the_reading_is_what_the_curves_show(explorer, t, image):
+    explorer.controls["image"].value = image
+    explorer.controls["place"].value = TIMES.index(t)
+    nats, whole, off = re.search(r"([\d.]+) of (\d+) nats .* off by ([\d.e-]+)", explorer.reading.value).groups()
+    expected = (TERMS.prior + TERMS.denoising[t - 1 :].sum(0))[image].item()
+    assert explorer.reading.value.startswith(f"t = {t}:") and float(nats) == pytest.approx(expected, abs=0.51)
+    assert int(whole) == round(TERMS.total()[image].item())
+    (x,), (y,) = explorer.plot.artists[4].get_data()
+    assert (x, y) == (t, pytest.approx(expected))
+    eps = torch.randn(IMAGES.shape, generator=torch.Generator().manual_seed(1))
+    x_t = q_sample(SCHEDULE, IMAGES, t, eps)
+    x0_hat = MODEL(x_t, torch.full((3,), t))
+    assert float(off) == pytest.approx((x0_hat - IMAGES)[image].square().mean().sqrt().item(), rel=0.06, abs=1e-6)
+    shown = [np.asarray(artist.get_array()) for artist in explorer.plot.artists[:2]]
+    np.testing.assert_allclose(shown[0], x_t[image, 0].clamp(-1, 1), atol=1e-5)
+    np.testing.assert_allclose(shown[1], x0_hat[image, 0].clamp(-1, 1), atol=1e-5)
+
+
+def test_at_0_stands_the_image_for_the_whole_bound(explorer):
+    explorer.controls["place"].value = len(TIMES) - 1
+    whole, last = re.search(
+        r"the image, for (\d+) nats in all; (\d+) of them were L_0", explorer.reading.value
+    ).groups()
+    assert int(whole) == round(TERMS.total()[0].item()) and int(last) == round(TERMS.reconstruction[0].item())
+    np.testing.assert_array_equal(explorer.plot.artists[0].get_array(), IMAGES[0, 0])
+
+
+def test_the_curves_stay_in_the_picture(explorer):
+    for image in range(3):
+        explorer.controls["image"].value = image
+        for line in explorer.plot.artists[2:]:
+            low, high = line.axes.get_ylim()
+            right, left = sorted(line.axes.get_xlim())
+            x, y = (np.asarray(values, dtype=float) for values in line.get_data())
+            assert np.isfinite(y).all() and y.min() >= low and y.max() <= high and right <= x.min() and x.max() <= left
+
+
+@pytest.mark.parametrize(("name", "value"), [("place", 25), ("image", 1)])
+def test_every_control_moves_the_picture_and_reset_brings_it_back(explorer, name, value):
+    first, reading = sent(explorer), explorer.reading.value
+    explorer.controls[name].value = value
+    assert (sent(explorer) != first).any() and explorer.reading.value != reading and explorer.controls[name].description
+    explorer.reset()
+    assert (sent(explorer) == first).all() and explorer.reading.value == reading
+
+
+def test_a_picture_stands_behind_it(monkeypatch: pytest.MonkeyPatch):
+    shown: list[str] = []
+    monkeypatch.setattr(live, "display", lambda what, **_: shown.append(what["text/html"]))
+    bound(MODEL, SCHEDULE, IMAGES, TERMS, t=60)
+    assert 'alt="Left: a digit under noise at t = 60' in shown[0] and "t = 60:" in shown[0]
+
+
+CHOSEN = elbo_terms(MODEL, SCHEDULE, IMAGES, times=[2, 5], generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"t": 61}, r"t must lie in 0..60, got 61"),
+        ({"images": IMAGES[0]}, "images must be 1 to 16 images"),
+        ({"images": IMAGES[:2]}, r"terms must hold t = 2..60, each once, for 2 images, got times of shape \(59, 3\)"),
+        ({"terms": CHOSEN}, r"terms must hold t = 2..60, each once, for 3 images, got times of shape \(2, 3\)"),
+    ],
+)
+def test_what_it_cannot_count_is_refused(given, message):
+    usual = {"images": IMAGES, "terms": TERMS, "t": 20}
+    with pytest.raises(ValueError, match=message):
+        build_bound(MODEL, SCHEDULE, **(usual | given))

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.browser
 SETUP = """
 import torch
 
-from diffnotes import Schedule, ddim_sample, initial_noise, load_images, load_pretrained
+from diffnotes import Schedule, ddim_sample, elbo_terms, initial_noise, load_images, load_pretrained
 from diffnotes.book import explorers, plots
 from diffnotes.models.coupling import RealNVP
 from diffnotes.models.vae import VAE
@@ -25,6 +25,7 @@ from diffnotes.training.text import DIGITS
 linear, images, (model, schedule) = Schedule.linear(), load_images("auto", "test"), load_pretrained("mnist")
 painter, _ = load_captioned()
 small, _ = load_pretrained("mnist-small")  # where chapters 0, 8 and 9 draw again at every move
+two = elbo_terms(small, schedule, images.x[:2])  # chapter 3 counts every t
 dit, _ = load_pretrained("dit")
 image, noise = images.x[0], initial_noise(seed=0, batch=8)
 frames = list(ddim_sample(model, schedule, noise, steps=10))
@@ -64,7 +65,7 @@ CASES = [
     Case(1, "explorers.chain(linear, images.x[:2])", "t", "images"),
     Case(2, "explorers.posterior(linear)", "t"),
     Case(2, "explorers.reverse_step()", "x_t"),
-    Case(3, "explorers.bound()", "s"),
+    Case(3, "explorers.bound(small, schedule, images.x[:2], two)", "down", "images"),
     Case(4, "explorers.tweedie()", "x_t"),
     Case(4, "explorers.weights()", "t", key="PageUp"),  # a single step may be less than a pixel
     Case(5, "explorers.unet(model, schedule, image)", "t", "images"),
