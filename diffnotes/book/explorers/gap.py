@@ -27,16 +27,16 @@ def build_gap(x: float = 1.5, m: float = 0.4, sigma: float = 0.3) -> Explorer:
     """The explorer of `gap`, not yet shown."""
     check_range({"x": (x, 0, 2), "m": (m, 0, 2), "sigma": (sigma, 0.25, 1)})
     figure, (bells, sums) = plots.subplots(1, 2, size=(7.4, 3.7))
-    (prior,) = bells.plot([], [], color=plots.BLUE, label="prior: N(z; 0, 1)")
-    (posterior,) = bells.plot([], [], color=plots.ORANGE, lw=4, label="posterior: p(z | x)")
-    (approximate,) = bells.plot([], [], color=plots.BLACK, ls="--", label="approximate posterior: q = N(z; m, σ²)")
+    (prior,) = bells.plot([], [], color=plots.ORANGE, label="prior: N(z; 0, 1)")
+    (posterior,) = bells.plot([], [], color="#999999", lw=4, label="posterior: p(z | x)")
+    (approximate,) = bells.plot([], [], color=plots.BLUE, ls="--", label="approximate posterior: q = N(z; m, σ²)")
     bells.set(xlim=Z, ylim=(0, 2.15), xlabel="z", ylabel="density", title="prior, posterior and q")
     bells.legend(loc="upper left")
     boxes = []
-    for i, colour in enumerate(("#bbbbbb", plots.BLUE, plots.ORANGE)):
+    for i, colour in enumerate((plots.RED, plots.ORANGE, "#bbbbbb")):
         boxes.append(sums.add_patch(Rectangle((i - 0.35, 0), 0.7, 0, facecolor=colour, alpha=0.75)))
-    looks = ((-0.5, "-"), (0.65, "--"))
-    lines = [sums.plot([left, 3.65], [0, 0], color=plots.BLACK, ls=style, lw=1.6)[0] for left, style in looks]
+    looks = ((-0.5, "-", plots.BLACK), (0.65, "--", plots.GREEN))
+    lines = [sums.plot([left, 3.65], [0, 0], color=colour, ls=style, lw=1.6)[0] for left, style, colour in looks]
     names = [sums.text(3.6, 0, name, va="center", ha="right") for name in ("log p(x)", "ELBO")]
     sums.set(xlim=(-0.5, 3.65), ylim=(LOWEST, 0.5), ylabel="nats", title="reconstruction - KL + gap = log p(x)")
     sums.set_xticks(range(3), ["reconstruction", "KL", "gap"])
