@@ -8,7 +8,7 @@ from diffnotes.book.live import plots
 from diffnotes.book.press.measured import FRECHET, number, with_error
 
 RACE = {
-    "pixel": "diffusion in pixels, chapter 6",
+    "pixel": "diffusion in pixels (chapter 6)",
     "latent": "autoencoder + latent diffusion",
     "cascade": "cascade, 14 to 28 pixels",
     "clipped": "the same latents, predictions cut to [-1, 1]",
