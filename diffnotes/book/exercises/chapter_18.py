@@ -14,16 +14,7 @@ from diffnotes.book.proof.symbols import abar
 from diffnotes.process.cascade import augment, enlarge, shrink
 from diffnotes.process.schedules import Schedule
 
-# -- 18.1: the schedule of the small image ------------------------------------------------------------------------------
-
-
-def _small_schedule() -> sp.Expr:
-    """alpha_bar' with SNR' = 4 SNR."""
-    snr = 4 * abar / (1 - abar)
-    return snr / (1 + snr)
-
-
-# -- 18.2: a scale that was forgotten -----------------------------------------------------------------------------------
+# -- 18.1: a scale that was forgotten -----------------------------------------------------------------------------------
 
 
 def _forgotten() -> tuple[str, Rows]:
@@ -45,6 +36,15 @@ def _forgotten() -> tuple[str, Rows]:
     )
     letters = {(False, True): "a", (True, True): "b", (True, False): "c"}
     return letters.get((low < loss, abs(wrong - 1) > abs(right - 1)), "d"), rows
+
+
+# -- 18.2: the schedule of the small image ------------------------------------------------------------------------------
+
+
+def _small_schedule() -> sp.Expr:
+    """alpha_bar' with SNR' = 4 SNR."""
+    snr = 4 * abar / (1 - abar)
+    return snr / (1 + snr)
 
 
 # -- 18.3: the condition of the second stage ----------------------------------------------------------------------------
@@ -122,35 +122,50 @@ def _kl(q: list[float], p: list[float]) -> float:
 
 
 def _unseen(answer: tuple[float, float]) -> tuple[bool, str, Rows]:
-    """The second terms of (18.9) and of (18.11)."""
+    """The whole of (18.9), and the second term of (18.11)."""
     a, b = answer
     good, second = [1 - RARE, RARE], [1 - b, b]
-    seen, drawn = RARE * _kl(good, second), a * _kl(second, good)
+    base, rest, drawn = _kl(good, [1 - a, a]), RARE * _kl(good, second), a * _kl(second, good)
     rows = (
-        ("second term of D(q || p), nats: what the likelihood pays", f"{seen:.4g}"),
+        ("the whole of D(q || p), nats: what the likelihood pays", f"{base + rest:.4g}"),
+        ("of this for the base, nats", f"{base:.4g}"),
         ("second term of D(p || q), nats: how strange the draws are", f"{drawn:.4g}"),
     )
-    if seen >= 0.01:
-        words = (
-            "The likelihood sees it: so sure a mistake costs more than 0.01 nats even where the data hardly ever "
-            "are. A little less sure of the bad image will do."
-        )
-        return False, words, rows
     if drawn <= 1:
         words = (
-            "The likelihood does not see it, and the draws are hardly any stranger than the data. Let the base draw "
-            "the strange small image more often, or the second stage make more of it bad."
+            "The draws are hardly any stranger than the data. Let the base draw the strange small image more often, "
+            "or the second stage make more of it bad."
+        )
+        return False, words, rows
+    if base + rest >= 0.2:
+        words = (
+            "The likelihood sees the base: it pays nearly -log(1 - p) for what it no longer draws of the usual image. "
+            "Draw the strange one less often, and let the second stage make more of it bad, which costs next to nothing."
         )
         return False, words, rows
     words = (
         "The mean of (18.9) is over the small images of the data, where this one is rare; that of (18.11) is over "
-        "those that the base draws. Training the second stage on true small images minimises the first."
+        "those that the base draws. The likelihood pays for the base, and hardly at all for what is made of its mistakes."
     )
     return True, words, rows
 
 
 EXERCISES: dict[str, Exercise] = {
-    "18.1": Derive(
+    "18.1": Predict(
+        {
+            "a": "That is what one expects, and what happens for a scale that is too large: see σ_z = 5.5 in the "
+            "explorer. With σ_z = 0.18 the latents are nearly all noise at most times, and noise is easy to predict from noise.",
+            "b": "At most times the latents are nearly all noise, so the noise is easy to read off, and the loss is "
+            "small (18.7). The times at which something is decided are few (18.5), and 20 steps hardly visit "
+            "them. The loss says nothing here.",
+            "c": "The loss falls, yes (18.7): where all is noise, noise is easy to predict. That is no merit: few of "
+            "the steps are at times where something is decided.",
+            "d": "A first layer could multiply the latents, but it is given their sum with the noise, and multiplies "
+            "that as well. The SNR is what it is.",
+        },
+        _forgotten,
+    ),
+    "18.2": Derive(
         _small_schedule,
         (abar,),
         "The noise of the mean of four pixels has a quarter of the variance (18.10), so the SNR is four times as "
@@ -173,20 +188,6 @@ EXERCISES: dict[str, Exercise] = {
             ),
             Mistake(4 * abar / (1 - abar), "That is the SNR. Asked is the ᾱ' that has it: SNR/(1 + SNR)."),
         ),
-    ),
-    "18.2": Predict(
-        {
-            "a": "That is what one expects, and what happens for a scale that is too large: see σ_z = 5.5 in the "
-            "explorer. With σ_z = 0.18 the latents are nearly all noise at most times, and noise is easy to predict from noise.",
-            "b": "At most times the latents are nearly all noise, so the noise is easy to read off, and the loss is "
-            "small (18.7). The times at which something is decided are few (18.5), and 20 steps hardly visit "
-            "them. The loss says nothing here.",
-            "c": "The loss falls, yes (18.7): where all is noise, noise is easy to predict. That is no merit: few of "
-            "the steps are at times where something is decided.",
-            "d": "A first layer could multiply the latents, but it is given their sum with the noise, and multiplies "
-            "that as well. The SNR is what it is.",
-        },
-        _forgotten,
     ),
     "18.3": Build(
         "a function of x, alpha_bar, s and eps that returns the enlarged condition, of x's shape",

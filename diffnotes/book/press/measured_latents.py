@@ -8,7 +8,7 @@ from diffnotes.book.live import plots
 from diffnotes.book.press.measured import FRECHET, number, with_error
 
 RACE = {
-    "pixel": "diffusion in pixels, chapter 6",
+    "pixel": "diffusion in pixels (chapter 6)",
     "latent": "autoencoder + latent diffusion",
     "cascade": "cascade, 14 to 28 pixels",
     "clipped": "the same latents, predictions cut to [-1, 1]",
@@ -30,15 +30,19 @@ Table = tuple[list[str], list[list[str]]]
 
 def latents_table(data: dict[str, Any]) -> Table:
     """Head and rows of the comparison at equal time: measured("latents"), written out."""
-    head = ["what is judged", "weights", "updates", "seconds", "calls", "64 digits", "Fréchet d² ↓", "recognised ↑"]
-    head += ["recall ↑", "as asked ↑"]
+    head = ["what is judged", "weights", "updates", "seconds", "calls", "64 digits", "10⁶ operations a call"]
+    head += ["Fréchet d² ↓", "recognised ↑", "recall ↑", "as asked ↑"]
     rows = []
     for name, words in RACE.items():
         row = data["rows"][name]
-        made = ["", "", "", "", ""]
+        made = [""] * 6
         if "updates" in row:
-            made = [f"{row['parameters']:,}", f"{row['updates']:,}", f"{row['seconds']:.0f}", str(row["calls"])]
-            made += [f"{row['drawing_seconds']:.2f} s"]
+            updates, cost = f"{row['updates']:,}", data["cost"].get(name)
+            if name == "latent":
+                first = data["autoencoder"]["updates"]
+                updates = f"{first:,} + {row['updates'] - first:,}"
+            made = [f"{row['parameters']:,}", updates, f"{row['seconds']:.0f}", str(row["calls"])]
+            made += [f"{row['drawing_seconds']:.2f} s", f"{cost['mflop']:.0f}" if cost else ""]
         values = [with_error(row[key]) for key in ("frechet", "recognised", "recall")]
         asked = f"{row['right']:.0%}" if "updates" in row or name == "clipped" else ""
         rows.append([words, *made, *values, asked])
@@ -47,16 +51,26 @@ def latents_table(data: dict[str, Any]) -> Table:
 
 def scale_table(data: dict[str, Any]) -> Table:
     """Head and rows of the table of scales k: measured("latents"), written out."""
-    head = ["k", "error of v in training", "deviation of what is drawn", "Fréchet d² ↓", "recognised ↑", "as asked ↑"]
+    head = ["k", "updates", "error of v in training", "deviation of what is drawn", "Fréchet d² ↓", "recognised ↑"]
+    head += ["as asked ↑"]
     rows = []
     for k, row in data["scale"]["rows"].items():
         values = [with_error(row[key]) for key in ("frechet", "recognised")]
-        rows.append([k, f"{row['loss']:.3f}", f"{row['deviation']:.2f}", *values, f"{row['right']:.0%}"])
+        rows.append(
+            [
+                k,
+                str(data["scale"]["updates"]),
+                f"{row['loss']:.3f}",
+                f"{row['deviation']:.2f}",
+                *values,
+                f"{row['right']:.0%}",
+            ]
+        )
     return head, rows
 
 
 def gap_table(data: dict[str, Any]) -> Table:
-    """Head and rows of the table of the second stages: measured("latents"), written out."""
+    """Head and rows of the table of the second stages, after the small images themselves: measured("latents")."""
     head = [
         "second stage",
         "s",
@@ -66,8 +80,11 @@ def gap_table(data: dict[str, Any]) -> Table:
         "as asked, true",
         "as asked, drawn",
     ]
-    head += ["off the small image, true", "drawn"]
-    rows = []
+    head += ["off the small image (rms of a pixel), true", "drawn"]
+    small = {kind: data["cascade"]["small"][kind]["frechet"] for kind in KINDS}
+    gap = small["drawn"]["value"] - small["true"]["value"]
+    values = [with_error(small["true"]), with_error(small["drawn"]), f"{gap:.2f}"]
+    rows = [["the small images themselves", "–", *values, "–", f"{data['cascade']['right']:.0%}", "–", "–"]]
     for name, words in STAGES.items():
         for point in data["cascade"]["rows"][name]:
             true, drawn = point["true"], point["drawn"]
@@ -91,7 +108,8 @@ def gap_figure(data: dict[str, Any]) -> Figure:
         value, error = plain[kind]["frechet"]["value"], plain[kind]["frechet"]["error"]
         axes[0].errorbar([0], [value], [error], fmt="D", mfc="white", color=colours[kind], capsize=2)
         axes[0].plot([], [], "D", mfc="white", color=colours[kind], label=f"{words}, without")
-    axes[0].set(xlabel="level s of the noise on the small image", ylabel=FRECHET, ylim=(0, None))
+    axes[0].set(xlabel="level s of the noise on the small image", ylabel=FRECHET)
+    axes[0].set(title="the large images", ylim=(0, None))
     axes[0].legend()
     gaps = [p["drawn"]["frechet"]["value"] - p["true"]["frechet"]["value"] for p in points["with"]]
     (plain,) = points["without"]
