@@ -1,5 +1,5 @@
 """The family portrait: every model of the book on the same digits, with the same time to train, by the same judge (book,
-chapter 21), for several budgets of time; and heaps of pictures that no model drew, each of which fools some measure.
+chapter 21), for several budgets of time; and sample sets that no model drew, each of which fools some measure.
 
 What a model drew is kept in runs/portrait-..., so that a run that was stopped goes on where it was, and the table can be made
 again without training. To train anew, delete that folder.
@@ -55,7 +55,7 @@ NEAR = 0.01  # a copy lies nearer to a training image than all but this share of
 
 
 def measure(budget: Budget, train: Images, test: Images, folder: Path = FOLDER) -> dict[str, Any]:
-    """Every model for every budget of time, each in updates of chapter 6's network, and the heaps."""
+    """Every model for every budget of time, each in updates of chapter 6's network, and the sample sets."""
     N, minutes = budget.portrait_samples, budget.portrait
     perfect, real = held_out(test.x, min(budget.perfect, len(test) // 4))
     few = Images(test.x[: budget.bits_images], test.y[: budget.bits_images], test.name, test.source)
@@ -90,7 +90,10 @@ def measure(budget: Budget, train: Images, test: Images, folder: Path = FOLDER) 
         "images": train.name,
         "bits_images": len(few),
         "guidance": family.GUIDANCE,
-        "heaps": {name: judged(heap) | {"sheet": sheet(heap)} for name, heap in heaps(perfect, train, test, N).items()},
+        "sample_sets": {
+            name: judged(sample_set) | {"sheet": sheet(sample_set)}
+            for name, sample_set in sample_sets(perfect, train, test, N).items()
+        },
         "rows": rows,
     }
 
@@ -175,7 +178,7 @@ def copies(samples: Tensor, train: Tensor, threshold: Tensor) -> dict[str, Any]:
 # -- pictures that no model drew ------------------------------------------------------------------------------------------
 
 
-def heaps(perfect: Tensor, train: Images, test: Images, number: int) -> dict[str, Tensor]:
+def sample_sets(perfect: Tensor, train: Images, test: Images, number: int) -> dict[str, Tensor]:
     """`number` real test images, those of held_out, and what can be made of real images to fool a measure."""
     g = torch.Generator().manual_seed(0)
     first = torch.stack([train.x[train.y == k][0] for k in range(10)])

@@ -454,7 +454,7 @@ def _portrait(data: dict[str, Any]) -> str:
     others = [
         f"""After {name} (as many minutes of two cores, or {data["budgets"][name]:.0f} seconds of {threads}):
 
-{_table(*portrait.judged_table({**data, "heaps": {"one_a_class": data["heaps"]["one_a_class"]}}, name))}"""
+{_table(*portrait.judged_table({**data, "sample_sets": {"one_a_class": data["sample_sets"]["one_a_class"]}}, name))}"""
         for name in data["rows"]
         if name != largest
     ]

@@ -601,7 +601,7 @@ def test_the_portrait_keeps_what_a_model_drew_and_judges_it_again(tmp_path: Path
     row = data["rows"]["1"]["ddpm"]
     assert row["calls"] == 50 and row["bits"]["kind"] == "bound" and row["number"] == 40 and row["updates"] >= 1
     assert data["rows"]["1"]["vae"]["bits"] is None  # its data are black and white
-    assert data["heaps"]["one_a_class"]["copies"]["value"] == 1
+    assert data["sample_sets"]["one_a_class"]["copies"]["value"] == 1
     monkeypatch.setattr(portrait, "FAMILY", dict.fromkeys(portrait.FAMILY, None))  # nothing is trained a second time
     assert portrait.measure(budget, train, test, tmp_path) == data
 
@@ -630,11 +630,14 @@ def test_a_copy_is_nearer_to_a_training_image_than_test_images_are():
 def test_heaps_are_what_their_names_say():
     train, test = few_images()
     perfect, _ = metrics.held_out(test.x, len(test) // 4)
-    heaps = portrait.heaps(perfect, train, test, 30)
-    assert torch.equal(heaps["real"], perfect[:30]) and len(heaps["one_a_class"].flatten(1).unique(dim=0)) == 10
-    assert heaps["blurred"].shape == heaps["real"].shape
-    blurred = heaps["blurred"][0, 0, 10, 10]
+    sample_sets = portrait.sample_sets(perfect, train, test, 30)
+    assert (
+        torch.equal(sample_sets["real"], perfect[:30])
+        and len(sample_sets["one_a_class"].flatten(1).unique(dim=0)) == 10
+    )
+    assert sample_sets["blurred"].shape == sample_sets["real"].shape
+    blurred = sample_sets["blurred"][0, 0, 10, 10]
     assert blurred.item() == pytest.approx(perfect[0, 0, 9:12, 9:12].mean().item(), abs=1e-6)
     labels = {tuple(x.flatten().tolist()): int(y) for x, y in zip(test.x, test.y, strict=True)}
-    assert max(labels[tuple(x.flatten().tolist())] for x in heaps["only_0_to_4"]) <= 4
-    assert len(heaps["fifty_copies"].flatten(1).unique(dim=0)) <= 50
+    assert max(labels[tuple(x.flatten().tolist())] for x in sample_sets["only_0_to_4"]) <= 4
+    assert len(sample_sets["fifty_copies"].flatten(1).unique(dim=0)) <= 50
