@@ -126,8 +126,8 @@ class RunView:
         axes[0].set(ylim=self._limits, yscale="log" if self._limits[0] > 0 else "linear", title=title, **time_axis)
         artists = [line for curve in self.losses for line in (curve.raw, curve.smooth)]
         if self.details or several:
-            falling = self._limits[0] > 0  # else a GAN's, which end near 0 and above it
-            axes[0].legend(loc="lower left" if falling else "lower right")
+            falling = self._limits[0] > 0  # else a GAN's, which begin far from 0 and end near it
+            axes[0].legend(loc="lower left" if falling else "upper right", ncols=1 if falling else 2)
         self.norm: Curve | None = None
         self.first: Any = None
         self.last: Any = None
