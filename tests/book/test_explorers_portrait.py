@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 from PIL import Image
 
 from diffnotes.book.explorers import build_fool, build_game, build_portrait
@@ -172,6 +173,24 @@ def test_the_map_says_what_it_shows(data):
     assert sorted(numbers) == ["1", "2", "3"]
     np.testing.assert_allclose([numbers[k] for k in "123"], [(0.53, 0.53), (0.43, 0.43), (0.33, 0.33)])
     assert "GAN 0.33 and 0.33; real digits 0.10 and 0.10." in alt
+
+
+def test_numbers_of_dots_that_run_into_each_other_stand_apart(data):
+    """Six dots in a heap and one away from it: the heap's numbers stand around it, each with a line to its own dot."""
+    row = data["rows"]["3"]["ddpm"]
+    heap = [(0.2, 0.2), (0.201, 0.2), (0.2, 0.202), (0.204, 0.199), (0.198, 0.199), (0.2, 0.198), (0.9, 0.9)]
+    said = [row | {"precision": {"value": x}, "recall": {"value": y}} for x, y in heap]
+    rows = dict(zip(list(portrait.MODELS)[:7], said, strict=True))
+    figure = portrait.precision_recall({"rows": {"3": rows}, "sets": data["sets"]}, "3")
+    texts = {text.get_text(): text for ax in figure.axes for text in ax.texts}
+    np.testing.assert_allclose([texts[str(i)].xy for i in range(1, 8)], heap)
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(texts[str(i)]) for i in range(1, 8)]  # without the lines
+    middles = np.array([((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2) for box in boxes])
+    assert len(texts) == 7 and texts["7"].arrow_patch is None
+    assert all(texts[str(i)].arrow_patch is not None for i in range(1, 7))
+    apart = np.linalg.norm(middles[:, None] - middles, axis=2)[np.triu_indices(7, 1)]
+    assert apart.min() > 15
 
 
 def test_the_slider_changes_between_budgets(data):

@@ -119,10 +119,10 @@ def build_fool(train: Images, test: Images, which: str = "one a class") -> Explo
     left.set(xlim=(0, 298), ylim=(58, 0), xticks=[], yticks=[], title="the first twenty")
     left.grid(False)
     left.spines[:].set_visible(False)
-    ticks = [numbers[0] // PARTS[0], numbers[0] // PARTS[1], numbers[0], numbers[-1]]
-    across = np.array([0, 1.05 / ticks[0]])
-    right.set(xlim=across, ylim=(-0.5, 3), title="Fréchet distance: too large by", xlabel="pictures n, spaced as 1/n")
-    right.set_xticks([1 / n for n in ticks], [f"{n}" for n in ticks])
+    across = np.array([0, 1.1 * PARTS[0]])  # in units of 1/N
+    right.set(xlim=across, ylim=(-0.2, 2), xlabel="pictures n, spaced as 1/n")
+    right.set_title("Fréchet distance of n pictures\nminus its extrapolation to n = ∞")
+    right.set_xticks(PARTS, ["N" if part == 1 else f"N/{part}" for part in PARTS])
     (line,) = right.plot([], [], color=plots.SKY)
     (points,) = right.plot([], [], ls="", marker="o", color=plots.BLUE)
     plot = LivePlot(figure, [sheet, line, points])
@@ -135,8 +135,8 @@ def build_fool(train: Images, test: Images, which: str = "one a class") -> Explo
         s = judged.scores(which, number)
         sheet.set_data(np.asarray(grid_image(judged.pictures(which)[:20], 10, scale=1)))
         n, distance = (np.array(column) for column in zip(*s.frechet.table, strict=True))
-        points.set_data(1 / n, distance - s.frechet.value)
-        line.set_data(across, s.frechet.slope * across)
+        points.set_data(number / n, distance - s.frechet.value)
+        line.set_data(across, s.frechet.slope / number * across)
         return (
             f"{SETS[which].capitalize()}, N = {number:,}: Inception Score (of this classifier) <b>{s.inception:.2f}</b>, "
             f"recognised {s.recognised:.3f}, entropy of the labels {s.entropy:.2f}, precision {s.precision:.2f}, recall "

@@ -107,7 +107,7 @@ def film(loss: str, ratio: float, r1: float) -> Film:
     return Film(loss, ratio, r1)
 
 
-def game(frame: int = 40, ratio: float = 1.0, gamma: float = 0.0, loss: str = "non-saturating") -> None:
+def game(frame: int = 35, ratio: float = 1.0, gamma: float = 0.0, loss: str = "non-saturating") -> None:
     """A GAN in the plane, as it learns: the data (eight blobs on a ring), the generator's points, the discriminator's logit as
     colour, and how many of the eight modes were found over the updates. A play button runs through the frames.
 
@@ -116,16 +116,16 @@ def game(frame: int = 40, ratio: float = 1.0, gamma: float = 0.0, loss: str = "n
     build_game(frame, ratio, gamma, loss).show()
 
 
-def build_game(frame: int = 40, ratio: float = 1.0, gamma: float = 0.0, loss: str = "non-saturating") -> Explorer:
+def build_game(frame: int = 35, ratio: float = 1.0, gamma: float = 0.0, loss: str = "non-saturating") -> Explorer:
     """The explorer of `game`, not yet shown."""
     check_range({"frame": (frame, 0, FRAMES), "ratio": (ratio, 0.1, 4), "gamma": (gamma, 0, 2)})
     if loss not in LOSSES:
         raise ValueError(f"loss must be one of {', '.join(map(repr, LOSSES))}, got {loss!r}")
     figure, (plane, curve) = plots.subplots(1, 2, size=(8.4, 3.9), width_ratios=[1.25, 1])
-    plane.set(xlim=(-EDGE, EDGE), ylim=(-EDGE, EDGE), aspect="equal", title="logit: blue real, orange drawn")
+    plane.set(xlim=(-EDGE, EDGE), ylim=(-EDGE, EDGE), aspect="equal", title="logit: blue real, yellow drawn")
     plane.grid(False)
     field = plane.imshow(
-        np.zeros((SIDE, SIDE)), extent=(-EDGE, EDGE, -EDGE, EDGE), origin="lower", cmap=_colours(), vmin=-4, vmax=4
+        np.zeros((SIDE, SIDE)), extent=(-EDGE, EDGE, -EDGE, EDGE), origin="lower", cmap=_colours(), vmin=-1, vmax=1
     )
     data = RING.draw(400, np.random.default_rng(5))
     (real,) = plane.plot(*data.T, ls="", marker="o", ms=3, color=plots.BLUE)
@@ -161,8 +161,9 @@ def build_game(frame: int = 40, ratio: float = 1.0, gamma: float = 0.0, loss: st
 
     points, _, number, _ = film(loss, nearest(ratio), round(gamma, 1))[frame]
     alt = (
-        f"Left: a plane with eight small blue blobs on a ring and {len(points)} red points of the generator; the colour behind "
-        f"is the discriminator's logit. Right: a curve of how many modes were found; after {frame * EVERY} updates {number}."
+        f"Left: a plane with eight small blue blobs on a ring and {len(points)} orange points of the generator; the colour "
+        f"behind is the discriminator's logit. Right: a curve of how many modes were found; after "
+        f"{frame * EVERY} updates {number}."
     )
     return Explorer("Generator and discriminator in the plane", controls, plot, update, alt, extra=[play])
 
@@ -175,4 +176,4 @@ def nearest(ratio: float) -> float:
 def _colours() -> object:
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("logit", ["#f3cf7c", "#ffffff", "#b9dcf2"])
+    return LinearSegmentedColormap.from_list("logit", ["#f3cf7c", "#ffffff", "#9fcfef"])

@@ -38,7 +38,10 @@ def build_portrait(sheets: Mapping[str, Sequence[Sheet]], start: str = "3") -> E
 
     def update(minutes: str) -> str:
         live.current = pages[minutes]
-        return f"Each model after {minutes} min of training. Fréchet: the distance (6.6), lower is better."
+        return (
+            f"Each model after {minutes} min of training, as this chapter counts them. Fréchet: the distance (6.6), lower "
+            "is better."
+        )
 
     said = "; ".join(f"{title}: {words.replace(' · ', ', ')}" for title, _, words in sheets[start])
     alt = f"Forty digits of each of {len(sheets[start])} models after {start} minutes of training. {said}."

@@ -36,6 +36,10 @@ SETS = {
     "fifty_copies": "fifty pictures, copied",
     "noise": "noise added",
 }
+NEAR, RING = (
+    17,
+    20,
+)  # points of the map whose numbers would touch, and how far outside them the numbers stand; in points
 Sheets = dict[str, list[tuple[str, str, str]]]  # for each budget: title, PNG in base64, a line of numbers
 
 
@@ -96,12 +100,14 @@ def judged_table(data: dict[str, Any], budget: str = "3") -> tuple[list[str], li
 
 
 def precision_recall(data: dict[str, Any], budget: str = "3") -> Figure:
-    """Recall over precision, a numbered dot for each model, the larger the longer it takes to draw 64 digits; real digits are a
-    diamond. Beside it the corner below the real digits, enlarged: the numbers there stand in it alone."""
+    """Recall over precision, a numbered dot for each model, whose area grows with the logarithm of the time that 64 digits take;
+    real digits are a diamond. Beside it the corner below the real digits, enlarged: the numbers there stand in it alone.
+    Where dots run into each other, their numbers stand around them, each with a line to its dot."""
     figure, (whole, corner) = plots.subplots(1, 2, size=(9.6, 4.1))
     real = made_sets(data)["real digits"]
     place = real["precision"]["value"], real["recall"]["value"]
     corner.set(xlim=(place[0] - 0.16, place[0] + 0.02), ylim=(place[1] - 0.16, place[1] + 0.02), title="enlarged")
+    labels: dict[Any, list[tuple[str, float, float]]] = {whole: [], corner: []}
     for i, (title, row) in enumerate(models(data, budget).items(), 1):
         x, y, took = row["precision"]["value"], row["recall"]["value"], row["drawing_seconds"]
         colour = plots.ORANGE if row["calls"] == 1 else plots.SKY
@@ -109,15 +115,47 @@ def precision_recall(data: dict[str, Any], budget: str = "3") -> Figure:
         inside = corner.get_xlim()[0] < x < corner.get_xlim()[1] and corner.get_ylim()[0] < y < corner.get_ylim()[1]
         whole.scatter(x, y, s=size / 2 if inside else size, color=colour, alpha=0.7)
         corner.scatter(x, y, s=size, color=colour, alpha=0.7)
-        (corner if inside else whole).annotate(str(i), (x, y), ha="center", va="center", fontsize=9)
+        labels[corner if inside else whole].append((str(i), x, y))
         whole.scatter([], [], color=colour, label=f"{i}  {title}, {number(took)} s")
     for ax in (whole, corner):
         ax.scatter(*place, marker="D", color=plots.BLACK, label="real digits")
         ax.set_xlabel("precision: share of samples among real")
     whole.set(xlim=(0.5, 1), ylim=(-0.04, 1), ylabel="recall: share of real among samples")
-    whole.set_title("orange: one call; larger: slower")
+    whole.set_title("orange: one call; area: log of time")
     figure.legend(*whole.get_legend_handles_labels(), loc="outside right center")
+    figure.draw_without_rendering()  # the places of the axes are settled now
+    for ax, found in labels.items():
+        _write(ax, found)
     return figure
+
+
+def _write(ax: Any, labels: list[tuple[str, float, float]]) -> None:
+    """Each label at its point; where points lie closer than NEAR, in a ring around them, in the order of their directions."""
+    places = 72 / ax.figure.dpi * ax.transData.transform(np.array([at for _, *at in labels]).reshape(-1, 2))
+    group = np.arange(len(labels))
+    for i, j in np.argwhere(np.linalg.norm(places[:, None] - places, axis=2) < NEAR):
+        group[group == group[j]] = group[i]
+    for members in (np.flatnonzero(group == k) for k in np.unique(group)):
+        away = places[members] - places[members].mean(0)
+        towards = away[:, 0] + 1j * away[:, 1]
+        order = np.argsort(np.angle(towards))
+        even = np.exp(2j * np.pi * np.arange(len(members)) / len(members))
+        even *= np.exp(1j * np.angle((np.exp(1j * np.angle(towards[order])) / even).sum()))
+        ring = (abs(towards).max() + RING) * even if len(members) > 1 else towards
+        for k, target in zip(order, ring, strict=True):
+            text, x, y = labels[members[k]]
+            offset = target - towards[k]
+            line = {"arrowstyle": "-", "lw": 0.8, "shrinkA": 0, "shrinkB": 0} if offset else None
+            ax.annotate(
+                text,
+                (x, y),
+                (offset.real, offset.imag),
+                textcoords="offset points",
+                ha="center",
+                va="center",
+                fontsize=9,
+                arrowprops=line,
+            )
 
 
 def precision_recall_alt(data: dict[str, Any], budget: str = "3") -> str:
