@@ -176,14 +176,14 @@ def test_the_map_says_what_it_shows(data):
 
 
 def test_numbers_of_dots_that_run_into_each_other_stand_apart(data):
-    """Six dots in a heap and one away from it: the heap's numbers stand around it, each with a line to its own dot."""
+    """Six dots in a cluster and one away from it: the numbers of the six stand around them, each with a line to its own dot."""
     row = data["rows"]["3"]["ddpm"]
-    heap = [(0.2, 0.2), (0.201, 0.2), (0.2, 0.202), (0.204, 0.199), (0.198, 0.199), (0.2, 0.198), (0.9, 0.9)]
-    said = [row | {"precision": {"value": x}, "recall": {"value": y}} for x, y in heap]
+    close = [(0.2, 0.2), (0.201, 0.2), (0.2, 0.202), (0.204, 0.199), (0.198, 0.199), (0.2, 0.198), (0.9, 0.9)]
+    said = [row | {"precision": {"value": x}, "recall": {"value": y}} for x, y in close]
     rows = dict(zip(list(portrait.MODELS)[:7], said, strict=True))
     figure = portrait.precision_recall({"rows": {"3": rows}, "sets": data["sets"]}, "3")
     texts = {text.get_text(): text for ax in figure.axes for text in ax.texts}
-    np.testing.assert_allclose([texts[str(i)].xy for i in range(1, 8)], heap)
+    np.testing.assert_allclose([texts[str(i)].xy for i in range(1, 8)], close)
     figure.draw_without_rendering()
     boxes = [Text.get_window_extent(texts[str(i)]) for i in range(1, 8)]  # without the lines
     middles = np.array([((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2) for box in boxes])
