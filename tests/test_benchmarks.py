@@ -627,7 +627,7 @@ def test_a_copy_is_nearer_to_a_training_image_than_test_images_are():
     assert portrait.distances(moved[3:4], train).item() == pytest.approx(28 * min(0.02, 2 / 49 - 0.02), abs=1e-3)
 
 
-def test_heaps_are_what_their_names_say():
+def test_sample_sets_are_what_their_names_say():
     train, test = few_images()
     perfect, _ = metrics.held_out(test.x, len(test) // 4)
     sample_sets = portrait.sample_sets(perfect, train, test, 30)
