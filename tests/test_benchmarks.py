@@ -126,7 +126,7 @@ def test_every_figure_is_there_and_says_what_it_shows():
 
 def test_the_figures_are_drawn_from_the_numbers(numbers: dict, tmp_path: Path):
     report.figures(numbers, tmp_path)
-    names = {"quality.png", "samples.png", "throughput.png", "cost.png", "steps.png"}
+    names = {"quality.png", "samples.png", "throughput.png", "cost.png", "steps.png", "portrait.png"}
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
