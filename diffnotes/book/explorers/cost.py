@@ -41,7 +41,8 @@ def build_cost(width: int = 96, depth: int = 6, patch: int = 4, heads: int = 3) 
     right.text(4.6, 1.25, "equal, at N = 6 × width", color="#555555", fontsize=9)
     (line,) = right.plot([], [], color=plots.ORANGE)
     (here,) = right.plot([], [], ls="", marker="o", ms=8, color=plots.BLACK)
-    plot = LivePlot(figure, [*bars, line, here])
+    sum_of_all = left.text(0.98, 0.45, "", transform=left.transAxes, ha="right", fontsize=9)
+    plot = LivePlot(figure, [*bars, sum_of_all, line, here])
     controls: dict[str, widgets.Widget] = {
         "width": dropdown("width", WIDTHS, value=width),
         "depth": int_slider("depth", depth, 1, 24),
@@ -55,6 +56,7 @@ def build_cost(width: int = 96, depth: int = 6, patch: int = 4, heads: int = 3) 
         total = depth * parts[:2].sum() + parts[2]  # one modulation for all blocks
         for bar, share in zip(bars, 100 * parts / parts.sum(), strict=True):
             bar.set_width(share)
+        sum_of_all.set_text(f"depth {depth}, in all: {total / 1e6:.1f} million")
         line.set_data(tokens, tokens / (6 * width))
         here.set_data([N], [N / (6 * width)])
         return (

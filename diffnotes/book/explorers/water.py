@@ -10,7 +10,7 @@ from diffnotes.book.live.widgets import Explorer, LivePlot
 from diffnotes.book.proof.water import water_level
 
 SHOWN = 150  # bars
-LOW, HIGH = -1.5, 1.7  # of the slider, powers of ten
+LOW, HIGH, STEP = -1.5, 1.7, 0.02  # of the slider, powers of ten
 LOWEST = 0.02  # of the axis
 
 
@@ -26,6 +26,7 @@ def water(x: Tensor, image: Tensor, theta: float = 0.5, draw: int = 0) -> None:
 def build_water(x: Tensor, image: Tensor, theta: float = 0.5, draw: int = 0) -> Explorer:
     """The explorer of `water`, not yet shown."""
     check_range({"theta": (theta, 10**LOW, 10**HIGH), "draw": (draw, 0, 20)})
+    theta = 10 ** (STEP * round(np.log10(theta) / STEP))  # where the slider can stand
     shape, pixels = check_images("x", x).shape[1:], one_image("image", image).double().numpy().ravel()
     mean, spectrum, basis = components(x)
     code = (pixels - mean) @ basis
@@ -50,7 +51,7 @@ def build_water(x: Tensor, image: Tensor, theta: float = 0.5, draw: int = 0) -> 
         ax.set(xticks=[], yticks=[], title=title)
     plot = LivePlot(figure, [dead, live, level, point, *pictures])
     controls: dict[str, widgets.Widget] = {
-        "theta": log_slider("θ", theta, LOW, HIGH, 0.02),
+        "theta": log_slider("θ", theta, LOW, HIGH, STEP),
         "draw": int_slider("draw", draw, 0, 20),
     }
 
