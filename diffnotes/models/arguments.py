@@ -40,8 +40,8 @@ def integer(name: str, value: object, expected: str, lowest: int, highest: int |
 
 
 def one_each(name: str, values: OneEach, x: Tensor) -> Integer[Tensor, "batch"]:
-    """The times t or the labels y of the images x, as an int64 tensor where x is; a single one stands for all."""
-    single, noun, found = as_int(values), {"t": "time", "y": "label"}[name], values
+    """The times t, the labels y or the levels of the images x, as an int64 tensor where x is; a single one stands for all."""
+    single, noun, found = as_int(values), {"t": "time", "y": "label", "level": "level"}[name], values
     if single is not None:
         if not -(2**63) <= single < 2**63:
             raise ValueError(f"{name} must hold integers of 64 bits, got {single}")

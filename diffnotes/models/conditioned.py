@@ -66,6 +66,6 @@ class ConditionedUNet(UNet):
             check_tensor("vector", vector, (len(x_t), self.vector), self)
             embedding = embedding + self.of_vector(vector)
         if level is not None and self.of_level is not None:
-            levels = one_each("t", level, x_t)
+            levels = one_each("level", level, x_t)
             embedding = embedding + self.of_level(time_embedding(levels, self.time_dim).to(x_t.dtype))
         return self._answer(self._through(h, embedding))

@@ -84,7 +84,6 @@ class MLPDenoiser(nn.Module):
         times, labels = times_and_labels("MLPDenoiser", z_t, t, y, self.num_classes, None)
         embedding = self.time(time_embedding(times, 64).to(z_t.dtype))
         if self.table is not None and self.label is not None:
-            labels = torch.full_like(times, len(self.table) - 1) if labels is None else labels
             embedding = embedding + self.label(self.table[labels].to(z_t.dtype))
         h = self.first(z_t)
         for block in self.blocks:

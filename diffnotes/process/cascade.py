@@ -43,7 +43,7 @@ def enlarge(c: Maps, factor: IntLike = 2) -> Resized:
 
 def augment(schedule: Schedule, c: Images, s: Times, eps: Images) -> Images:
     """c_s = sqrt(alpha_bar_s) c + sqrt(1 - alpha_bar_s) eps, s in 0..T for each image; s = 0 leaves c as it is
-    (book, eq. 18.12; Ho et al. 2022, section 4.2). The second model must be told the same s."""
+    (book, eq. 18.12; Ho et al. 2022, section 4.2). The second model must be given the same s."""
     check_images(c=c, eps=eps)
     levels = check_t(schedule, s, lowest=0, name="s")
     if levels.ndim and levels.shape != (len(c),):
@@ -54,10 +54,10 @@ def augment(schedule: Schedule, c: Images, s: Times, eps: Images) -> Images:
 
 
 def second_given(second: Any, schedule: Schedule, c: Maps, s: IntLike, eps: Maps, factor: IntLike = 2) -> Given:
-    """The second model with small images c, noised to the level s with eps and enlarged, and with s told, if it takes levels."""
+    """The second model with small images c, noised to the level s with eps and enlarged, and with s if it takes levels."""
     s = integer("s", s, 0, schedule.T, "T = ")
-    told = {"level": torch.full((len(c),), s)} if getattr(second, "of_level", None) is not None else {}
-    return Given(second, picture=enlarge(augment(schedule, c, s, eps), factor), **told)
+    level = {"level": torch.full((len(c),), s)} if getattr(second, "of_level", None) is not None else {}
+    return Given(second, picture=enlarge(augment(schedule, c, s, eps), factor), **level)
 
 
 def cascade_sample(
@@ -82,10 +82,9 @@ def cascade_sample(
     seed = as_int(generator)
     first, noise, last = (generator,) * 3 if seed is None else (3 * seed, 3 * seed + 1, 3 * seed + 2)
     how: dict[str, Any] = {"steps": steps, "eta": eta, "clip": clip, "y": y}
-    frame = None
     for frame in ddim_sample(base, schedule, x_T, generator=first, **how):
         yield frame
-    c = frame.x_t if frame is not None else x_T
+    c = frame.x_t
     source = Noise(noise, len(c))
     eps, start = source.like(c), source.like(enlarge(c))
     yield from ddim_sample(second_given(second, schedule, c, s, eps), schedule, start, generator=last, **how)

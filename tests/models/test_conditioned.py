@@ -75,6 +75,7 @@ def test_what_is_refused():
         (lambda: model(x, 1), "picture must be given"),
         (lambda: model(x, 1, picture=x, vector=x[:, 0, 0]), "vector must be None, this network takes none"),
         (lambda: model(x, 1, picture=x, level=3), "level must be None, this network takes none"),
+        (lambda: ConditionedUNet(level=True, **SMALL)(x, 1, level=torch.zeros(3).long()), "level must hold one level"),
         (lambda: model(x, 1, picture=x[:1]), r"picture must have shape \(2, 1, 8, 8\), got \(1, 1, 8, 8\)"),
         (lambda: MLPDenoiser(0), "dim must be at least 1, got 0"),
         (lambda: MLPDenoiser(2, target="z"), 'target must be one of "eps", "x0", "v", "u", got \'z\''),

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from diffnotes.process import cascade
 from diffnotes.process.cascade import augment, cascade_sample, enlarge, second_given, shrink
 from diffnotes.process.exact import GaussianDenoiser
 from diffnotes.process.given import Given
@@ -83,6 +84,28 @@ def test_with_a_seed_an_image_does_not_depend_on_the_others(generator):
     torch.testing.assert_close(all_of_them.x_t[:2], two.x_t)
     *_, other = cascade_sample(base, second, schedule, x_T, **(how | {"generator": 12}))
     assert not torch.allclose(other.x_t, all_of_them.x_t)
+
+
+def test_one_seed_gives_three_unrelated_noises(monkeypatch):
+    """That of the first stage's steps, that on the condition and at the second stage's start, that of its steps."""
+    asked = []
+    for name in ("ddim_sample", "Noise"):
+        whole = getattr(cascade, name)
+
+        def watched(*given, whole=whole, name=name, **named):
+            asked.append(named["generator"] if name == "ddim_sample" else given[0])
+            return whole(*given, **named)
+
+        monkeypatch.setattr(cascade, name, watched)
+    schedule = Schedule.cosine(T=20)
+    base = GaussianDenoiser(schedule)
+    for seed in (0, 7):
+        list(
+            cascade_sample(
+                base, Second(schedule, of_level=True), schedule, torch.zeros(2, 1, 4, 4), steps=2, generator=seed
+            )
+        )
+    assert len(asked) == len(set(asked)) == 6
 
 
 def test_given_keeps_what_samplers_ask_for(generator):

@@ -2,14 +2,20 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
 import torch
 from torch import Tensor
 
-from diffnotes.book.explorers.controls import check_images, check_range, dropdown, int_slider, shown_pixels
+from diffnotes.book.explorers.controls import (
+    check_images,
+    check_range,
+    dropdown,
+    int_slider,
+    noisy_and_estimate,
+    shown_pixels,
+)
 from diffnotes.book.live import plots
 from diffnotes.book.live.widgets import Explorer, LivePlot
 from diffnotes.process.continuous import gamma, noise_errors
@@ -84,12 +90,7 @@ def build_bits(model: Denoiser, schedule: Schedule, images: Tensor, place: int =
     figure = plots.subplots(1, 1, size=(7.6, 3.7))[0]
     figure.clear()
     grid = figure.add_gridspec(2, 2, width_ratios=[1, 3.1])
-    pictures: list[Any] = []
-    for row, title in enumerate(("x_t", "the network's x̂_0")):
-        ax = figure.add_subplot(grid[row, 0])
-        ax.set_axis_off()
-        ax.set_title(title, fontsize=10)
-        pictures.append(ax.imshow(shown_pixels(images[0].numpy()), cmap="gray", vmin=-1, vmax=1))
+    pictures = noisy_and_estimate(figure, grid, images[0])
     ax = figure.add_subplot(grid[:, 1])
     (curve,) = ax.plot([], [], marker=".", ms=4)
     (area,) = ax.fill([0, 0, 0], [0, 0, 0], alpha=0.35)

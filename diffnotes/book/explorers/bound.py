@@ -9,7 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffnotes.book.explorers.controls import check_images, check_range, dropdown, int_slider, shown_pixels
+from diffnotes.book.explorers.controls import (
+    check_images,
+    check_range,
+    dropdown,
+    int_slider,
+    noisy_and_estimate,
+    shown_pixels,
+)
 from diffnotes.book.live import plots
 from diffnotes.book.live.widgets import Explorer, LivePlot
 from diffnotes.process.elbo import ElboTerms
@@ -48,12 +55,7 @@ def build_bound(model: Denoiser, schedule: Schedule, images: Tensor, terms: Elbo
     figure = plots.subplots(1, 1, size=(7.6, 4.0))[0]
     figure.clear()
     grid = figure.add_gridspec(2, 2, width_ratios=[1, 2.6])
-    pictures: list[Any] = []
-    for row, title in enumerate(("x_t", "the network's x̂_0")):
-        ax = figure.add_subplot(grid[row, 0])
-        ax.set_axis_off()
-        ax.set_title(title, fontsize=10)
-        pictures.append(ax.imshow(shown_pixels(images[0].numpy()), cmap="gray", vmin=-1, vmax=1))
+    pictures = noisy_and_estimate(figure, grid, images[0])
     looks = ("nats spent so far", plots.BLUE, nats), ("error of a pixel of x̂_0", plots.ORANGE, errors)
     lines: list[Any] = []
     for row, (title, colour, table) in enumerate(looks):

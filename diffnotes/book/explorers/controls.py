@@ -71,6 +71,18 @@ def shown_pixels(picture: Any) -> Any:
     return picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)
 
 
+def noisy_and_estimate(figure: Any, grid: Any, image: Tensor) -> list[Any]:
+    """Two pictures, one above the other in the first column of the grid: x_t, and the network's estimate of the image. They
+    begin as `image`, (C, H, W)."""
+    pictures = []
+    for row, title in enumerate(("x_t", "the network's x̂_0")):
+        ax = figure.add_subplot(grid[row, 0])
+        ax.set_axis_off()
+        ax.set_title(title, fontsize=10)
+        pictures.append(ax.imshow(shown_pixels(image.numpy()), cmap="gray", vmin=-1, vmax=1))
+    return pictures
+
+
 def enlargement(width: int, about: int) -> int:
     """How many times images of this width are enlarged to be about so many pixels wide."""
     return max(1, round(about / width))
