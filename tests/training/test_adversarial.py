@@ -41,6 +41,23 @@ def run(trainer: GanTrainer) -> dict:
     return kept | {"updates": trainer.update, "average's updates": trainer.ema.updates}
 
 
+def test_the_penalty_counts_half_of_gamma_and_for_all_the_updates_it_stands_for(make, monkeypatch):
+    trainer, totals = make(r1=0.7, r1_every=3), []
+    step = trainer._step
+
+    def watched(optimizer, network, loss):
+        if network is trainer.discriminator:
+            totals.append(loss.item())
+        return step(optimizer, network, loss)
+
+    monkeypatch.setattr(trainer, "_step", watched)
+    states = list(trainer.steps(updates=4))
+    for n, (state, total) in enumerate(zip(states, totals, strict=True)):
+        weight = 0.7 / 2 * 3 if n % 3 == 0 else 0
+        penalty = state.parts["gradient penalty"]
+        assert penalty > 0 and total == pytest.approx(state.parts["discriminator loss"] + weight * penalty, rel=1e-5)
+
+
 def probabilities(logits: torch.Tensor) -> torch.Tensor:
     return 1 / (1 + (-logits.double()).exp())
 

@@ -303,6 +303,21 @@ def test_frechet_infinity_takes_the_bias_of_few_samples_away():
     assert 0.3 < found.error / np.std(values, ddof=1) < 3
 
 
+def test_the_error_of_frechet_infinity_is_that_of_a_jackknife():
+    dice = np.random.default_rng(1)
+    a, real = dice.normal(size=(160, 2)), dice.normal(size=(300, 2))
+
+    def intercept(x: np.ndarray) -> float:
+        halves = [frechet_distance(part, real) for part in (x[: len(x) // 2], x[len(x) // 2 :])]
+        return 2 * frechet_distance(x, real) - np.mean(halves)  # two points, n and n/2
+
+    x, left_out = a[np.random.default_rng(0).permutation(160)], np.arange(160) % 8
+    values = [intercept(x[left_out != group]) for group in range(8)]
+    found = frechet_infinity(a, real, parts=(1, 2), seed=0)
+    assert found.value == pytest.approx(intercept(x), rel=1e-9)
+    assert found.error == pytest.approx(math.sqrt(7) * np.std(values), rel=1e-9)
+
+
 @pytest.mark.parametrize(
     "call, words",
     [
