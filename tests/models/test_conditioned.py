@@ -3,10 +3,11 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from diffnotes.models.conditioned import ConditionedUNet
 from diffnotes.models.mlp import MLPDenoiser
-from diffnotes.models.unet import UNet
+from diffnotes.models.unet import UNet, time_embedding
 
 SMALL = dict(channels=8, multipliers=(1, 2), blocks=1, patch=2, num_classes=3, target="v")
 
@@ -47,6 +48,20 @@ def test_every_side_input_counts_for_its_own_image_alone(generator):
     again = ConditionedUNet(**model.settings)
     again.load_state_dict(model.state_dict())
     assert torch.equal(again.eval()(x, t, y, **side), answer)
+
+
+def test_the_denoiser_of_vectors_is_its_formula(generator):
+    """h <- h + W_2 silu(W_1 (norm(h) (1 + scale) + shift)), scale and shift from the embeddings of time and label, summed."""
+    model = shaken(MLPDenoiser(4, table=(3, 6), width=16, blocks=2))
+    model.set_table(torch.randn(3, 6, generator=generator))
+    z, t, y = torch.randn(5, 4, generator=generator), torch.tensor([1, 2, 3, 4, 5]), torch.tensor([0, 1, 2, 0, 1])
+    embedding = model.time(time_embedding(t, 64)) + model.label(model.table[y])
+    h = model.first(z)
+    for block in model.blocks:
+        scale, shift = block.scale_shift(F.silu(embedding)).split(16, dim=1)
+        normed = (h - h.mean(1, keepdim=True)) / (h.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
+        h = h + block.out(F.silu(block.wide(normed * (1 + scale) + shift)))
+    torch.testing.assert_close(model(z, t, y), model.last(model.norm(h)), rtol=1e-4, atol=1e-5)
 
 
 def test_the_denoiser_of_vectors(generator):

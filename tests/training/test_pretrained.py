@@ -20,6 +20,7 @@ from diffnotes import (
 from diffnotes.models.autoregressive import log_prob
 from diffnotes.models.dit import DiT
 from diffnotes.process.cascade import cascade_sample
+from diffnotes.process.given import Given
 from diffnotes.training.captions import captioned
 from diffnotes.training.metrics import features_and_probabilities
 from diffnotes.training.pretrained import (
@@ -127,6 +128,10 @@ def test_the_prior_of_the_package_draws_embeddings_near_those_of_images(mnist_te
     *_, last = ddim_sample(prior, schedule, initial_noise(0, 300, (24,)), steps=20, y=pairs.y)
     text = projection.into(clip.text(pairs.y))
     assert (last.x_t.mean(0) - z.mean(0)).norm() < (text.mean(0) - z.mean(0)).norm() / 2
+    drawn = [z[:20], last.x_t[:20]]
+    for vectors in drawn:  # the decoder draws the digit of the embedding
+        *_, image = ddim_sample(Given(decoder, vector=vectors), schedule, initial_noise(1, 20), steps=10, clip=True)
+        assert (features_and_probabilities(image.x_t)[1].argmax(1) == mnist_test.y[:20].numpy()).mean() >= 0.7
     assert decoder.vector == 24 and decoder.item_shape == (1, 28, 28) and decoder.num_classes is None
 
 
