@@ -480,7 +480,9 @@ What they cost, for the same budget. Bits per dimension are those of {data["bits
 **What the columns are.** Fréchet: of {data["samples"]:,} samples; extrapolated: the intercept of a line through the distances of
 parts of them in 1/n (book, eq. 21.12). IS: the Inception Score's formula with the classifier of MNIST. Copies: samples nearer
 to a training image than all but one in a hundred test images are, in pixels; smooth images are nearer to others than real ones
-without being copies. One run each, and settings that were chosen in the chapters and not for this table.
+without being copies. One run each, and settings that were chosen in the chapters and not for this table. What the models drew is
+kept between runs of this section, so the minutes at the head of this page may leave out their training: it is the column
+"trained, s". Other work ran on the machine meanwhile, and the models' times differ by it.
 """
 
 
