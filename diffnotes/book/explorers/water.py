@@ -72,7 +72,7 @@ def build_water(x: Tensor, image: Tensor, theta: float = 0.5, draw: int = 0) -> 
 
     alt = (
         "Left, the variances of the principal components fall from about 20 to 0.1, and a blue line at the "
-        f"level {theta:g} crosses them; the bars below it are grey. Middle, a falling curve of rate against squared error with a "
+        f"level {theta:.3g} crosses them; bars below it are grey. Middle, a falling curve of rate against squared error with a "
         "point. Right, a digit, its blurred reconstruction, and a draw that is a tangle of grey strokes."
     )
     return Explorer("The water level", controls, plot, update, alt)
