@@ -9,7 +9,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 TORCH ?=
 TORCH_PIN = $(shell grep -m1 '^torch==' constraints.txt)
-LAB_FLAGS = $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 export DIFFNOTES_BUDGET ?= $(if $(filter test notebooks browser unit,$(MAKECMDGOALS)),ci,full)
 
@@ -26,7 +25,7 @@ help:
 	@echo 'make lint | unit | notebooks | browser   the parts of make test;   make clean   remove what they made'
 
 lab: $(VENV)/.reader
-	$(BIN)/jupyter lab $(LAB_FLAGS) notebooks/00_start_here.ipynb
+	$(BIN)/python -m diffnotes.book.lab notebooks/00_start_here.ipynb
 
 test: $(VENV)/.tester
 	$(MAKE) lint

@@ -19,6 +19,8 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, Playwright
 
+from diffnotes.book import lab
+
 REPOSITORY = Path(__file__).parents[2]
 NOTEBOOKS = REPOSITORY / "notebooks"
 ARTIFACTS = REPOSITORY / ".artifacts"
@@ -90,13 +92,14 @@ class Server:
 
 
 @contextlib.contextmanager
-def jupyter_lab(folder: Path) -> Iterator[Server]:
-    """JupyterLab on a copy of the notebooks, everything it writes inside `folder`; its kernels run this Python."""
+def jupyter_lab(folder: Path, as_make_lab: bool = False) -> Iterator[Server]:
+    """JupyterLab on a copy of the notebooks, everything it writes inside `folder`; its kernels run this Python. With
+    as_make_lab it has the settings and the looks that make lab gives it, otherwise those that suit the tests."""
     root, runs = folder / "notebooks", folder / "runs"
     shutil.copytree(NOTEBOOKS, root, ignore=shutil.ignore_patterns("runs", ".ipynb_checkpoints"))
     settings = folder / "config" / "labconfig" / "default_setting_overrides.json"
     settings.parent.mkdir(parents=True)
-    settings.write_text(json.dumps(SETTINGS))
+    settings.write_text(json.dumps({} if as_make_lab else SETTINGS))
     kernel = folder / "path" / "kernels" / "python3" / "kernel.json"
     kernel.parent.mkdir(parents=True)
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -131,6 +134,8 @@ def jupyter_lab(folder: Path) -> Iterator[Server]:
         "--ServerApp.port_retries=0",
         f"--ServerApp.root_dir={root}",
     ]
+    if as_make_lab:
+        arguments, environment = [*arguments, *lab.arguments(folder / "workspaces")], lab.environment(environment)
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", *arguments], env=environment, stdout=output, stderr=output

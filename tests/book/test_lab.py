@@ -1,0 +1,35 @@
+"""How make lab starts JupyterLab. What it looks like then is in tests/browser/test_reading.py."""
+
+import json
+import os
+from pathlib import Path
+
+from jupyterlab_server.settings_utils import _get_overrides
+from jupyterlab_server.workspaces_handler import WorkspacesManager
+
+from diffnotes.book import lab
+
+
+def test_the_folders_that_the_reader_names_are_kept():
+    assert lab.environment({})["JUPYTER_CONFIG_PATH"] == str(lab.HERE)
+    both = lab.environment({"JUPYTER_CONFIG_PATH": "/theirs", "HOME": "/home"})
+    assert both == {"JUPYTER_CONFIG_PATH": f"{lab.HERE}{os.pathsep}/theirs", "HOME": "/home"}
+
+
+def test_jupyterlab_finds_the_settings(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path))
+    assert "fetchNews" not in json.dumps(_get_overrides(str(tmp_path)))
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", lab.environment({})["JUPYTER_CONFIG_PATH"])
+    overrides, error = _get_overrides(str(tmp_path))
+    assert not error
+    assert overrides["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
+
+
+def test_the_table_of_contents_is_open_the_first_time_and_then_what_the_reader_left(tmp_path: Path):
+    lab.arguments(tmp_path)
+    workspace = WorkspacesManager(str(tmp_path)).load("default")
+    assert workspace["data"]["layout-restorer:data"]["left"]["current"] == "@jupyterlab/toc:plugin"
+    (file,) = tmp_path.iterdir()
+    file.write_text("left so")
+    lab.arguments(tmp_path)
+    assert file.read_text() == "left so"
