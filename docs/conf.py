@@ -47,6 +47,7 @@ exclude_patterns = ["_build"]
 nb_execution_mode = "off"  # what is stored in the notebooks is what is shown
 nb_ipywidgets_js = {}  # no widgets: a picture stands behind each
 nb_output_stderr = "remove"  # progress bars
+nb_code_prompt_show, nb_code_prompt_hide = "Show the code", "Hide the code"  # of folded cells
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
 myst_heading_anchors = 3
 copybutton_exclude = ".linenos, .gp, .go"

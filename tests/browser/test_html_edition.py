@@ -40,6 +40,8 @@ SETTLED = """async () => {
     await new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)));
     await Promise.all(document.getAnimations().map(change => change.finished.catch(() => {})));
 }"""
+CUT_OFF = """() => [...document.querySelectorAll('.cell_input pre')].filter(code => code.scrollWidth > code.clientWidth + 1)
+    .map(code => [code.scrollWidth - code.clientWidth, code.innerText.slice(0, 300)])"""
 SIDEWAYS = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -113,6 +115,30 @@ def test_a_phone_scrolls_no_page_sideways(visit: Callable[[str], Visit], name: s
     sideways = page.evaluate(SIDEWAYS)
     page.set_viewport_size(LAPTOP)
     assert sideways <= 0
+
+
+@pytest.mark.parametrize("screen", [LAPTOP, PHONE], ids=["laptop", "phone"])
+@pytest.mark.parametrize("name", [MATH, EXPLORER])
+def test_no_line_of_code_is_cut_off(visit: Callable[[str], Visit], name: str, screen: dict):
+    page = visit(name).page
+    page.set_viewport_size(screen)
+    page.evaluate("document.querySelectorAll('.cell details.hide').forEach(folded => { folded.open = true; })")
+    wide = page.evaluate(CUT_OFF)
+    page.evaluate("document.querySelectorAll('.cell details.hide').forEach(folded => { folded.open = false; })")
+    page.set_viewport_size(LAPTOP)
+    assert wide == []
+
+
+def test_the_text_is_a_column_that_can_be_read(visit: Callable[[str], Visit]):
+    page = visit(MATH).page
+    sizes = page.evaluate("""() => {
+        const style = name => getComputedStyle(document.querySelector('.bd-article ' + name));
+        return ['h1', 'h2', 'p'].map(name => parseFloat(style(name).fontSize)).concat(
+            Math.max(...[...document.querySelectorAll('.bd-article p')].map(p => p.getBoundingClientRect().width)));
+    }""")
+    h1, h2, letters, width = sizes
+    assert letters < h2 < 1.4 * letters and h2 < h1 < 1.8 * letters
+    assert width < 45 * letters
 
 
 @pytest.mark.parametrize(
