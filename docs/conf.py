@@ -42,8 +42,8 @@ author = "the diffnotes authors"
 copyright = "2026, the diffnotes authors. Text and figures: CC BY 4.0. Code: MIT"
 release = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
-extensions = ["myst_nb", "sphinx_copybutton", "edition", "frames"]
-exclude_patterns = ["_build"]
+extensions = ["myst_nb", "sphinx_copybutton", "edition", "frames", "live"]
+exclude_patterns = ["_build", "live"]
 nb_execution_mode = "off"  # what is stored in the notebooks is what is shown
 nb_ipywidgets_js = {}  # no widgets: a picture stands behind each
 nb_output_stderr = "remove"  # progress bars
@@ -54,7 +54,8 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 html_theme = "sphinx_book_theme"
 html_title = "diffnotes"
-html_static_path = ["static", str(MATHJAX)]
+DRAWN = DOCS.parent / "diffnotes" / "training" / "weights" / "mnist-small.png"  # for the start page, without scripts
+html_static_path = ["static", str(MATHJAX), str(DRAWN)]
 mathjax_path = MATHJAX.name
 html_favicon = "static/favicon.svg"
 html_context = {"default_mode": "auto"}  # light or dark, as the reader's system has it

@@ -8,6 +8,7 @@ from typing import Any
 from docutils import nodes
 from docutils.transforms import Transform
 from frames import page_of, wrap
+from live import beside
 from sphinx.application import Sphinx
 
 INTERACTIVE = "An interactive figure"  # how the plain text of an explorer's output begins (diffnotes.book.live.widgets)
@@ -17,6 +18,7 @@ DISPLAYED = re.compile(r"^(?P<indent>(?:> ?| )*)\$\$.+?\$\$[ ]*$", re.MULTILINE 
 HEADING = re.compile(r'(?<=\.html#)[A-Z]\w*(-\w+)+(?=")')
 CHINESE = re.compile(r"[\u4e00-\u9fff]+")  # told apart for screen readers and for the choice of a font
 RUN_IT = '<p class="run-it">This moves under your hands when the chapter runs. Run it: {ways}</p>'
+HERE = '<p class="run-it">As the chapter showed it. Here the network runs in your browser:</p>'
 RUN_IT_FREELY = (
     '<p class="run-it">Here it stops at a few places; when the chapter runs, it moves freely. Run it: {ways}</p>'
 )
@@ -42,6 +44,8 @@ def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
             if "".join(data.get("text/plain", "")).startswith(INTERACTIVE):
                 name = page_of(docname, "".join(cell["source"]))
                 line = (RUN_IT_FREELY if name else RUN_IT).format(ways=ways_to_run(app, docname))
+                alive = beside(docname, "".join(cell["source"]))
+                line = HERE + alive if alive else line
                 html = f'<div class="explorer">{wrap(name, html) if name else html}{line}</div>'
             data["text/html"] = html
     source[0] = json.dumps(notebook)
