@@ -3,6 +3,7 @@ nothing is fetched before a reader asks for it, nor from other sites."""
 
 import functools
 import http.server
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -171,7 +172,8 @@ def test_a_reader_draws_digits_and_looks_at_the_steps(visit, site: str):
     last = canvas.evaluate("canvas => canvas.toDataURL()")
     film.focus()
     page.keyboard.press("Home")
-    assert "at t = 1000" in canvas.get_attribute("aria-label") and canvas.evaluate("c => c.toDataURL()") != last
+    assert re.search(r"at t = 9\d\d:", canvas.get_attribute("aria-label"))
+    assert canvas.evaluate("canvas => canvas.toDataURL()") != last
     page.keyboard.press("End")
     assert canvas.evaluate("canvas => canvas.toDataURL()") == last
 

@@ -1,6 +1,8 @@
 // Explorers that run the network in the page: <div data-live="draw"> and <div data-live="yours">. What is needed for it, some
 // megabytes, is fetched when a reader first presses a button, and runs in a worker. Without this script what stands in the
 // div stays.
+import { noise } from "./noise.js";
+
 const NAMES = { "dpm++": "DPM-Solver++(2M)", ddim: "DDIM", ddpm: "DDPM" };
 const SIDE = 28;
 
@@ -17,14 +19,17 @@ function drawDigits(box) {
   const solver = menu(group, "Sampler", Object.entries(NAMES).map(([key, name]) => [key, name]), box.dataset.solver ?? "dpm++");
   const button = press(group, "Draw", "live-go");
   const again = press(group, "Other noise");
-  const canvas = picture(panel, "x_t above and the estimate of the clean digits below: press Draw.");
+  const canvas = picture(panel, "Noise, one square for each digit: press Draw.");
   const film = slider(panel, "Back through the steps", 0, 0, 1, 0, "live-film");
   film.disabled = true;
   panel.append(status, bar);
   let [seed, frames] = [1, []];
 
+  const rest = () => paint(canvas, [noise(seed, labels().length || 1)], labels().length || 1); // what it begins with
   const labels = () => [...wanted.value].filter((c) => c >= "0" && c <= "9").map(Number);
   wanted.addEventListener("keydown", (event) => event.key === "Enter" && go());
+  wanted.addEventListener("input", rest);
+  rest();
   button.addEventListener("click", go);
   again.addEventListener("click", () => (seed++, go()));
   film.addEventListener("input", () => show(Number(film.value)));
