@@ -1,6 +1,7 @@
 """What the pages of the HTML edition need beyond MyST-NB: links to numbered equations, formulas as they were written, and
 a line under each picture that moves when the chapter runs."""
 
+import functools
 import json
 import re
 from typing import Any
@@ -16,8 +17,14 @@ INTERACTIVE = "An interactive figure"  # how the plain text of an explorer's out
 DISPLAYED = re.compile(r"^(?P<indent>(?:> ?| )*)\$\$.+?\$\$[ ]*$", re.MULTILINE | re.DOTALL)
 # a link to a heading: JupyterLab's anchor is the heading as it stands, MyST's is in small letters
 HEADING = re.compile(r'(?<=\.html#)[A-Z]\w*(-\w+)+(?=")')
+EXERCISE = re.compile(r'^exercises\.check\("([\w.]+)"', re.MULTILINE)
+LINE_OF_INDEX = re.compile(r"^\| (?=\[\(([\w.]+)\)\])", re.MULTILINE)  # of an equation
 CHINESE = re.compile(r"[\u4e00-\u9fff]+")  # told apart for screen readers and for the choice of a font
 RUN_IT = '<p class="run-it">This moves under your hands when the chapter runs. Run it: {ways}</p>'
+UNSOLVED = (
+    '<p class="run-it">○ Exercise {number} is answered in code, and checked when the chapter runs. Run it: {ways}; or '
+    "<code>make lab</code> in the repository</p>"
+)
 HERE = '<p class="run-it">As the chapter showed it. Here the network runs in your browser:</p>'
 RUN_IT_FREELY = (
     '<p class="run-it">Here it stops at a few places; when the chapter runs, it moves freely. Run it: {ways}</p>'
@@ -35,12 +42,19 @@ def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             cell["source"] = DISPLAYED.sub(r"\g<indent>\n\g<0>\n\g<indent>", "".join(cell["source"]))
+            if docname.endswith("92_equation_index"):
+                cell["source"] = LINE_OF_INDEX.sub(r'| <a id="line-\1"></a>', cell["source"])
+        exercise = EXERCISE.search("".join(cell["source"])) if cell["cell_type"] == "code" else None
+        if exercise:
+            html = choice(exercise[1]) or UNSOLVED.format(
+                number=exercise[1].removeprefix("0"), ways=ways_to_run(app, docname)
+            )
+            cell["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": {"text/html": html}}]
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if "text/html" not in data:
                 continue
-            html = re.sub(r'(href="[\w-]+)\.ipynb', r"\1.html", "".join(data["text/html"]))
-            html = HEADING.sub(lambda link: link[0].lower(), html)
+            html = links_to_pages("".join(data["text/html"]))
             if "".join(data.get("text/plain", "")).startswith(INTERACTIVE):
                 name = page_of(docname, "".join(cell["source"]))
                 line = (RUN_IT_FREELY if name else RUN_IT).format(ways=ways_to_run(app, docname))
@@ -49,6 +63,29 @@ def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
                 html = f'<div class="explorer">{wrap(name, html) if name else html}{line}</div>'
             data["text/html"] = html
     source[0] = json.dumps(notebook)
+
+
+@functools.cache
+def choice(tag: str) -> str:
+    """An exercise that is a choice, with its answers, which docs/static/choices.js shows; nothing for the other kinds."""
+    from diffnotes.book.exercises import verdicts
+
+    found = verdicts(tag)
+    number = tag.removeprefix("0")
+    buttons = "".join(f'<button type="button" data-letter="{letter}">{letter}</button>' for letter in found)
+    answers = "".join(
+        f'<div data-verdict="{letter}" hidden>{links_to_pages(html)}</div>' for letter, html in found.items()
+    )
+    group = (
+        f'<div role="group" aria-label="Exercise {number}: your choice">Exercise {number}, your choice: {buttons}</div>'
+    )
+    return f'<div class="choice">{group}<div role="status">{answers}</div></div>' if found else ""
+
+
+def links_to_pages(html: str) -> str:
+    """Links to notebooks as links to pages, and to headings as MyST writes them."""
+    html = re.sub(r'(href="[\w-]+)\.ipynb', r"\1.html", html)
+    return HEADING.sub(lambda link: link[0].lower(), html)
 
 
 def ways_to_run(app: Sphinx, docname: str) -> str:

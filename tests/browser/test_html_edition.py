@@ -196,7 +196,7 @@ def test_the_number_of_an_equation_leads_to_it_in_another_chapter(visit: Callabl
     page.goto(f"{edition}notebooks/01_forward_process.html#eq-1.12", timeout=PATIENCE)
     page.wait_for_function(READY, timeout=PATIENCE)
     page.evaluate("location.hash = ''; location.hash = 'eq-1.12'")  # the formulas above it have grown since
-    formula = page.locator("p:has(> a[id='eq-1.12']) + div.math")
+    formula = page.locator("p:has(> a[id='eq-1.12']) ~ div.math").first
     assert formula.locator("[data-mml-node=mlabeledtr]").count() == 1
     top = formula.bounding_box()["y"]
     assert 40 < top < 400
@@ -240,3 +240,39 @@ def test_an_explorer_answers_within_a_frame_or_two(visit: Callable[[str], Visit]
     explorer.get_by_role("button", name="back to the first values").click()
     print(f"schedule on a page: slider to picture {median:.0f} ms, median of {len(milliseconds)}")
     assert median < 120
+
+
+def test_a_choice_is_answered_on_the_page(visit: Callable[[str], Visit]):
+    page = visit(MATH).page
+    exercise = page.locator(".choice").first
+    answers = exercise.locator("[data-verdict]")
+    assert answers.count() == 4 and exercise.locator("[data-verdict]:visible").count() == 0
+    seen = []
+    for letter in "abcd":
+        button = exercise.get_by_role("button", name=letter, exact=True)
+        button.click()
+        assert button.get_attribute("aria-pressed") == "true" and exercise.locator("[data-verdict]:visible").count() == 1
+        seen.append(exercise.locator("[data-verdict]:visible").inner_text())
+    assert sum("Right, it is" in text for text in seen) == 1 and sum("It is not" in text for text in seen) == 3
+
+
+def test_other_exercises_say_how_to_run_them(visit: Callable[[str], Visit]):
+    lines = visit(MATH).page.get_by_text("is answered in code, and checked when the chapter runs")
+    assert lines.count() >= 3 and lines.first.get_by_role("link", name="on Binder").count() == 1
+
+
+def test_a_formulas_latex_is_copied_and_its_number_leads_to_the_index_and_back(visit: Callable[[str], Visit]):
+    page = visit(MATH).page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy the LaTeX of (2.7)", exact=True).focus()
+    page.keyboard.press("Enter")
+    page.get_by_text("copied", exact=True).wait_for(timeout=PATIENCE)
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert r"\tag{2.7}" in copied and r"\mathcal N" in copied
+    line = page.get_by_role("link", name="(2.7) in the index", exact=True).get_attribute("href")
+    index = visit("notebooks/92_equation_index.html").page
+    assert line.endswith("92_equation_index.html#line-2.7")
+    target = index.locator("[id='line-2.7']")
+    assert target.count() == 1
+    back = index.locator("tr", has=target).get_by_role("link", name="(2.7)", exact=True).get_attribute("href")
+    assert back.endswith("02_bayes_posterior.html#eq-2.7")

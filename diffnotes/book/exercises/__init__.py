@@ -42,7 +42,7 @@ from diffnotes.book.exercises import (
     chapter_90,
     progress,
 )
-from diffnotes.book.exercises.kinds import Exercise, Verdict
+from diffnotes.book.exercises.kinds import Exercise, Predict, Verdict
 from diffnotes.book.proof.chapters import CHAPTERS, TAG, address, number_of
 
 EXERCISES: dict[str, Exercise] = {
@@ -108,6 +108,14 @@ def judge(tag: str, answer: Any) -> Verdict:
         near = near or difflib.get_close_matches(str(tag), EXERCISES, cutoff=0.4) or list(EXERCISES)
         raise ValueError(f"tag must be the number of an exercise, such as {', '.join(near)}, got {tag!r}")
     return EXERCISES[tag].judge(answer)
+
+
+def verdicts(tag: str) -> dict[str, str]:
+    """What `check` shows, as HTML, for every option of an exercise that is a choice; nothing for the other kinds. For pages on
+    which no code runs."""
+    exercise = EXERCISES.get(tag)
+    options = exercise.options if isinstance(exercise, Predict) else ()
+    return {letter: _as_html(tag, judge(tag, letter), "") for letter in options}
 
 
 def overview() -> None:
