@@ -22,7 +22,7 @@ LINE_OF_INDEX = re.compile(r"^\| (?=\[\(([\w.]+)\)\])", re.MULTILINE)  # of an e
 CHINESE = re.compile(r"[\u4e00-\u9fff]+")  # told apart for screen readers and for the choice of a font
 RUN_IT = '<p class="run-it">This moves under your hands when the chapter runs. Run it: {ways}</p>'
 UNSOLVED = (
-    '<p class="run-it">○ Exercise {number} is answered in code, and checked when the chapter runs. Run it: {ways}; or '
+    '<p class="to-solve">○ Exercise {number} is answered in code, and checked when the chapter runs. Run it: {ways}; or '
     "<code>make lab</code> in the repository</p>"
 )
 HERE = '<p class="run-it">As the chapter showed it. Here the network runs in your browser:</p>'
