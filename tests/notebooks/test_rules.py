@@ -292,11 +292,11 @@ def test_chapters_have_the_names_that_links_are_made_with():
 
 
 def slip_sections() -> list[tuple[str, int, int]]:
-    """The slips of the clinic: (id, first cell, cell after the last)."""
+    """The slips of the clinic: (id, first cell, cell after the last). Those of a table have a cell each, in its order."""
     starts = [
-        (slip, i)
+        (slip, i + place)
         for i, cell in markdown_cells(CLINIC)
-        for slip in re.findall(r'<a id="([A-Z]\d{2,3})"></a>', cell.source)
+        for place, slip in enumerate(re.findall(r'<a id="([A-Z]\d{2,3})"></a>', cell.source), int("\n|" in cell.source))
     ]
     ends = [i for _, i in starts[1:]] + [len(read(CLINIC).cells)]
     return [(slip, start, end) for (slip, start), end in zip(starts, ends, strict=True)]
