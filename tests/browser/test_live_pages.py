@@ -59,7 +59,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the built site, in a folder of a server that knows nothing but files."""
+    """The address of the built site, in a folder of a server that has nothing but files."""
     html, _ = build_edition.edition(tmp_path_factory)
     root = tmp_path_factory.mktemp("server")
     (root / "book").symlink_to(html, target_is_directory=True)

@@ -5,7 +5,7 @@ export const NO_LABEL = 10;
 
 // sampling: yields {t, x_t, x0_hat} from the first time down to t = 0. One formula, (14.12): eta = 0 deterministic, 1 stochastic;
 // of first order DDIM and DDPM, of second order DPM-Solver++(2M). With known = {image, mask}, where the mask is 1 the image is
-// put back after each step, noised to its time: the replacement method (22.5).
+// put back after each step, noised to its time: the replacement method (22.3).
 export async function* sample(predict, { alpha_bar }, { x_T, y, times, scale = 1, order = 1, eta = 0, draw, known }) {
   const guided = classifierFree(predict, scale);
   let [x_t, before] = [x_T, null];
@@ -54,7 +54,7 @@ export async function* invert(predict, { alpha_bar }, { x_0, y, times }) {
   }
 }
 
-// v_null + s (v_y - v_null), both halves in one batch (9.7)
+// v_null + s (v_y - v_null), both halves in one batch (9.4)
 function classifierFree(predict, scale) {
   return async (x_t, t, y) => {
     if (scale === 1 || y.every((label) => label === NO_LABEL)) return predict(x_t, t, y);
