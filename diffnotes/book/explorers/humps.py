@@ -23,7 +23,7 @@ GRID = torch.linspace(-2 * REACH, 2 * REACH, 1281, dtype=torch.float64)
 SHOWN = slice(320, 961)  # the part of the grid from -REACH to REACH
 
 
-def humps(b: float = 0.5) -> None:
+def humps(b: float = 0.46) -> None:
     """A density with two humps, noised by x_t = a x_0 + b eps with a^2 + b^2 = 1, until it is the bell N(0, 1); and, from one
     x_t, the way back: slope (book, eq. A.9), posterior (book, eq. A.7) and its mean (book, eq. A.19).
 
@@ -31,7 +31,7 @@ def humps(b: float = 0.5) -> None:
     build_humps(b).show()
 
 
-def build_humps(b: float = 0.5) -> Explorer:
+def build_humps(b: float = 0.46) -> Explorer:
     """The explorer of `humps`, not yet shown."""
     check_range({"b": (b, LEAST, 1)})
     figure, axes = plots.subplots(3, 2, size=(8.6, 6.9), height_ratios=[1, 0.85, 1])
@@ -105,8 +105,9 @@ def build_humps(b: float = 0.5) -> Explorer:
         mean.set_data([step.mean, step.mean], [0, 2.6])
         return _reading(b, step)
 
-    controls: dict[str, widgets.Widget] = {"b": float_slider("noise b", b, LEAST, 1, 0.02)}
-    controls["b"].style.description_width = "60px"
+    slider = float_slider("noise b", b, LEAST, 1, 0.02)
+    slider.style.description_width = "60px"  # a name longer than most
+    controls: dict[str, widgets.Widget] = {"b": slider}
     step = look_back(b)
     alt = (
         "Six pictures, down on the left and up on the right. Left: a density with two humps; its draws squeezed towards 0 and "
