@@ -51,6 +51,13 @@ def posterior() -> Any:
     return build_posterior(Schedule.cosine(T=20), t=10)
 
 
+def humps() -> Any:
+    """Two humps to a bell and back, the opening of appendix A."""
+    from diffnotes.book.explorers import build_humps
+
+    return build_humps()
+
+
 def kl() -> Any:
     """The two bells of appendix A."""
     from diffnotes.book.explorers import build_kl
@@ -98,6 +105,13 @@ PAGES = {
             "t": [0, 0.1, 0.2, 0.4, 0.6, 0.8, 1],
         },
         shares={"t": "T"},
+    ),
+    "humps": Page(
+        chapter="90_gaussian_toolkit",
+        call="explorers.humps()",
+        build=humps,
+        stops={"b": [0.2, 0.26, 0.32, 0.38, 0.42, 0.46, 0.5, 0.54, 0.6, 0.66, 0.72, 0.78, 0.84, 0.9, 0.94, 0.98, 1]},
+        shares={},
     ),
     "kl": Page(
         chapter="90_gaussian_toolkit",

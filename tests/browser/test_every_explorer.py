@@ -107,6 +107,7 @@ CASES = [
     Case(22, "explorers.pasting()", "ρ"),
     Case(22, "explorers.pasting(T=100)", "repeats"),
     Case(22, "explorers.answers(small, schedule, images.x[:5], images.x[:1000])", "digit", "a network draws"),
+    Case(90, "explorers.humps()", "noise b"),
     Case(90, "explorers.kl()", "μ_1"),
     Case(90, "explorers.product()", "m"),
     Case(90, "explorers.total()", "a"),

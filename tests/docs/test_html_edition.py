@@ -101,6 +101,7 @@ def test_every_explorer_has_a_line_that_says_how_to_run_it(site: Site, path: Pat
     ("name", "chapter"),
     [
         ("schedule", "01_forward_process"),
+        ("humps", "90_gaussian_toolkit"),
         ("kl", "90_gaussian_toolkit"),
         ("posterior", "02_bayes_posterior"),
         ("weights", "04_epsilon_loss"),

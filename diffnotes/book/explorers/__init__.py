@@ -23,6 +23,7 @@ from diffnotes.book.explorers.game import build_game, game
 from diffnotes.book.explorers.gap import build_gap, gap
 from diffnotes.book.explorers.gaussians import build_kl, build_product, build_total, kl, product, total
 from diffnotes.book.explorers.guidance import build_guidance, guidance
+from diffnotes.book.explorers.humps import build_humps, humps
 from diffnotes.book.explorers.latent import ElboCurves, build_latent_plane, latent_plane
 from diffnotes.book.explorers.meter import build_meter, meter
 from diffnotes.book.explorers.pasting import build_pasting, pasting
@@ -66,6 +67,7 @@ __all__ = [
     "build_game",
     "build_gap",
     "build_guidance",
+    "build_humps",
     "build_kl",
     "build_latent_plane",
     "build_meter",
@@ -104,6 +106,7 @@ __all__ = [
     "game",
     "gap",
     "guidance",
+    "humps",
     "kl",
     "latent_plane",
     "meter",
