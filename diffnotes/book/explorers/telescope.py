@@ -130,7 +130,7 @@ def _above(ax: Any, T: int, stop: int) -> list[Artist]:
             ax.text(middle, height, label(factor.words), color=colour, ha="center", va="center", fontsize=10)
         )
         if factor.struck:
-            artists += ax.plot([middle - 0.5, middle + 0.5], [height - 0.13, height + 0.13], color=colour, lw=1.8)
+            artists += ax.plot([middle - 0.5, middle + 0.5], [height - 0.13, height + 0.13], color=colour, lw=1.3)
     for t in range(1, T + 1):
         down = 2 <= t <= turned + 1
         if t == 1 and struck:
