@@ -72,6 +72,13 @@ def weights() -> Any:
     return build_weights()
 
 
+def telescope() -> Any:
+    """The arrows turned along the chain, chapter 11."""
+    from diffnotes.book.explorers import build_telescope
+
+    return build_telescope()
+
+
 def roads() -> Any:
     """Every road from noise, chapter 13."""
     from diffnotes.book.explorers import build_roads
@@ -137,6 +144,13 @@ PAGES = {
             "variance": ["beta", "beta_tilde"],
             "t": [1, 10, 50, 100, 200, 349, 500, 700, 900, 1000],
         },
+        shares={},
+    ),
+    "telescope": Page(
+        chapter="11_hierarchical_vae_to_vdm",
+        call="explorers.telescope()",
+        build=telescope,
+        stops={"stop": [0, 1, 2, 3, 4, 5, 6, 7]},
         shares={},
     ),
     "roads": Page(

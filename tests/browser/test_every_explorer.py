@@ -76,6 +76,7 @@ CASES = [
     Case(9, "explorers.guidance(small, schedule, number=4)", "noise", "a network draws"),
     Case(10, "explorers.gap()", "m"),
     Case(10, "explorers.latent_plane(VAE(), images)", "z₁", "images"),
+    Case(11, "explorers.telescope()", "stop"),
     Case(12, "explorers.bits(model, schedule, images.x[:16])", "noise"),
     Case(12, "explorers.variances()", "s"),
     Case(13, "explorers.roads()", "λ"),
