@@ -63,6 +63,7 @@ CASES = [
     Case(1, "explorers.schedule(image)", "t"),
     Case(1, "explorers.schedule(image)", "T"),
     Case(1, "explorers.chain(linear, images.x[:2])", "t", "images"),
+    Case(1, "explorers.cloud(linear)", "t"),
     Case(2, "explorers.posterior(linear)", "t"),
     Case(2, "explorers.reverse_step()", "x_t"),
     Case(3, "explorers.bound(small, schedule, images.x[:2], two)", "down", "images"),

@@ -18,7 +18,7 @@ from diffnotes.book.explorers.films import (
 )
 from diffnotes.book.explorers.flows import build_flows, flows
 from diffnotes.book.explorers.fool import build_fool, fool
-from diffnotes.book.explorers.forward import build_chain, chain
+from diffnotes.book.explorers.forward import build_chain, build_cloud, chain, cloud
 from diffnotes.book.explorers.game import build_game, game
 from diffnotes.book.explorers.gap import build_gap, gap
 from diffnotes.book.explorers.gaussians import build_kl, build_product, build_total, kl, product, total
@@ -56,6 +56,7 @@ __all__ = [
     "build_bits",
     "build_bound",
     "build_chain",
+    "build_cloud",
     "build_codebook",
     "build_cost",
     "build_coupling",
@@ -96,6 +97,7 @@ __all__ = [
     "build_water",
     "build_weights",
     "chain",
+    "cloud",
     "codebook",
     "cost",
     "coupling",
