@@ -11,7 +11,6 @@ from torch import Tensor
 
 from diffnotes.book.explorers.controls import check_range, dropdown, int_slider, one_image
 from diffnotes.book.explorers.unet import blocks
-from diffnotes.book.explorers.unet_map import ATTENTION
 from diffnotes.book.live import plots
 from diffnotes.book.live.widgets import Explorer, LivePlot
 from diffnotes.models.dit import DiT
@@ -116,7 +115,8 @@ def build_positions(
     if not isinstance(model, UNet):
         raise ValueError(f"model must be a UNet, got {type(model).__name__}")
     x0 = one_image("image", image)
-    layers = {b.name: b.layers[0].attention for b in blocks(model) if b.kind == ATTENTION}
+    found = {b.name: getattr(b.layers[0], "attention", None) for b in blocks(model)}
+    layers = {name: layer for name, layer in found.items() if isinstance(layer, SelfAttention)}
     if block not in layers:
         raise ValueError(f"block must be one of {', '.join(layers) or 'none: there is no attention'}, got {block!r}")
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0)).to(x0)
