@@ -72,7 +72,7 @@ def places_of(found: list[Block]) -> list[tuple[float, float]]:
 
 def limits(places: list[tuple[float, float]], aside: bool) -> tuple[float, float, float, float]:
     """What the map shows, left, right, bottom, top; `aside`: with room for feature maps beside and below the boxes."""
-    side, below = (1.8, 1.75) if aside else (0.95, 1.55)
+    side, below = (1.8, 1.95) if aside else (0.95, 1.75)
     return LEFT - side, RIGHT + side, min(y for _, y in places) - below, PICTURES + SIDE / 2 + 0.45
 
 
@@ -86,28 +86,28 @@ def draw_map(
         corner = x - WIDTH / 2 + 0.05, y - HEIGHT / 2 + 0.05
         look: dict[str, Any] = {"boxstyle": "round,pad=0.05", "fc": COLOURS[block.kind], "ec": "none", "zorder": 2}
         ax.add_patch(FancyBboxPatch(corner, WIDTH - 0.1, HEIGHT - 0.1, **look))
-        ax.text(x, y + 0.15, block.name, ha="center", va="center", fontsize=11.5, weight="bold", zorder=3)
+        ax.text(x, y + 0.15, block.name, ha="center", va="center", fontsize=13.5, weight="bold", zorder=3)
         counted = f"{one.answer.shape[0]} {'numbers' if block.name == 'time' else 'channels'}"
-        ax.text(x, y - 0.18, counted, ha="center", va="center", fontsize=9.5, zorder=3)
+        ax.text(x, y - 0.18, counted, ha="center", va="center", fontsize=11, zorder=3)
         if block.kind in ("residual block", ATTENTION):
             _sign_of_time(ax, x + (WIDTH / 2 - 0.04) * (-1 if x == RIGHT else 1), y + HEIGHT / 2 - 0.04)
         if block.skip_from is not None:
             _arrow(ax, [(LEFT + WIDTH / 2, y), (RIGHT - WIDTH / 2, y)], plots.GREEN, 2.2)
         if block.name == "first" or block.kind == "downsampling":
-            ax.text(MIDDLE, y - 0.5, size_of(one.answer), ha="center", va="center", fontsize=12, color=GREY)
+            ax.text(MIDDLE, y - 0.5, size_of(one.answer), ha="center", va="center", fontsize=13, color=GREY)
     _draw_path(ax, places)
-    ax.text(MIDDLE, 0.08, "skip connection", ha="center", va="bottom", fontsize=12, color=plots.GREEN)
-    ax.text(MIDDLE, PICTURES - 0.65, "enters the blocks\nwith this sign:", ha="center", va="center", fontsize=9.5)
-    _sign_of_time(ax, MIDDLE, PICTURES - 1.1)
+    ax.text(MIDDLE, 0.08, "skip connection", ha="center", va="bottom", fontsize=13, color=plots.GREEN)
+    ax.text(MIDDLE, PICTURES - 0.7, "enters the blocks\nwith this sign:", ha="center", va="center", fontsize=11)
+    _sign_of_time(ax, MIDDLE, PICTURES - 1.2)
     rows, columns = (patch * n for n in seen[1].answer.shape[-2:])
-    ax.text(MIDDLE, PICTURES + 0.72, f"{rows} × {columns}", ha="center", va="center", fontsize=12, color=GREY)
+    ax.text(MIDDLE, PICTURES + 0.72, f"{rows} × {columns}", ha="center", va="center", fontsize=13, color=GREY)
     if patch > 1:
         words = f"{patch} × {patch} pixels folded\ninto {seen[1].given[0]} channels"
-        ax.text(LEFT + 0.1, 1.0, words, va="center", fontsize=9.5)
+        ax.text(LEFT + 0.1, 1.0, words, va="center", fontsize=11)
     kinds = [kind for kind in KEY if any(block.kind == kind for block in found)]
     patches = [Rectangle((0, 0), 1, 1, fc=COLOURS[kind], ec="none") for kind in kinds]
     close: dict[str, Any] = {"handlelength": 1.2, "labelspacing": 0.3, "borderpad": 0, "borderaxespad": 0}
-    ax.legend(patches, [KEY[kind] for kind in kinds], loc="lower right", fontsize=9.5, frameon=False, **close)
+    ax.legend(patches, [KEY[kind] for kind in kinds], loc="lower right", fontsize=10.5, frameon=False, **close)
     ends = [
         _picture(ax, x, w)
         for x, w in ((LEFT, "noisy image $\\mathbf{x}_t$"), (RIGHT, f"prediction of {TARGETS[target]}"))
@@ -120,7 +120,7 @@ def draw_map(
 
 def _picture(ax: Any, x: float, words: str) -> Any:
     """Room for a picture at an end of the U."""
-    ax.text(x, PICTURES + SIDE / 2 + 0.08, words, ha="center", va="bottom", fontsize=12)
+    ax.text(x, PICTURES + SIDE / 2 + 0.08, words, ha="center", va="bottom", fontsize=13)
     extent = (x - SIDE / 2, x + SIDE / 2, PICTURES - SIDE / 2, PICTURES + SIDE / 2)
     return ax.imshow([[0]], cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="nearest", zorder=2)
 
@@ -149,7 +149,7 @@ def _arrow(ax: Any, points: list[tuple[float, float]], colour: str = GREY, width
 def _sign_of_time(ax: Any, x: float, y: float) -> None:
     """On the blocks that the time enters."""
     look = {"boxstyle": "circle,pad=0.12", "fc": COLOURS["two linear layers"], "ec": "white", "lw": 1.2}
-    ax.text(x, y, "t", ha="center", va="center", fontsize=9, style="italic", bbox=look, zorder=5)
+    ax.text(x, y, "t", ha="center", va="center", fontsize=10.5, style="italic", bbox=look, zorder=5)
 
 
 def size_of(maps: Tensor) -> str:
