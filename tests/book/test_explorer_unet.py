@@ -10,7 +10,9 @@ from PIL import Image
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from diffnotes.book.explorers.unet import COLOURS, activations, blocks, build_unet, costs, unet
+from diffnotes.book.explorers.unet import activations, blocks, build_unet, costs, labelled, most_alike, unet
+from diffnotes.book.explorers.unet_map import COLOURS, LEFT, MIDDLE, RIGHT, places_of
+from diffnotes.book.live import plots
 from diffnotes.book.live import widgets as live
 from diffnotes.models.unet import UNet
 from diffnotes.process.forward import q_sample
@@ -115,6 +117,45 @@ def test_looking_changes_nothing_and_gives_the_networks_own_answer():
     assert torch.equal(answer, before)
     assert torch.equal(F.pixel_shuffle(seen[-1].answer[None], 2), before)
     assert not any(layer._forward_hooks for layer in MODEL.modules())
+
+
+# -- the map ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [{}, {"multipliers": (1,)}, {"multipliers": (1, 2, 2), "patch": 1, "blocks": 2}])
+def test_on_the_map_a_skip_leads_straight_across_and_no_box_covers_another(settings):
+    found = blocks(network(**settings))
+    places = places_of(found)
+    assert len(set(places)) == len(places) == len(found)
+    for block, (x, y) in zip(found, places, strict=True):
+        if block.skip_from is not None:
+            assert x == RIGHT and places[block.skip_from] == (LEFT, y)
+    path = [y for _, y in places[1:]]
+    bottom = path.index(min(path))
+    assert all(a > b for a, b in zip(path[:bottom], path[1 : bottom + 1], strict=True))
+    assert all(a < b for a, b in zip(path[bottom:], path[bottom + 1 :], strict=False))
+    assert places[0][0] == places[1 + bottom][0] == MIDDLE
+
+
+def test_the_labelled_u_shows_the_ends_and_a_feature_map_for_each_block(monkeypatch):
+    shown = []
+    monkeypatch.setattr(plots, "show", lambda figure, alt: shown.append((figure, alt)))
+    labelled(MODEL, SCHEDULE, IMAGE, t=40)
+    (figure, alt) = shown[0]
+    noisy_picture, answer, *maps = (image.get_array() for image in figure.axes[0].images)
+    with torch.no_grad():
+        expected = MODEL(noisy(40), torch.tensor([40]))
+    assert (noisy_picture == to_uint8(noisy(40))[0, 0]).all() and (answer == to_uint8(expected)[0, 0]).all()
+    assert len(maps) == len(NAMES) - 1 and "t = 40" in alt
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert all(name in words for name in NAMES) and words.count("t") == 7 + 1  # seven residual blocks, and the key
+
+
+def test_of_the_feature_maps_the_most_alike_is_shown():
+    image = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(1))
+    half = F.avg_pool2d(image, 2)
+    maps = torch.cat([-half, torch.rand(1, 4, 4), 3 * half + 1, torch.zeros(1, 4, 4)])
+    assert torch.equal(most_alike(maps, image), maps[2])
 
 
 # -- the explorer -----------------------------------------------------------------------------------------------------

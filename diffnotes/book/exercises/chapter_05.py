@@ -179,7 +179,7 @@ EXERCISES: dict[str, Exercise] = {
     "05.2": Derive(
         _error_without_skips,
         (abar, j),
-        "One halving loses three quarters of the noise, as in section 5.1, two lose fifteen sixteenths. So where v is nearly "
+        "One halving loses three quarters of the noise, as in section 5.6, two lose fifteen sixteenths. So where v is nearly "
         "all noise, a network without skips does hardly better than one that predicts 0.",
         (
             Mistake(

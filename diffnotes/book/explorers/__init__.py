@@ -1,9 +1,10 @@
 """The book's explorers: sliders that move a picture. Each is shown by calling it in a cell; `build_...` gives it unshown."""
 
 from diffnotes.book.explorers.answers import answers, build_answers
-from diffnotes.book.explorers.attention import attention, build_attention
+from diffnotes.book.explorers.attention import attention, build_attention, build_positions, positions
 from diffnotes.book.explorers.bits import bits, build_bits
 from diffnotes.book.explorers.bound import bound, build_bound
+from diffnotes.book.explorers.clocks import build_clocks, clocks
 from diffnotes.book.explorers.codebook import build_codebook, codebook
 from diffnotes.book.explorers.cost import build_cost, cost
 from diffnotes.book.explorers.coupling import build_coupling, coupling
@@ -56,6 +57,7 @@ __all__ = [
     "build_bits",
     "build_bound",
     "build_chain",
+    "build_clocks",
     "build_cloud",
     "build_codebook",
     "build_cost",
@@ -76,6 +78,7 @@ __all__ = [
     "build_pasting",
     "build_pictures",
     "build_portrait",
+    "build_positions",
     "build_posterior",
     "build_product",
     "build_reveal",
@@ -97,6 +100,7 @@ __all__ = [
     "build_water",
     "build_weights",
     "chain",
+    "clocks",
     "cloud",
     "codebook",
     "cost",
@@ -117,6 +121,7 @@ __all__ = [
     "pasting",
     "pictures",
     "portrait",
+    "positions",
     "posterior",
     "product",
     "reveal",

@@ -1,7 +1,7 @@
-"""The U-Net as a map: click on a block, and see its shapes, its cost, and its feature maps for a digit at time t (chapter 5)."""
+"""The U-Net as a map: with a feature map beside each block; and one on which a click on a block shows its shapes, its cost,
+and all its feature maps for a digit at time t (chapter 5)."""
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets as widgets
@@ -13,76 +13,47 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffnotes.book.explorers.controls import check_range, dropdown, int_slider, one_image, shown_pixels
+from diffnotes.book.explorers.unet_map import (
+    ATTENTION,
+    HEIGHT,
+    LEFT,
+    MIDDLE,
+    RIGHT,
+    WIDTH,
+    Block,
+    Seen,
+    draw_map,
+    limits,
+    places_of,
+)
 from diffnotes.book.live import plots
 from diffnotes.book.live.widgets import Explorer, LivePlot
-from diffnotes.models.unet import Downsample, ResidualBlock, SelfAttention, UNet, Upsample
+from diffnotes.models.unet import Downsample, ResidualBlock, SelfAttention, UNet
 from diffnotes.process.forward import q_sample
 from diffnotes.process.schedules import Schedule
 from diffnotes.training.grid import to_uint8
-
-ATTENTION = "residual block with attention"
-COLOURS = {
-    "residual block": "#A9D3EE",
-    ATTENTION: "#EFC6DD",
-    "convolution": "#DDDDDD",
-    "downsampling": "#F5D493",
-    "upsampling": "#F5D493",
-    "two linear layers": "#A5DCC9",
-}  # of a box, by its kind
-KEY = {  # the kinds that the colours tell apart, and the words for them under the map
-    "residual block": "residual block",
-    ATTENTION: "residual block with self-attention",
-    "downsampling": "halves or doubles the resolution",
-    "convolution": "convolution",
-}
-ROW = 1.7  # from one row of boxes to the next, where the boxes of a row stand 1 apart
-PICTURES = 2.2  # the row of the noisy picture and the prediction
-
-
-@dataclass(frozen=True)
-class Block:
-    """A box of the map. All of `layers` count as its own, and the last of them gives its output. `row` is the number of
-    halvings before it; `skip_from` the index of the block whose output it gets over a skip connection."""
-
-    name: str
-    kind: str
-    layers: tuple[nn.Module, ...]
-    row: float
-    skip_from: int | None = None
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a block was given (its shape, without the batch) and its output; `factors` are what a residual block
-    multiplies its channels by at this time, 1 + scale."""
-
-    given: tuple[int, ...]
-    answer: Tensor
-    factors: Tensor | None
 
 
 def blocks(model: UNet) -> list[Block]:
     """The network's blocks in the order in which they run. Every weight of it belongs to one of them."""
     label = () if model.label is None else (model.label,)
-    lowest = sum(isinstance(layer, Downsample) for layer in model.down) + 0.55
     found = [
-        Block("time", "two linear layers", (*label, model.time), lowest),
-        Block("first", "convolution", (model.first,), 0),
+        Block("time", "two linear layers", (*label, model.time)),
+        Block("first", "convolution", (model.first,)),
     ]
-    row, numbers, stops = 0, {"halve": 0, "double": 0, "down": 0, "up": 0}, [1]
+    numbers, stops = {"halve": 0, "double": 0, "down": 0, "up": 0}, [1]
     for way, layers in (("down", model.down), ("up", model.up)):
         for layer in layers:
-            row += isinstance(layer, Downsample) - isinstance(layer, Upsample)
             kind = _kind(layer)
             name = {"downsampling": "halve", "upsampling": "double"}.get(kind, way)
             numbers[name] += 1
             skip = stops.pop() if way == "up" and isinstance(layer, ResidualBlock) else None
             if way == "down":
                 stops.append(len(found))
-            found.append(Block(f"{name} {numbers[name]}", kind, (layer,), row, skip))
+            found.append(Block(f"{name} {numbers[name]}", kind, (layer,), skip))
         if way == "down":
-            found.append(Block("middle", _kind(model.middle), (model.middle,), lowest))
-    return [*found, Block("last", "convolution", (model.norm, model.last), 0)]
+            found.append(Block("middle", _kind(model.middle), (model.middle,)))
+    return [*found, Block("last", "convolution", (model.norm, model.last))]
 
 
 def costs(model: UNet, found: list[Block], image: Tensor) -> list[tuple[int, int]]:
@@ -138,26 +109,21 @@ def build_unet(
     model: UNet, schedule: Schedule, image: Tensor, block: str = "down 1", t: int | None = None, seed: int = 0
 ) -> Explorer:
     """The explorer of `unet`, not yet shown."""
-    image = one_image("image", image)
-    channels = model.settings["image_channels"]
-    if image.shape[1] != channels:
-        raise ValueError(f"image must have the {channels} channels of the network, got shape {tuple(image.shape)}")
-    t = 3 * schedule.T // 10 if t is None else t
-    check_range({"t": (t, 1, schedule.T)})
+    image, t = _checked(model, schedule, image, t)
     found = blocks(model)
     names = [b.name for b in found]
     if block not in names:
         raise ValueError(f"block must be one of {', '.join(names)}, got {block!r}")
-    eps = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed), dtype=image.dtype)
-
+    eps = _noise(image, seed)
     cost = costs(model, found, image)
     first_activations, _ = activations(model, found, image, torch.tensor([t]))
 
-    figure, (map_ax, maps_ax) = plots.subplots(1, 2, size=(8.6, 3.9), width_ratios=(1.75, 1))
-    places = _draw_map(map_ax, found, first_activations, _side(image.shape))
-    noisy = _picture(map_ax, 0.5, "x_t")
-    answered = _picture(map_ax, places[-1][0] - 0.5, f"prediction ({model.target})")
-    mark = Rectangle((0, 0), 0.92, 0.84, fill=False, ec=plots.RED, lw=2.5, zorder=4)
+    places = places_of(found)
+    left, right, bottom, top = limits(places, aside=False)
+    wide, tall = 0.78 * (right - left), 0.66 * (top - bottom)  # in inches
+    figure, (map_ax, maps_ax) = plots.subplots(1, 2, size=(wide + 3.2, tall), width_ratios=(wide, 3.2))
+    noisy, answered = draw_map(map_ax, found, first_activations, model.target, model.patch)
+    mark = Rectangle((0, 0), WIDTH + 0.06, HEIGHT + 0.06, fill=False, ec=plots.RED, lw=2.8, zorder=4)
     map_ax.add_patch(mark)
     maps_ax.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[], aspect="equal", anchor="N")
     maps_ax.set_title("Feature maps of the marked block")
@@ -176,7 +142,7 @@ def build_unet(
         x_t, seen, answer = state[t]
         noisy.set_data(shown_pixels(to_uint8(x_t)[0]))
         answered.set_data(shown_pixels(to_uint8(answer)[0]))
-        mark.set_xy((places[block][0] - 0.46, places[block][1] - 0.42))
+        mark.set_xy((places[block][0] - WIDTH / 2 - 0.03, places[block][1] - HEIGHT / 2 - 0.03))
         _draw_maps(sheet, seen[block].answer)
         return _reading(found, seen, block, cost, t)
 
@@ -186,66 +152,74 @@ def build_unet(
     }
     alt = (
         "Left: the network as a map in the shape of a U, a box for each block with its number of channels, from the noisy "
-        f"image at t = {t} down to the lowest resolution and up to the prediction; lines over the boxes are the skip "
+        f"image at t = {t} down to the lowest resolution and up to the prediction; green arrows are the skip "
         f"connections, and {block} is marked. Right: the feature maps of {block}, in grey."
     )
     frame = map_ax.transData - figure.transFigure  # from places on the map to shares of the picture, from below
-    corners = [frame.transform([(x - 0.44, y + 0.4), (x + 0.44, y - 0.4)]) for x, y in places]
+    half, high = WIDTH / 2, HEIGHT / 2
+    corners = [frame.transform([(x - half, y + high), (x + half, y - high)]) for x, y in places]
     boxes = [(left, 1 - top, right, 1 - bottom) for (left, top), (right, bottom) in corners]
     return Explorer("The U-Net as a map", controls, plot, update, alt, boxes)
+
+
+def labelled(model: UNet, schedule: Schedule, image: Tensor, t: int | None = None, seed: int = 0) -> None:
+    """The whole U-Net in one picture, large enough for a small screen: its blocks, its skip connections, where the time
+    enters, and beside each block one of its feature maps for the image at time t: the channel that resembles the image most.
+
+    image: (C, H, W) or (1, C, H, W) with the network's channels, values in [-1, 1]; t: 3/10 of the schedule unless given."""
+    image, t = _checked(model, schedule, image, t)
+    found = blocks(model)
+    x_t = q_sample(schedule, image, t, _noise(image, seed))
+    seen, answer = activations(model, found, x_t, torch.tensor([t]))
+    left, right, bottom, top = limits(places_of(found), aside=True)
+    figure, ax = plots.subplots(size=(7.2, 7.2 / (right - left) * (top - bottom)))
+    for end, picture in zip(
+        draw_map(ax, found, seen, model.target, model.patch, aside=True), (x_t, answer), strict=True
+    ):
+        end.set_data(shown_pixels(to_uint8(picture)[0]))
+    for block, one, (x, y) in zip(found, seen, places_of(found), strict=True):
+        if block.name == "time":
+            continue
+        aside = {LEFT: (-WIDTH / 2 - 0.5, 0), MIDDLE: (0, -HEIGHT / 2 - 0.5), RIGHT: (WIDTH / 2 + 0.5, 0)}[x]
+        x, y = x + aside[0], y + aside[1]
+        ax.imshow(most_alike(one.answer, image[0]).numpy(), cmap="gray", extent=(x - 0.4, x + 0.4, y - 0.4, y + 0.4))
+    alt = (
+        f"The network in the shape of a U. On the left the way down: the noisy image at t = {t}, then boxes with the names of "
+        "the blocks and their numbers of channels, to the lowest resolution; on the right the way up to the prediction. Green "
+        "arrows lead across from the left to the right, from block to block of the same resolution. Beside each box one of its "
+        "feature maps, on which the digit gets coarser on the way down and finer on the way up. A small t marks the residual "
+        "blocks, which the time enters."
+    )
+    plots.show(figure, alt)
+
+
+def most_alike(maps: Tensor, image: Tensor) -> Tensor:
+    """Of feature maps (C, H, W) the one that is correlated most with the image (channels, height, width)."""
+    shrunk = F.interpolate(image.mean(0)[None, None], maps.shape[-2:], mode="area")[0]
+    centred, wanted = (x - x.mean((1, 2), keepdim=True) for x in (maps, shrunk))
+    alike = (centred * wanted).sum((1, 2)) / centred.square().sum((1, 2)).sqrt().clamp(min=1e-12)
+    return maps[alike.argmax()]
+
+
+def _checked(model: UNet, schedule: Schedule, image: Tensor, t: int | None) -> tuple[Tensor, int]:
+    """The image as a batch of one, and the time."""
+    image = one_image("image", image)
+    channels = model.settings["image_channels"]
+    if image.shape[1] != channels:
+        raise ValueError(f"image must have the {channels} channels of the network, got shape {tuple(image.shape)}")
+    t = 3 * schedule.T // 10 if t is None else t
+    check_range({"t": (t, 1, schedule.T)})
+    return image, t
+
+
+def _noise(image: Tensor, seed: int) -> Tensor:
+    return torch.randn(image.shape, generator=torch.Generator().manual_seed(seed), dtype=image.dtype)
 
 
 def _kind(layer: nn.Module) -> str:
     if isinstance(layer, ResidualBlock):
         return ATTENTION if isinstance(layer.attention, SelfAttention) else "residual block"
     return "downsampling" if isinstance(layer, Downsample) else "upsampling"
-
-
-def _draw_map(ax: Any, found: list[Block], seen: list[Seen], top: str) -> list[tuple[float, float]]:
-    """The boxes, the path through them, the skip connections over them and the key to the colours; `top` names the row
-    of the pictures. Returns where the middles of the boxes are."""
-    places = [(0.0, -ROW * found[0].row), *((float(i), -ROW * block.row) for i, block in enumerate(found[1:]))]
-    ax.plot(*zip(*places[1:], strict=True), color="#888888", lw=1.2, zorder=1)
-    sides = {PICTURES: top}
-    for block, one, (x, y) in zip(found, seen, places, strict=True):
-        ax.add_patch(Rectangle((x - 0.44, y - 0.4), 0.88, 0.8, fc=COLOURS[block.kind], ec="none", zorder=2))
-        words = f"{block.name}\n{one.answer.shape[0]}"
-        ax.text(x, y, words, ha="center", va="center", fontsize=min(7.6, 88 / len(found)), linespacing=1.5, zorder=3)
-        if block.row == int(block.row):
-            sides[y] = _side(one.answer.shape)
-        if block.skip_from is not None:
-            left = places[block.skip_from][0]
-            over = y + 0.4 + 0.06 * (x - left)
-            ax.plot([left, left, x, x], [y, over, over, y], color=plots.GREEN, lw=1.2, zorder=1)
-    ax.text(0.6, places[0][1], "→ to every\nresidual block", va="center", fontsize=7.6, linespacing=1.5)
-    kinds = [kind for kind in KEY if any(block.kind == kind for block in found)]
-    patches = [Rectangle((0, 0), 1, 1, fc=COLOURS[kind], ec="none") for kind in kinds]
-    small = {
-        "fontsize": 7,
-        "frameon": False,
-        "handlelength": 1.2,
-        "labelspacing": 0.25,
-        "borderaxespad": 0,
-        "borderpad": 0,
-    }
-    ax.legend(patches, [KEY[kind] for kind in kinds], loc="lower right", **small)
-    ax.set(xlim=(-0.6, len(found) - 1.4), ylim=(places[0][1] - 0.5, PICTURES + 0.8), xticks=[])
-    ax.set_yticks([*sides], [*sides.values()])
-    ax.set_title("The U-Net: blocks, numbers of channels, skip connections", fontsize=10)
-    ax.grid(False)
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    return places
-
-
-def _picture(ax: Any, x: float, words: str) -> Any:
-    """Room for a picture in the row of the pictures, over x."""
-    box = ax.inset_axes((x - 0.8, PICTURES - 0.75, 1.6, 1.5), transform=ax.transData)
-    box.set(xticks=[], yticks=[])
-    box.grid(False)
-    box.spines[:].set_visible(False)
-    box.set_title(words, fontsize=8, loc="center", pad=2)
-    return box.imshow([[0]], cmap="gray", vmin=0, vmax=255)
 
 
 def _draw_maps(sheet: Any, maps: Tensor) -> None:
@@ -262,10 +236,6 @@ def _draw_maps(sheet: Any, maps: Tensor) -> None:
         whole[i // columns, :H, i % columns, :W] = one
     sheet.set_data(whole.reshape(rows * (H + 1), columns * (W + 1)))
     sheet.set_extent((0, 1, 1 - rows / columns, 1))
-
-
-def _side(shape: tuple[int, ...]) -> str:
-    return " × ".join(str(n) for n in shape[-2:])
 
 
 def _sizes(shape: tuple[int, ...]) -> str:
