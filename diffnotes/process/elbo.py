@@ -171,10 +171,11 @@ def denoising_kl(schedule: Schedule, x0: Images, x0_hat: Images, x_t: Images, t:
 
 
 def importance_distribution(mean_squares: Numbers, uniform: FloatLike = 0.0) -> Table:
-    """p_t proportional to sqrt(E[L_{t-1}^2]), t = 2..T: the distribution of t under which one term, divided by its probability,
-    has the smallest variance (Nichol and Dhariwal 2021, section 3.3; book, eq. 3.9). T + 1 entries, 0 at t = 0 and 1.
+    """p_t proportional to sqrt(E[l_t^2]), l_t one draw of L_{t-1}, t = 2..T: the distribution of t under which a draw, divided by
+    its probability, has the smallest variance (Nichol and Dhariwal 2021, section 3.3; book, eq. 3.9). T + 1 entries, 0 at
+    t = 0 and 1.
 
-    mean_squares: E[L_{t-1}^2] for t = 2..T, as terms.denoising.square().mean(1) gives it. uniform: the share that is drawn
+    mean_squares: E[l_t^2] for t = 2..T, as terms.denoising.square().mean(1) gives it. uniform: the share that is drawn
     without regard to it, so that a term estimated too small can never count for more than (T - 1) / uniform times itself."""
     uniform = number("uniform", uniform, "lie in 0..1", lambda share: 0 <= share <= 1)
     squares = _numbers("mean_squares", mean_squares)

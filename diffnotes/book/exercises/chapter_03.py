@@ -263,10 +263,10 @@ EXERCISES: dict[str, Exercise] = {
     "03.5": Predict(
         {
             "a": "The one with the root is the best of all: by Lagrange's identity every other one has a larger variance (3.9).",
-            "b": "So it would be for every power of E[L_{t-1}²] between ½ and 1. Put p_t = m_t/Σ m_t into Σ m_t/p_t.",
+            "b": "So it would be for every power of E[ℓ_{t-1}²] between ½ and 1. Put p_t = m_t/Σ m_t into Σ m_t/p_t.",
             "c": "Σ m_t/p_t is (T-1) Σ m_t for p_t = m_t/Σ m_t, and it is the same for p_t = 1/(T-1). Now the small terms are "
             "looked at too seldom, and count for too much when they come.",
-            "d": "That begins beyond the first power of E[L_{t-1}²]. Put p_t = m_t/Σ m_t into Σ m_t/p_t.",
+            "d": "That begins beyond the first power of E[ℓ_{t-1}²]. Put p_t = m_t/Σ m_t into Σ m_t/p_t.",
         },
         _without_the_root,
     ),

@@ -36,7 +36,7 @@ def tweedie(t: int = 150, x_t: float = -0.3) -> None:
 def build_tweedie(t: int = 150, x_t: float = -0.3) -> Explorer:
     """The explorer of `tweedie`, not yet shown."""
     check_range({"t": (t, FIRST, LAST), "x_t": (x_t, -X, X)})
-    figure, (density_ax, bars_ax) = plots.subplots(1, 2, size=(8.2, 3.7), width_ratios=[1.75, 1])
+    figure, (density_ax, bars_ax) = plots.subplots(1, 2, size=(8.2, 3.9), width_ratios=[1.75, 1])
     (curve,) = density_ax.plot([], [], color=plots.BLUE, label="density $q(x_t)$")
     (tangent,) = density_ax.plot([], [], color=plots.BLACK, lw=1.4, ls="--", label="slope of its logarithm")
     (drop,) = density_ax.plot([], [], color="#999999", lw=1, ls=":")
@@ -44,9 +44,9 @@ def build_tweedie(t: int = 150, x_t: float = -0.3) -> Explorer:
     (head,) = density_ax.plot([], [], color=plots.RED, ms=8, ls="")
     (dots,) = density_ax.plot([], [], "o", color=plots.ORANGE, ms=8, label="$\\sqrt{\\barα_t}\\,x_0$ of the two values")
     (here,) = density_ax.plot([], [], "o", color=plots.BLACK, ms=6)
-    density_ax.set(yscale="log", xlim=(-2.6, 2.6), ylim=(LOWEST, 100), xlabel="$x_t$")
+    density_ax.set(yscale="log", xlim=(-2.6, 2.6), ylim=(LOWEST, 2), xlabel="$x_t$", ylabel="density (log)")
     density_ax.set_title("the slope of $\\log\\,q(x_t)$ ...")
-    density_ax.legend(loc="upper center", ncols=2, fontsize=8, columnspacing=1.2, handlelength=1.8)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8, columnspacing=1.4, handlelength=1.8)
     bars = [bars_ax.plot([face] * 2, [0, 0], color=plots.SKY, lw=26, solid_capstyle="butt")[0] for face in FACES]
     (mean,) = bars_ax.plot([], [], color=plots.RED, lw=2.4)
     (point,) = bars_ax.plot([], [], "v", color=plots.RED, ms=9)
