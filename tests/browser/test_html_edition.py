@@ -251,7 +251,9 @@ def test_a_choice_is_answered_on_the_page(visit: Callable[[str], Visit]):
     for letter in "abcd":
         button = exercise.get_by_role("button", name=letter, exact=True)
         button.click()
-        assert button.get_attribute("aria-pressed") == "true" and exercise.locator("[data-verdict]:visible").count() == 1
+        assert (
+            button.get_attribute("aria-pressed") == "true" and exercise.locator("[data-verdict]:visible").count() == 1
+        )
         seen.append(exercise.locator("[data-verdict]:visible").inner_text())
     assert sum("Right, it is" in text for text in seen) == 1 and sum("It is not" in text for text in seen) == 3
 

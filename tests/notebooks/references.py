@@ -272,7 +272,13 @@ def file_texts() -> list[Text]:
     inside = (path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*")))
     for path in [*PROSE, *inside]:
         name = path.relative_to(ROOT).as_posix()
-        if path in OWN or not path.is_file() or "_build" in name or "node_modules" in name or name.startswith("docs/chapters/"):
+        if (
+            path in OWN
+            or not path.is_file()
+            or "_build" in name
+            or "node_modules" in name
+            or name.startswith("docs/chapters/")
+        ):
             continue
         if path.suffix == ".py":
             texts.append(Text(name, written(path.read_text(encoding="utf-8")), path))
