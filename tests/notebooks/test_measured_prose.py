@@ -405,7 +405,7 @@ def test_the_chapter_says_what_was_measured(chapter: str, words: str) -> None:
 
 def test_what_chapter_21_reads_off_the_portrait_holds():
     data = measured("portrait")
-    one, three = data["rows"]["1"], data["rows"]["3"]
+    one, three, ten = (data["rows"][budget] for budget in ("1", "3", "10"))
     made = next(part for part in data.values() if isinstance(part, dict) and "one_a_class" in part)
 
     def of(key: str, rows: dict[str, Any] = three) -> dict[str, float]:
@@ -413,13 +413,14 @@ def test_what_chapter_21_reads_off_the_portrait_holds():
 
     distance, recall, precision = of("frechet_infinity"), of("recall"), of("precision")
     others = [value for name, value in distance.items() if name != "guided"]
-    assert distance["guided"] < min(others) / 2
+    assert 0.3 < distance["guided"] / distance["ddpm"] < 0.37 and distance["ddpm"] == min(others)
     assert max(of("recognised"), key=of("recognised").__getitem__) == "guided"
     assert recall["guided"] < min(recall[name] for name in ("ddpm", "ddim", "dpm_solver"))
     alike = [distance[name] for name in ("gan_labels", "ddim", "dpm_solver", "flow_matching", "latent")]
-    assert max(alike) - min(alike) < 0.3 and (three["dpm_solver"]["calls"], three["ddim"]["calls"]) == (8, 20)
+    assert max(alike) - min(alike) < 0.7 and min(alike) == distance["gan_labels"]
+    assert (three["dpm_solver"]["calls"], three["ddim"]["calls"]) == (8, 20)
     assert three["gan_labels"]["drawing_seconds"] < three["ddim"]["drawing_seconds"] / 100
-    assert distance["gan"] > 2 * distance["gan_labels"]
+    assert 2.8 < distance["gan"] / distance["gan_labels"] < 3
     ranked = sorted(distance, key=distance.__getitem__)
     assert ranked[-2:] == ["realnvp", "consistency"] and distance["gan"] < distance["realnvp"] / 2
     bits = {name: row["bits"]["value"] for name, row in three.items() if row["bits"]}
@@ -434,33 +435,36 @@ def test_what_chapter_21_reads_off_the_portrait_holds():
         return distance[more] - value > math.hypot(errors[more], error)
 
     worse = [name for name in distance if beyond(name, one_a_class["value"], one_a_class["error"])]
-    assert (len(worse), len(distance)) == (7, 16) and made["one_a_class"]["copies"]["value"] == 1
+    assert (len(worse), len(distance)) == (9, 16) and made["one_a_class"]["copies"]["value"] == 1
     assert made["one_a_class"]["recall"]["value"] == 0 and f"{made['one_a_class']['frechet']['value']:.1f}" == "3.7"
     assert made["blurred"]["recall"]["value"] < made["real"]["recall"]["value"] / 2
-    assert all(value < 0.01 for value in of("copies").values())
+    copies = [row["copies"]["value"] for rows in (one, three, ten) for row in rows.values()]
+    assert max(copies) <= made["real"]["copies"]["value"] + 1e-6
     low = sorted(recall, key=recall.__getitem__)[:3]
     assert sorted(low[:2]) == ["consistency", "vae"] and low[2] == "cascade" and max(recall[n] for n in low[:2]) < 0.05
     high = [name for name, value in recall.items() if value > made["real"]["recall"]["value"] - 0.01]
     assert sorted(high) == ["gan", "vq_pixelcnn"] and max(precision[name] for name in high) < 0.76
-    early = of("frechet_infinity", one)
-    assert early["latent"] < early["ddim"] - 1 and abs(one["latent"]["calls"] - one["ddim"]["calls"]) <= 1
-    assert abs(distance["latent"] - distance["ddim"]) < 0.4 and distance["vq_gpt"] > 2 * distance["vq_pixelcnn"]
-    assert all(rows[name] > rows["latent"] + 1 for rows in (early, distance) for name in ("cascade", "vq_pixelcnn"))
-    assert abs(early["guided"] - early["ddpm"]) < 0.4 and abs(early["vae"] - early["vq_pixelcnn"]) < 0.4
-    passed = ("dit", "score_sde", "gan")
-    assert all(early[name] > early["vae"] + 4 and distance[name] < distance["vae"] / 2 for name in passed)
-    gain = {name: value / distance[name] for name, value in early.items()}
-    assert min(gain, key=gain.__getitem__) == "vae" and 0.79 < 1 / gain["vae"] < 0.81
-    assert round(gain["cascade"]) == 13 and one["cascade"]["recognised"]["value"] < 0.1
+    early, late = of("frechet_infinity", one), of("frechet_infinity", ten)
+    assert min(early, key=early.__getitem__) == "latent" and one["cascade"]["recognised"]["value"] < 0.01
+    level = [late[name] for name in ("cascade", "vq_pixelcnn", "latent", "ddpm")]
+    assert max(level) - min(level) < 0.1 and sorted(late, key=late.__getitem__)[:5] == [
+        "guided",
+        *sorted(("cascade", "vq_pixelcnn", "latent", "ddpm"), key=late.__getitem__),
+    ]
+    assert abs(late["guided"]) < ten["guided"]["frechet_infinity"]["error"]
+    back = [name for name in late if late[name] > distance[name]]
+    assert sorted(back) == ["gan_labels", "vae"] and 1.65 < late["gan_labels"] / distance["gan_labels"] < 1.75
+    assert late["gan"] < distance["gan"] / 2 and late["consistency"] > 6
 
 
 def test_the_times_that_chapter_21_names_are_those_of_the_portrait():
-    rows, own = measured("portrait")["rows"], ("ddpm", "ddim", "dpm_solver", "guided")
-    one, three = ({name: row["training_seconds"] for name, row in rows[budget].items()} for budget in ("1", "3"))
-    assert {round(one[name]) for name in own} == {23}
-    assert {round(value) for name, value in one.items() if name not in own} == {19, 20, 21, 22}
-    assert round(three["ddpm"]) == 60 and [round(f(three.values())) for f in (min, max)] == [54, 67]
+    rows = measured("portrait")["rows"]
+    seconds = {budget: [row["training_seconds"] for row in of.values()] for budget, of in rows.items()}
+    ends = {budget: [round(end(of)) for end in (min, max)] for budget, of in seconds.items()}
+    assert (
+        ends == {"1": [18, 23], "3": [55, 69], "10": [188, 244]} and round(rows["3"]["ddpm"]["training_seconds"]) == 59
+    )
     (path,) = (path for path in NOTEBOOKS if path.name.startswith("21"))
     prose = "\n".join(cell.source for _, cell in markdown_cells(path))
-    assert "needs about 60 seconds for them, and every model gets 54 to 67" in prose
-    assert "19 to 22 seconds, and 23 for chapter 6's own network" in prose and "ten minutes" not in prose
+    assert "needs 59 seconds for them, and every model gets 55 to 69" in prose
+    assert '18 to 23 seconds here, and "ten minutes" that of 2,800, 188 to 244 seconds' in prose
