@@ -10,7 +10,6 @@ import torch
 
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
 from diffnotes.book.proof import chain
-from diffnotes.book.proof.symbols import complete_square, exponent
 
 # -- 10.1: a die --------------------------------------------------------------------------------------------------------
 
@@ -101,14 +100,17 @@ def _rate_and_information() -> tuple[str, Rows]:
     return letter, (("rate, first chain", f"{rate[0]:.4f} nats"), ("information", f"{information[0]:.4f} nats"))
 
 
-# -- 10.5: the best variance of q ---------------------------------------------------------------------------------------
+# -- 10.5: the best decoder for a given q -------------------------------------------------------------------------------
 
-w, s = sp.Symbol("w", real=True), sp.Symbol("s", positive=True)
+x, m = sp.symbols("x m", real=True)
+v, s = sp.symbols("v s", positive=True)
 
 
-def _posterior_variance() -> sp.Expr:
-    x, z = sp.symbols("x z", real=True)
-    return complete_square(exponent(z, 0, 1) + exponent(x, w * z, s**2), z)[1]
+def _best_slope() -> sp.Expr:
+    w = sp.Symbol("w", real=True)
+    reconstruction = -((x - w * m) ** 2 + w**2 * v) / (2 * s**2)  # what of it depends on w
+    (best,) = sp.solve(sp.diff(reconstruction, w), w)
+    return best
 
 
 EXERCISES: dict[str, Exercise] = {
@@ -164,29 +166,28 @@ EXERCISES: dict[str, Exercise] = {
         _rate_and_information,
     ),
     "10.5": Derive(
-        _posterior_variance,
-        (w, s),
-        "It is the variance of the posterior, for every m and every x: as it has to be, since the bound is closed there "
-        "(10.5).",
+        _best_slope,
+        (x, m, v, s),
+        "Least squares, E[x z] over E[z²], with the moments of q. The noise s plays no part, and the more uncertain z is, the "
+        "nearer to 0 is w.",
         (
             Mistake(
-                s**2 / w**2,
-                "That is the variance by the decoder alone, z = (x - noise)/w. The prior adds its own precision: the precisions "
-                "add, 1 + w²/s².",
+                x / m,
+                "That hits x from the centre of q and forgets the penalty for its variance, w² v / (2 s²) (section 10.5).",
             ),
             Mistake(
-                s / sp.sqrt(s**2 + w**2),
-                "That is the standard deviation, the root. v is a variance.",
+                x * m / (m**2 + v + s**2),
+                "s² divides both parts of the reconstruction alike, so it drops out. It would stand there if w had a prior of "
+                "its own.",
             ),
             Mistake(
-                w**2 + s**2,
-                "That is the variance of x, the evidence of section 10.3. v is the variance of z, once x is known.",
+                x * m / (1 + m**2),
+                "The variance of z is 1 under the prior. The mean is taken over q, which has the variance v.",
             ),
             Mistake(
-                1 + w**2 / s**2,
-                "That is the precision of the posterior, one over the variance.",
+                x * m / v,
+                "E[z²] is not the variance alone: the square of the mean is missing.",
             ),
-            Mistake(sp.Integer(1), "That is the prior's: its KL is 0, and it does not depend on x."),
         ),
     ),
 }
