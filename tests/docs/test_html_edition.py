@@ -102,6 +102,7 @@ def test_every_explorer_has_a_line_that_says_how_to_run_it(site: Site, path: Pat
     [
         ("schedule", "01_forward_process"),
         ("kl", "90_gaussian_toolkit"),
+        ("gate", "02_bayes_posterior"),
         ("posterior", "02_bayes_posterior"),
         ("weights", "04_epsilon_loss"),
         ("roads", "13_scores_and_sdes"),

@@ -21,13 +21,14 @@ from diffnotes.book.explorers.fool import build_fool, fool
 from diffnotes.book.explorers.forward import build_chain, chain
 from diffnotes.book.explorers.game import build_game, game
 from diffnotes.book.explorers.gap import build_gap, gap
+from diffnotes.book.explorers.gate import build_gate, gate
 from diffnotes.book.explorers.gaussians import build_kl, build_product, build_total, kl, product, total
 from diffnotes.book.explorers.guidance import build_guidance, guidance
 from diffnotes.book.explorers.latent import ElboCurves, build_latent_plane, latent_plane
 from diffnotes.book.explorers.meter import build_meter, meter
 from diffnotes.book.explorers.pasting import build_pasting, pasting
 from diffnotes.book.explorers.portrait import build_portrait, portrait
-from diffnotes.book.explorers.posterior import build_posterior, build_reverse_step, posterior, reverse_step
+from diffnotes.book.explorers.posterior import build_posterior, posterior
 from diffnotes.book.explorers.roads import build_roads, roads
 from diffnotes.book.explorers.sampling import build_ddim, build_draw, ddim, draw
 from diffnotes.book.explorers.say_it import build_say_it, say_it
@@ -65,6 +66,7 @@ __all__ = [
     "build_fool",
     "build_game",
     "build_gap",
+    "build_gate",
     "build_guidance",
     "build_kl",
     "build_latent_plane",
@@ -75,7 +77,6 @@ __all__ = [
     "build_posterior",
     "build_product",
     "build_reveal",
-    "build_reverse_step",
     "build_roads",
     "build_round_trip",
     "build_say_it",
@@ -103,6 +104,7 @@ __all__ = [
     "fool",
     "game",
     "gap",
+    "gate",
     "guidance",
     "kl",
     "latent_plane",
@@ -113,7 +115,6 @@ __all__ = [
     "posterior",
     "product",
     "reveal",
-    "reverse_step",
     "roads",
     "round_trip",
     "say_it",
