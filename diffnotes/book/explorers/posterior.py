@@ -50,12 +50,12 @@ def build_posterior(
     (dot,) = map_ax.plot([], [], "o", color=plots.ORANGE, ms=8, mec=plots.BLACK)
     map_ax.grid(False)
     map_ax.set(xlim=(0, schedule.T + 0.5), ylim=LINE, xlabel="t", ylabel="a pixel")
-    map_ax.set_title("$q(x_t)$, dark where it is high")
+    map_ax.set_title("$q(x_t)$, each time on its own scale")
     looks = (
         ("slice at s", plots.BLUE, "-", 2.0),
         ("likelihood of $x_t$", plots.ORANGE, "-", 2.0),
         ("product: the posterior of $x_s$", plots.BLACK, "-", 2.4),
-        ("its mean and variance, as a Gaussian", plots.RED, "--", 1.6),
+        ("a Gaussian of its mean and variance", plots.RED, "--", 1.6),
     )
     curves = [curve_ax.plot([], [], color=colour, ls=ls, lw=lw, label=name)[0] for name, colour, ls, lw in looks]
     curve_ax.set(xlim=(0, 1.25), xticks=[], xlabel="each curve's own scale")
@@ -108,7 +108,8 @@ class Product:
 
 
 def slice_and_multiply(schedule: Schedule, t: int, s: int, x_t: float, start: str = UNKNOWN) -> Product:
-    """q(x_s | x_t), or q(x_s | x_t, x_0) with a start, by the product alone: no posterior formula is used."""
+    """q(x_s | x_t), or q(x_s | x_t, x_0) with a start, by the product alone; (book, eq. 2.11) only says where on the
+    line there is something to see."""
     before, alpha = schedule.alpha_bar[s].item(), (schedule.alpha_bar[t] / schedule.alpha_bar[s]).item()
     bells = [(math.sqrt(before) * value, 1 - before) for value in STARTS[start]]
     there = [
