@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import ipywidgets as widgets
+import matplotlib
 import numpy as np
 import torch
 
@@ -17,6 +18,7 @@ from diffnotes.process.schedules import Schedule
 
 LINE = (-2.6, 2.6)  # the part of the number line that is drawn
 UNKNOWN = "unknown"
+GREYS = 20  # of the heat map; with many more, a stored picture of 128 colours has none left for the curves
 STARTS = {UNKNOWN: (-1.0, 1.0), "+1": (1.0,), "-1": (-1.0,)}  # what x_0 may be
 
 
@@ -43,8 +45,15 @@ def build_posterior(
 
     figure, (map_ax, curve_ax) = plots.subplots(1, 2, size=(8.6, 4.2), sharey=True, width_ratios=[1.35, 1])
     maps = {name: _heat(schedule, values) for name, values in STARTS.items()}
-    look = {"extent": (0.5, schedule.T + 0.5, *LINE), "origin": "lower", "aspect": "auto", "cmap": "Greys"}
-    heat = map_ax.imshow(maps[start], vmin=0, vmax=1.4, **look)
+    heat = map_ax.imshow(
+        maps[start],
+        extent=(0.5, schedule.T + 0.5, *LINE),
+        origin="lower",
+        aspect="auto",
+        cmap=matplotlib.colormaps["Greys"].resampled(GREYS),
+        vmin=0,
+        vmax=1.4,
+    )
     (cut,) = map_ax.plot([], [], color=plots.BLUE, lw=1.6)
     (now,) = map_ax.plot([], [], color=plots.ORANGE, lw=1.6, ls="--")
     (dot,) = map_ax.plot([], [], "o", color=plots.ORANGE, ms=8, mec=plots.BLACK)
