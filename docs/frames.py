@@ -44,11 +44,19 @@ def schedule() -> Any:
 
 
 def posterior() -> Any:
-    """The posterior explorer of chapter 2."""
+    """Slice and multiply, chapter 2."""
     from diffnotes import Schedule
     from diffnotes.book.explorers import build_posterior
 
-    return build_posterior(Schedule.cosine(T=20), t=10)
+    return build_posterior(Schedule.cosine(T=100), t=40, back=20)
+
+
+def gate() -> Any:
+    """The gate of chapter 2."""
+    from diffnotes import Schedule
+    from diffnotes.book.explorers import build_gate
+
+    return build_gate(Schedule.cosine(T=20))
 
 
 def humps() -> Any:
@@ -127,11 +135,18 @@ PAGES = {
         stops={"mu_2": [-2, -1, 0, 1, 2], "sigma_1": [0.5, 1, 1.5, 2], "sigma_2": [0.5, 1, 1.5, 2]},
         shares={},
     ),
+    "gate": Page(
+        chapter="02_bayes_posterior",
+        call="explorers.gate(coarse)",
+        build=gate,
+        stops={"t": [2, 5, 10, 15, 20], "x_t": [-1.2, -0.8, -0.4, 0, 0.4, 0.8, 1.2]},
+        shares={},
+    ),
     "posterior": Page(
         chapter="02_bayes_posterior",
-        call="posterior(coarse, t=10)",
+        call="explorers.posterior(hundred, t=40, back=20)",
         build=posterior,
-        stops={"t": [1, 2, 5, 10, 20], "x_t": [-1.2, -0.4, 0.4, 1.2], "x_0": [-0.8, 0, 0.8]},
+        stops={"t": [25, 40, 70], "back": [1, 5, 20], "x_t": [-0.6, 0, 0.2, 0.8], "start": ["unknown", "+1", "-1"]},
         shares={},
     ),
     "weights": Page(

@@ -8,18 +8,20 @@ import torch
 from PIL import Image
 
 from diffnotes.book.explorers.posterior import (
+    STARTS,
+    UNKNOWN,
     build_posterior,
-    build_reverse_step,
     coin_divergence,
     coin_step,
+    humps,
     posterior,
-    reverse_step,
+    slice_and_multiply,
 )
 from diffnotes.book.live import widgets as live
 from diffnotes.process.forward import q_posterior
 from diffnotes.process.schedules import Schedule
 
-COARSE = Schedule.cosine(T=20)
+HUNDRED = Schedule.cosine(T=100)
 
 
 def sent(explorer: live.Explorer) -> np.ndarray:
@@ -44,139 +46,183 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def explorer() -> live.Explorer:
-    return build_posterior(COARSE)
+    return build_posterior(HUNDRED, back=20)
 
 
-# -- with the start known ---------------------------------------------------------------------------------------------
+def bell(x, mean, variance):
+    return np.exp(-((x - mean) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
 
 
-def test_it_begins_in_the_middle_of_the_chain(explorer):
-    assert explorer.values() == {"t": 10, "x_t": -0.4, "x_0": 0.8}
-    assert build_posterior(COARSE, t=3, x_t=0.5, x_0=-1).values() == {"t": 3, "x_t": 0.5, "x_0": -1}
+# -- the product -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("t", "x_t", "x_0"), [(2, 0.6, 0.5), (10, -0.4, 0.8), (20, 1.5, -1)])
-def test_its_reading_gives_the_posterior(t, x_t, x_0):
-    reading = build_posterior(COARSE, t, x_t, x_0).reading.value
-    mean, variance = q_posterior(
-        COARSE, torch.tensor([x_0], dtype=torch.float64), torch.tensor([x_t], dtype=torch.float64), t
-    )
-    weights = re.search(r"μ̃ = (-?[\d.]+) x_t \+ (-?[\d.]+) x_0 = (-?[\d.]+)", reading)
-    assert weights is not None
-    assert float(weights[1]) * x_t + float(weights[2]) * x_0 == pytest.approx(mean.item(), abs=2e-3)
-    assert float(weights[3]) == pytest.approx(mean.item(), abs=6e-4)
-    assert numbers_after("β̃_t =", reading) == pytest.approx(variance.item(), rel=5e-3)
+@pytest.mark.parametrize("schedule", [HUNDRED, Schedule.linear(T=1000)])
+@pytest.mark.parametrize(("t", "s", "x_t"), [(40, 20, 0.2), (40, 39, -1.0), (100, 1, 2.0), (2, 1, 0.0), (90, 30, -2.0)])
+@pytest.mark.parametrize("start", ["+1", "-1"])
+def test_with_a_start_the_product_is_the_posterior_of_the_package(schedule, t, s, x_t, start):
+    step = slice_and_multiply(schedule, t, s, x_t, start)
+    x_0, here = torch.tensor(STARTS[start], dtype=torch.float64), torch.tensor([x_t], dtype=torch.float64)
+    mean, variance = (value.item() for value in q_posterior(schedule, x_0, here, t, s))
+    assert (step.mean, step.variance) == (pytest.approx(mean, abs=1e-4), pytest.approx(variance, rel=2e-3))
+    expected = bell(step.x, mean, variance)
+    np.testing.assert_allclose(step.posterior, expected, atol=2e-3 * expected.max())
+    assert humps(step.posterior) == 1
 
 
-def test_its_reading_gives_the_two_estimates_and_their_shares(explorer):
+@pytest.mark.parametrize(
+    ("t", "s", "x_t"), [(40, 20, 0.2), (40, 39, -1.0), (90, 30, -2.0), (10, 5, 0.0), (100, 99, 1.5)]
+)
+def test_without_a_start_the_product_is_the_mixture(t, s, x_t):
+    step = slice_and_multiply(HUNDRED, t, s, x_t)
+    before, now = HUNDRED.alpha_bar[s].item(), HUNDRED.alpha_bar[t].item()
+    coin = coin_step(before, 1 - now / before, x_t)
+    parts = [share * bell(step.x, m, coin.beta_tilde) for share, m in zip(coin.shares, coin.means, strict=True)]
+    np.testing.assert_allclose(step.posterior, sum(parts), atol=2e-3 * sum(parts).max())
+    assert (step.mean, step.variance) == (pytest.approx(coin.mean, abs=1e-4), pytest.approx(coin.variance, rel=2e-3))
+
+
+def test_a_long_step_back_has_two_humps_and_a_short_one_has_one():
+    assert [humps(slice_and_multiply(HUNDRED, 40, s, 0.2).posterior) for s in (20, 39)] == [2, 1]
+
+
+@pytest.mark.parametrize("t", [10, 20, 40])
+def test_its_humps_meet_where_exercise_4_says(t):
+    for s in range(1, t):
+        before = HUNDRED.alpha_bar[s].item()
+        beta, border = 1 - HUNDRED.alpha_bar[t].item() / before, ((1 - before) / before) ** 2
+        if abs(beta / border - 1) > 0.01:
+            assert humps(slice_and_multiply(HUNDRED, t, s, 0.0).posterior) == (2 if beta > border else 1)
+
+
+# -- the explorer ----------------------------------------------------------------------------------------------------------
+
+
+def test_it_begins_a_step_before_two_fifths_of_the_chain_with_the_start_unknown():
+    assert build_posterior(HUNDRED).values() == {"t": 40, "back": 1, "x_t": 0.2, "start": UNKNOWN}
+    chosen = {"t": 3, "back": 2, "x_t": 0.5, "start": "-1"}
+    assert build_posterior(HUNDRED, **chosen).values() == chosen
+
+
+def test_the_lines_in_the_map_are_where_the_sliders_stand(explorer):
+    explorer.controls["t"].value, explorer.controls["back"].value, explorer.controls["x_t"].value = 70, 30, -1.5
+    _, cut, now, dot, *_ = explorer.plot.artists
+    assert list(cut.get_xdata()) == [40, 40] and list(now.get_xdata()) == [70, 70]
+    assert (list(dot.get_xdata()), list(dot.get_ydata())) == ([70], [-1.5])
+    explorer.controls["back"].value = 90
+    assert list(cut.get_xdata()) == [1, 1] and "back to s = 1 " in explorer.reading.value
+
+
+def test_the_map_is_of_the_chosen_start(explorer):
+    heat, size = explorer.plot.artists[0], 240
+    for start, places in (("+1", {1}), ("-1", {-1}), (UNKNOWN, {1, -1})):
+        explorer.controls["start"].value = start
+        column = np.asarray(heat.get_array())[:, 0]  # t = 1
+        x = np.linspace(-2.6, 2.6, size)
+        assert {round(value) for value in x[column > 0.9].tolist()} == places
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_the_curves_are_slice_likelihood_and_product(explorer, start):
+    explorer.controls["start"].value = start
+    prior, likelihood, product, gaussian = explorer.plot.artists[4:]
+    step = slice_and_multiply(HUNDRED, 40, 20, 0.2, start)
+    for line, y in ((prior, step.prior), (likelihood, step.likelihood), (product, step.posterior)):
+        np.testing.assert_allclose(line.get_ydata(), step.x)
+        np.testing.assert_allclose(line.get_xdata(), y / y.max())
+    multiplied = step.prior * step.likelihood
+    np.testing.assert_allclose(product.get_xdata(), multiplied / multiplied.max(), atol=1e-12)
+    assert gaussian.get_visible() == (start == UNKNOWN)
+
+
+@pytest.mark.parametrize("x_t", [-2.0, 0.0, 0.35, 2.0])
+@pytest.mark.parametrize(("t", "back"), [(2, 1), (10, 5), (40, 20), (40, 1), (60, 59), (100, 30)])
+def test_the_curves_stay_in_the_picture(t, back, x_t):
+    explorer = build_posterior(HUNDRED, t, back, x_t)
+    for line in explorer.plot.artists[4:]:
+        assert 0 <= np.min(line.get_xdata()) and np.max(line.get_xdata()) < 1.25
+
+
+def test_its_reading_gives_the_mixture(explorer):
     reading = explorer.reading.value
-    before, alpha, beta = COARSE.alpha_bar[9].item(), COARSE.alpha[10].item(), COARSE.beta[10].item()
-    assert numbers_after("x_0 gives", reading) == pytest.approx(0.8 * math.sqrt(before), abs=6e-4)
-    assert numbers_after("x_t gives", reading) == pytest.approx(-0.4 / math.sqrt(alpha), abs=6e-4)
-    precisions = alpha / beta, 1 / (1 - before)
-    assert numbers_after("Of the precision 1/β̃_t", reading) == pytest.approx(
-        100 * precisions[0] / sum(precisions), abs=0.06
-    )
-    assert numbers_after("from x_t,", reading) == pytest.approx(100 * precisions[1] / sum(precisions), abs=0.06)
+    before, now = HUNDRED.alpha_bar[20].item(), HUNDRED.alpha_bar[40].item()
+    coin = coin_step(before, 1 - now / before, 0.2)
+    assert numbers_after("ᾱ_s =", reading) == pytest.approx(before, abs=6e-4)
+    assert numbers_after("with β =", reading) == pytest.approx(1 - now / before, abs=6e-4)
+    assert numbers_after("+1 with", reading) == pytest.approx(100 * coin.shares[1], abs=0.06)
+    assert numbers_after("Gaussian with these two is", reading) == pytest.approx(coin.kl, rel=0.05)
+    assert "two humps" in reading
+    explorer.controls["back"].value = 1
+    assert "one hump" in explorer.reading.value
 
 
-def test_its_reading_gives_the_noise_since_the_start(explorer):
-    eps = (-0.4 - COARSE.alpha_bar[10].sqrt() * 0.8) / (1 - COARSE.alpha_bar[10]).sqrt()
-    assert f"The noise since the start is ε = {eps.item():.2f}" in explorer.reading.value
-
-
-def test_at_the_first_step_nothing_is_uncertain(explorer):
-    explorer.controls["t"].value = 1
-    assert "β̃_t = 0 " in explorer.reading.value and "1.000 x_0 = 0.800" in explorer.reading.value
-    assert "the image before is x_0 itself" in explorer.reading.value
+@pytest.mark.parametrize(("t", "back", "x_t", "start"), [(2, 1, 0.6, "+1"), (40, 20, -0.4, "+1"), (100, 60, 1.5, "-1")])
+def test_its_reading_gives_the_posterior(t, back, x_t, start):
+    reading = build_posterior(HUNDRED, t, back, x_t, start).reading.value
+    x_0, here = torch.tensor(STARTS[start], dtype=torch.float64), torch.tensor([x_t], dtype=torch.float64)
+    mean, variance = q_posterior(HUNDRED, x_0, here, t, t - back)
+    found = re.search(r"together (-?[\d.]+) x_t \+ (-?[\d.]+) x_0 = (-?[\d.]+), variance ([\d.e-]+)\.", reading)
+    assert found is not None, reading
+    assert float(found[1]) * x_t + float(found[2]) * x_0.item() == pytest.approx(mean.item(), abs=2e-3)
+    assert float(found[3]) == pytest.approx(mean.item(), abs=6e-4)
+    assert float(found[4]) == pytest.approx(variance.item(), rel=6e-3)
 
 
 def test_it_warns_of_what_hardly_ever_happens(explorer):
+    explorer.controls["start"].value = "+1"
     assert "Hardly ever seen" not in explorer.reading.value
-    explorer.controls["t"].value = 3
-    explorer.controls["x_t"].value = -2
+    explorer.controls["t"].value, explorer.controls["x_t"].value = 10, -2
     assert "Hardly ever seen" in explorer.reading.value
 
 
-@pytest.mark.parametrize(("name", "value"), [("t", 4), ("x_t", 1.2), ("x_0", -0.3)])
-def test_every_control_moves_the_picture(explorer, name, value):
-    before = sent(explorer)
-    explorer.controls[name].value = value
-    assert (sent(explorer) != before).any()
-
-
-def test_the_bells_are_where_the_formulas_put_them(explorer):
-    prior, likelihood, both = explorer.plot.artists[:3]
-    mean, variance = q_posterior(
-        COARSE, torch.tensor([0.8], dtype=torch.float64), torch.tensor([-0.4], dtype=torch.float64), 10
-    )
-    tops = {line: line.get_xdata()[np.argmax(line.get_ydata())] for line in (prior, likelihood, both)}
-    assert tops[both] == pytest.approx(mean.item(), abs=1e-9)
-    assert tops[likelihood] < tops[both] < tops[prior]
-    x, y = both.get_xdata(), both.get_ydata()
-    one_deviation_away = np.interp(mean.item() + math.sqrt(variance.item()), x, y)
-    assert one_deviation_away == pytest.approx(math.exp(-0.5), abs=1e-3) and y.max() == 1
-
-
-def test_the_magnified_bell_is_centred_and_measured_in_steps(explorer):
-    both = explorer.plot.artists[5]
-    x, y = both.get_xdata(), both.get_ydata()
-    assert x[np.argmax(y)] == pytest.approx(0, abs=1e-9)
-    sigma = math.sqrt((COARSE.posterior_variance[10] / COARSE.beta[10]).item())
-    assert np.interp(sigma, x, y) == pytest.approx(math.exp(-0.5), abs=1e-3)
-
-
-@pytest.mark.parametrize("schedule", [COARSE, Schedule.linear(T=1000), Schedule.from_betas([0.3])])
-@pytest.mark.parametrize("end", ["min", "max"])
-def test_it_works_at_both_ends_of_its_sliders(schedule, end):
-    explorer = build_posterior(schedule)
-    for control in explorer.controls.values():
-        control.value = getattr(control, end)
-        assert "nan" not in explorer.reading.value
-
-
-def test_reset_goes_back_to_the_first_picture(explorer):
+@pytest.mark.parametrize(("name", "value"), [("t", 60), ("back", 5), ("x_t", 1.2), ("start", "-1")])
+def test_every_control_moves_the_picture_and_reset_brings_it_back(explorer, name, value):
     first, reading = sent(explorer), explorer.reading.value
-    explorer.controls["t"].value, explorer.controls["x_0"].value = 3, -1
+    assert explorer.controls[name].description
+    explorer.controls[name].value = value
+    assert (sent(explorer) != first).any() and explorer.reading.value != reading
     explorer.reset()
     assert (sent(explorer) == first).all() and explorer.reading.value == reading
 
 
-def test_every_control_has_a_name(explorer):
-    every = [*explorer.controls.values(), *build_reverse_step().controls.values()]
-    assert all(control.description for control in every)
+@pytest.mark.parametrize("schedule", [HUNDRED, Schedule.linear(T=1000), Schedule.from_betas([0.3, 0.5])])
+@pytest.mark.parametrize("end", ["min", "max"])
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_it_works_at_both_ends_of_its_sliders(schedule, end, start):
+    explorer = build_posterior(schedule, start=start)
+    for name in ("t", "back", "x_t"):
+        explorer.controls[name].value = getattr(explorer.controls[name], end)
+        assert "nan" not in explorer.reading.value
 
 
 def test_a_picture_stands_behind_it(shown):
-    posterior(COARSE)
-    assert "Three bells over x_(t-1) at t = 10" in shown[0] and "Of the precision 1/β̃_t 73.1 %" in shown[0]
+    posterior(HUNDRED, t=40, back=20)
+    assert "two branches begin narrow" in shown[0] and "t = 40, a line the slice at s = 20" in shown[0]
+    assert "From t = 40 back to s = 20" in shown[0]
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"t": 0}, "t must lie in 1..20, got 0"),
-        ({"t": 21}, "t must lie in 1..20, got 21"),
-        ({"x_t": 3.5}, "x_t must lie in -3..3, got 3.5"),
-        ({"x_0": -1.2}, "x_0 must lie in -1..1, got -1.2"),
+        ({"t": 1}, "t must lie in 2..100, got 1"),
+        ({"back": 100}, "back must lie in 1..99, got 100"),
+        ({"x_t": 3.5}, "x_t must lie in -2..2, got 3.5"),
+        ({"start": "0"}, "start must be one of 'unknown', '+1', '-1', got '0'"),
+        ({"schedule": Schedule.from_betas([0.3])}, "schedule must have 2 steps or more, got 1"),
     ],
 )
-def test_it_refuses_values_that_no_slider_has(wrong, message):
+def test_it_refuses_what_no_control_has(wrong, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        build_posterior(COARSE, **wrong)
+        build_posterior(**({"schedule": HUNDRED} | wrong))
 
 
-# -- with the start unknown -------------------------------------------------------------------------------------------
+# -- the coin --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("abar_prev", "beta", "x_t"), [(0.8, 0.3, 0.2), (0.5, 0.9, -1.0), (0.9, 0.02, 0.0)])
 def test_the_step_of_the_coin_is_what_bayes_rule_gives(abar_prev, beta, x_t):
     step = coin_step(abar_prev, beta, x_t)
     x = np.linspace(-6, 6, 20001)
-
-    def bell(x, mean, variance):
-        return np.exp(-((x - mean) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
-
     prior = bell(x, -math.sqrt(abar_prev), 1 - abar_prev) + bell(x, math.sqrt(abar_prev), 1 - abar_prev)
     q = bell(x_t, math.sqrt(1 - beta) * x, beta) * prior
     q /= q.sum() * (x[1] - x[0])
@@ -210,58 +256,3 @@ def test_the_border_between_one_hump_and_two_is_where_exercise_4_says(beta, hump
     )
     tops = (q[1:-1] > q[:-2]) & (q[1:-1] > q[2:])
     assert tops.sum() == humps
-
-
-def test_the_reading_says_whether_a_gaussian_will_do():
-    explorer = build_reverse_step()
-    assert "No Gaussian can be right here" in explorer.reading.value and "0.096 nats" in explorer.reading.value
-    explorer.controls["beta"].value = 0.001
-    assert "A Gaussian can do this step" in explorer.reading.value
-
-
-@pytest.mark.parametrize(("name", "value"), [("beta", 0.7), ("x_t", -1.0), ("abar_prev", 0.4)])
-def test_every_control_moves_the_mixture(name, value):
-    explorer = build_reverse_step()
-    before = sent(explorer)
-    explorer.controls[name].value = value
-    assert (sent(explorer) != before).any()
-
-
-def test_the_whole_is_the_sum_of_its_parts_and_its_highest_point_is_at_1():
-    minus, plus, both, gaussian = (line.get_ydata() for line in build_reverse_step().plot.artists)
-    assert both == pytest.approx(minus + plus) and both.max() == pytest.approx(1)
-    assert gaussian.max() < 1
-
-
-@pytest.mark.parametrize("end", ["min", "max"])
-@pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_the_mixture_works_at_both_ends_of_its_sliders(end):
-    explorer = build_reverse_step()
-    for control in explorer.controls.values():
-        limit = getattr(control, end)
-        control.value = 10**limit if control is explorer.controls["beta"] else limit
-        assert "nan" not in explorer.reading.value
-
-
-def test_the_first_values_lie_on_the_sliders_steps():
-    beta = build_reverse_step().controls["beta"]
-    steps = (math.log10(beta.value) - beta.min) / beta.step
-    assert steps == pytest.approx(round(steps), abs=1e-9) and 0.001 <= 10**beta.min < 10**beta.max <= 0.9
-
-
-def test_a_picture_stands_behind_the_mixture(shown):
-    reverse_step()
-    assert "two bells, one for each possible x_0" in shown[0] and "33.6 %" in shown[0]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"beta": 0.0}, "beta must lie in 0.001..0.9, got 0.0"),
-        ({"x_t": 4}, "x_t must lie in -3..3, got 4"),
-        ({"abar_prev": 1.0}, "abar_prev must lie in 0.05..0.99, got 1.0"),
-    ],
-)
-def test_the_mixture_refuses_values_that_no_slider_has(wrong, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        build_reverse_step(**wrong)

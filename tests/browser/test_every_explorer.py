@@ -64,8 +64,8 @@ CASES = [
     Case(1, "explorers.schedule(image)", "T"),
     Case(1, "explorers.chain(linear, images.x[:2])", "t", "images"),
     Case(1, "explorers.cloud(linear)", "t"),
-    Case(2, "explorers.posterior(linear)", "t"),
-    Case(2, "explorers.reverse_step()", "x_t"),
+    Case(2, "explorers.posterior(Schedule.cosine(T=100))", "t"),
+    Case(2, "explorers.gate(Schedule.cosine(T=20))", "x_t"),
     Case(3, "explorers.bound(small, schedule, images.x[:2], two)", "down", "images"),
     Case(4, "explorers.tweedie()", "x_t"),
     Case(4, "explorers.weights()", "t", key="PageUp"),  # a single step may be less than a pixel

@@ -103,6 +103,7 @@ def test_every_explorer_has_a_line_that_says_how_to_run_it(site: Site, path: Pat
         ("schedule", "01_forward_process"),
         ("humps", "90_gaussian_toolkit"),
         ("kl", "90_gaussian_toolkit"),
+        ("gate", "02_bayes_posterior"),
         ("posterior", "02_bayes_posterior"),
         ("weights", "04_epsilon_loss"),
         ("telescope", "11_hierarchical_vae_to_vdm"),

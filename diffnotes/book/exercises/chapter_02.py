@@ -133,7 +133,7 @@ def _wider_than_beta(s: float) -> tuple[bool, str, Rows]:
 EXERCISES: dict[str, Exercise] = {
     "02.1": Predict(
         {
-            "a": "The picture in section 2.9 has a logarithmic axis: what looks like a long way there is a few steps. By "
+            "a": "The picture in section 2.7 has a logarithmic axis: what looks like a long way there is a few steps. By "
             "(2.9) the ratio compares the noise before the step with the noise after it, and soon one step adds little.",
             "b": "There the two are all but equal: 1 - ᾱ_{t-1} and 1 - ᾱ_t are both nearly 1 (2.9).",
             "c": "The ratio (2.9) is about (β_1+...+β_{t-1})/(β_1+...+β_t): 0 at t = 1, just below one half at t = 2. "

@@ -22,6 +22,7 @@ from diffnotes.book.explorers.fool import build_fool, fool
 from diffnotes.book.explorers.forward import build_chain, build_cloud, chain, cloud
 from diffnotes.book.explorers.game import build_game, game
 from diffnotes.book.explorers.gap import build_gap, gap
+from diffnotes.book.explorers.gate import build_gate, gate
 from diffnotes.book.explorers.gaussians import build_kl, build_product, build_total, kl, product, total
 from diffnotes.book.explorers.guidance import build_guidance, guidance
 from diffnotes.book.explorers.humps import build_humps, humps
@@ -29,7 +30,7 @@ from diffnotes.book.explorers.latent import ElboCurves, build_latent_plane, late
 from diffnotes.book.explorers.meter import build_meter, meter
 from diffnotes.book.explorers.pasting import build_pasting, pasting
 from diffnotes.book.explorers.portrait import build_portrait, portrait
-from diffnotes.book.explorers.posterior import build_posterior, build_reverse_step, posterior, reverse_step
+from diffnotes.book.explorers.posterior import build_posterior, posterior
 from diffnotes.book.explorers.roads import build_roads, roads
 from diffnotes.book.explorers.sampling import build_ddim, build_draw, ddim, draw
 from diffnotes.book.explorers.say_it import build_say_it, say_it
@@ -70,6 +71,7 @@ __all__ = [
     "build_fool",
     "build_game",
     "build_gap",
+    "build_gate",
     "build_guidance",
     "build_humps",
     "build_kl",
@@ -82,7 +84,6 @@ __all__ = [
     "build_posterior",
     "build_product",
     "build_reveal",
-    "build_reverse_step",
     "build_roads",
     "build_round_trip",
     "build_say_it",
@@ -113,6 +114,7 @@ __all__ = [
     "fool",
     "game",
     "gap",
+    "gate",
     "guidance",
     "humps",
     "kl",
@@ -125,7 +127,6 @@ __all__ = [
     "posterior",
     "product",
     "reveal",
-    "reverse_step",
     "roads",
     "round_trip",
     "say_it",

@@ -1,13 +1,14 @@
-"""The reverse step with sliders (chapter 2): given x_0, a product of two Gaussians; without it, a mixture."""
+"""One step back, as Bayes' rule makes it (chapter 2): a slice of q(x_t) times a likelihood, with the start known or unknown."""
 
 import math
 from dataclasses import dataclass
 
 import ipywidgets as widgets
+import matplotlib
 import numpy as np
 import torch
 
-from diffnotes.book.explorers.controls import check_range, float_slider, int_slider, log_slider
+from diffnotes.book.explorers.controls import check_range, dropdown, float_slider, int_slider
 from diffnotes.book.explorers.gaussians import log_density
 from diffnotes.book.live import plots
 from diffnotes.book.live.widgets import Explorer, LivePlot
@@ -15,156 +16,181 @@ from diffnotes.process.exact import MixtureDenoiser
 from diffnotes.process.forward import q_posterior
 from diffnotes.process.schedules import Schedule
 
-LINE = (-3.2, 3.2)  # the part of the number line that is drawn
+LINE = (-2.6, 2.6)  # the part of the number line that is drawn
+UNKNOWN = "unknown"
+GREYS = 20  # of the heat map; with many more, a stored picture of 128 colours has none left for the curves
+STARTS = {UNKNOWN: (-1.0, 1.0), "+1": (1.0,), "-1": (-1.0,)}  # what x_0 may be
 
 
-def posterior(schedule: Schedule, t: int | None = None, x_t: float = -0.4, x_0: float = 0.8) -> None:
-    """Explore q(x_{t-1} | x_t, x_0) for one pixel: the prior of x_{t-1} given x_0, the likelihood of x_t, and the posterior.
+def posterior(schedule: Schedule, t: int | None = None, back: int = 1, x_t: float = 0.2, start: str = UNKNOWN) -> None:
+    """Slice and multiply, for one pixel that is -1 or +1 with equal chance: a heat map of q(x_t) over t, and beside it its
+    slice at s = t - back, the likelihood of x_t, and their product, scaled to a density: the posterior of x_s.
 
-    Sliders for t (half of T unless given), x_t in -3..3 and x_0 in -1..1. Bells are scaled to height 1."""
-    build_posterior(schedule, t, x_t, x_0).show()
+    Sliders for t in 2..T (0.4 T unless given), back in 1..T-1 (s is at least 1) and x_t in -2..2; start: "unknown", "+1" or
+    "-1". With a start the slice is the prior q(x_s | x_0) and the product (book, eq. 2.11); without one, q(x_s) and (book,
+    eq. 2.12). Curves are scaled to height 1."""
+    build_posterior(schedule, t, back, x_t, start).show()
 
 
-def build_posterior(schedule: Schedule, t: int | None = None, x_t: float = -0.4, x_0: float = 0.8) -> Explorer:
+def build_posterior(
+    schedule: Schedule, t: int | None = None, back: int = 1, x_t: float = 0.2, start: str = UNKNOWN
+) -> Explorer:
     """The explorer of `posterior`, not yet shown."""
-    t = max(1, schedule.T // 2) if t is None else t
-    check_range({"t": (t, 1, schedule.T), "x_t": (x_t, -3, 3), "x_0": (x_0, -1, 1)})
+    if schedule.T < 2:
+        raise ValueError(f"schedule must have 2 steps or more, got {schedule.T}")
+    t = max(2, round(0.4 * schedule.T)) if t is None else t
+    check_range({"t": (t, 2, schedule.T), "back": (back, 1, schedule.T - 1), "x_t": (x_t, -2, 2)})
+    if start not in STARTS:
+        raise ValueError(f"start must be one of {', '.join(map(repr, STARTS))}, got {start!r}")
 
-    figure, axes = plots.subplots(2, 2, size=(6.4, 4.9), height_ratios=[1.15, 1])
-    for ax in axes[0]:
-        ax.remove()
-    line_ax, (zoom_ax, share_ax) = figure.add_subplot(axes[0, 0].get_gridspec()[0, :]), axes[1]
+    figure, (map_ax, curve_ax) = plots.subplots(1, 2, size=(8.6, 4.2), sharey=True, width_ratios=[1.35, 1])
+    maps = {name: _heat(schedule, values) for name, values in STARTS.items()}
+    heat = map_ax.imshow(
+        maps[start],
+        extent=(0.5, schedule.T + 0.5, *LINE),
+        origin="lower",
+        aspect="auto",
+        cmap=matplotlib.colormaps["Greys"].resampled(GREYS),
+        vmin=0,
+        vmax=1.4,
+    )
+    (cut,) = map_ax.plot([], [], color=plots.BLUE, lw=1.6)
+    (now,) = map_ax.plot([], [], color=plots.ORANGE, lw=1.6, ls="--")
+    (dot,) = map_ax.plot([], [], "o", color=plots.ORANGE, ms=8, mec=plots.BLACK)
+    map_ax.grid(False)
+    map_ax.set(xlim=(0, schedule.T + 0.5), ylim=LINE, xlabel="t", ylabel="a pixel")
+    map_ax.set_title("$q(x_t)$, each time on its own scale")
     looks = (
-        ("prior: q(x_{t-1} | x_0)", plots.BLUE, "-"),
-        ("likelihood: q(x_t | x_{t-1})", plots.ORANGE, "-"),
-        ("posterior: q(x_{t-1} | x_t, x_0)", plots.BLACK, "--"),
+        ("slice at s", plots.BLUE, "-", 2.0),
+        ("likelihood of $x_t$", plots.ORANGE, "-", 2.0),
+        ("product: the posterior of $x_s$", plots.BLACK, "-", 2.4),
+        ("a Gaussian of its mean and variance", plots.RED, "--", 1.6),
     )
-    wide = [line_ax.plot([], [], color=colour, ls=style, label=name)[0] for name, colour, style in looks]
-    near = [zoom_ax.plot([], [], color=colour, ls=style)[0] for _, colour, style in looks]
-    line_ax.set(xlim=LINE, ylim=(0, 1.6), yticks=[], xlabel="x_{t-1}", title="one step back, given x_t and x_0")
-    line_ax.legend(loc="upper center", ncols=3, fontsize=8, columnspacing=1.0, handlelength=1.6)
-    zoom_ax.set(
-        xlim=(-4, 4), ylim=(0, 1.15), yticks=[], title="the same, magnified", xlabel="(x_{t-1} - posterior mean) / √β_t"
-    )
-    times = np.unique(np.geomspace(1, schedule.T, 200).round().astype(int))
-    share_ax.plot(times, [_shares(schedule, int(k))[0] for k in times], color=plots.ORANGE)
-    share_ax.set(
-        xscale="log",
-        xlim=(1, max(schedule.T, 2)),
-        ylim=(-0.03, 1.03),
-        title="share of the precision that x_t gives",
-        xlabel="t",
-    )
-    marker = share_ax.axvline(t, color=plots.RED, lw=1.2)
-    plot = LivePlot(figure, [*wide, *near, marker])
-
+    curves = [curve_ax.plot([], [], color=colour, ls=ls, lw=lw, label=name)[0] for name, colour, ls, lw in looks]
+    curve_ax.set(xlim=(0, 1.25), xticks=[], xlabel="each curve's own scale")
+    curve_ax.set_title("slice, and multiply")
+    figure.legend(handles=curves, loc="outside lower center", ncols=4, fontsize=8.5, columnspacing=1.6)
+    plot = LivePlot(figure, [heat, cut, now, dot, *curves])
     controls: dict[str, widgets.Widget] = {
-        "t": int_slider("t", t, 1, schedule.T),
-        "x_t": float_slider("x_t", x_t, -3, 3, 0.01),
-        "x_0": float_slider("x_0", x_0, -1, 1, 0.01),
+        "t": int_slider("t", t, 2, schedule.T),
+        "back": int_slider("back", back, 1, schedule.T - 1),
+        "x_t": float_slider("x_t", x_t, -2, 2, 0.05),
+        "start": dropdown("start", list(STARTS), value=start),
     }
 
-    def update(t: int, x_t: float, x_0: float) -> str:
-        mean, variance = _posterior(schedule, t, x_t, x_0)
-        bells = [*_two_bells(schedule, t, x_t, x_0), (mean, variance)]
-        unit = math.sqrt(schedule.beta[t].item())
-        for far, close, (centre, variance) in zip(wide, near, bells, strict=True):
-            far.set_data(*_bell(centre, variance, *LINE))
-            close.set_data(*_bell((centre - mean) / unit, variance / unit**2, -4, 4))
-        marker.set_xdata([t, t])
-        return _posterior_reading(schedule, t, x_t, x_0)
+    def update(t: int, back: int, x_t: float, start: str) -> str:
+        s = max(1, t - back)
+        step = slice_and_multiply(schedule, t, s, x_t, start)
+        heat.set_data(maps[start])
+        cut.set_data([s, s], LINE)
+        now.set_data([t, t], LINE)
+        dot.set_data([t], [x_t])
+        gaussian = _normal(step.x, step.mean, step.variance)
+        scales = (step.prior.max(), step.likelihood.max(), step.posterior.max(), step.posterior.max())
+        lines = (step.prior, step.likelihood, step.posterior, gaussian)
+        for curve, y, scale in zip(curves, lines, scales, strict=True):
+            curve.set_data(y / scale, step.x)
+        curves[3].set_visible(start == UNKNOWN)
+        return _reading(schedule, step, t, s, x_t, start)
 
+    s = max(1, t - back)
+    step = slice_and_multiply(schedule, t, s, x_t, start)
     alt = (
-        f"Three bells over x_(t-1) at t = {t}: the prior from the start x_0 = {x_0:g}, the likelihood of the present "
-        f"x_t = {x_t:g}, and between them, narrower than either, the posterior. Below, the same magnified, and x_t's share of "
-        "the precision over time."
+        f"Left, a heat map of a pixel over t: {'two branches begin' if start == UNKNOWN else 'a branch begins'} narrow and "
+        f"widen into noise; a dot at {x_t:g} marks the present, t = {t}, a line the slice at s = {s}. Right, on the same axis, "
+        f"the slice, the likelihood of the present, and their product, with {_humps(step.posterior)} and mean {step.mean:.2f}."
     )
-    return Explorer("One step back, with the start known", controls, plot, update, alt)
+    return Explorer("Slice and multiply", controls, plot, update, alt)
 
 
-def _two_bells(schedule: Schedule, t: int, x_t: float, x_0: float) -> list[tuple[float, float]]:
-    """(mean, variance) of two bells over x_{t-1}: q(x_{t-1} | x_0), and q(x_t | x_{t-1}) read as a function of x_{t-1}."""
-    before, alpha, beta = schedule.alpha_bar[t - 1].item(), schedule.alpha[t].item(), schedule.beta[t].item()
-    return [(math.sqrt(before) * x_0, 1 - before), (x_t / math.sqrt(alpha), beta / alpha)]
+@dataclass(frozen=True)
+class Product:
+    """Bayes' rule on a line of values `x` of x_s: the `prior` times the `likelihood` of x_t, scaled to a density, is the
+    `posterior`, with this `mean` and `variance`."""
+
+    x: np.ndarray
+    prior: np.ndarray
+    likelihood: np.ndarray
+    posterior: np.ndarray
+    mean: float
+    variance: float
 
 
-def _posterior(schedule: Schedule, t: int, x_t: float, x_0: float) -> tuple[float, float]:
+def slice_and_multiply(schedule: Schedule, t: int, s: int, x_t: float, start: str = UNKNOWN) -> Product:
+    """q(x_s | x_t), or q(x_s | x_t, x_0) with a start, by the product alone; (book, eq. 2.11) only says where on the
+    line there is something to see."""
+    before, alpha = schedule.alpha_bar[s].item(), (schedule.alpha_bar[t] / schedule.alpha_bar[s]).item()
+    bells = [(math.sqrt(before) * value, 1 - before) for value in STARTS[start]]
+    there = [
+        (x_t / math.sqrt(alpha), (1 - alpha) / alpha),
+        *(bridge(schedule, t, s, x_t, x_0) for x_0 in STARTS[start]),
+    ]
+    z = np.linspace(-7, 7, 701)  # points where there is something to see
+    fine = [centre + math.sqrt(variance) * z for centre, variance in bells + there]
+    x = np.unique(np.concatenate([np.linspace(*LINE, 400), *fine]))
+    log_prior = np.logaddexp.reduce([_log_normal(x, *bell) for bell in bells]) - math.log(len(bells))
+    log_likelihood = _log_normal(x_t, math.sqrt(alpha) * x, 1 - alpha)
+    product = log_prior + log_likelihood
+    posterior = np.exp(product - product.max())
+    posterior /= np.trapezoid(posterior, x)
+    mean = float(np.trapezoid(x * posterior, x))
+    variance = float(np.trapezoid((x - mean) ** 2 * posterior, x))
+    return Product(x, np.exp(log_prior), np.exp(log_likelihood), posterior, mean, variance)
+
+
+def bridge(schedule: Schedule, t: int, s: int, x_t: float, x_0: float) -> tuple[float, float]:
+    """Mean and variance of q(x_s | x_t, x_0) (book, eq. 2.11)."""
     start, present = (torch.tensor([[value]], dtype=torch.float64) for value in (x_0, x_t))
-    mean, variance = q_posterior(schedule, start, present, t)
+    mean, variance = q_posterior(schedule, start, present, t, s)
     return mean.item(), variance.item()
 
 
-def _shares(schedule: Schedule, t: int) -> tuple[float, float]:
-    """How much of the posterior's precision 1 / beta-tilde_t comes from x_t, and how much from x_0; they sum to 1."""
-    before, now = schedule.alpha_bar[t - 1].item(), schedule.alpha_bar[t].item()
-    return schedule.alpha[t].item() * (1 - before) / (1 - now), schedule.beta[t].item() / (1 - now)
+def humps(y: np.ndarray) -> int:
+    """How many maxima a curve has, those below a thousandth of the highest left out."""
+    inner = y[1:-1]
+    return int(((inner > y[:-2]) & (inner >= y[2:]) & (inner > y.max() / 1000)).sum())
 
 
-def _posterior_reading(schedule: Schedule, t: int, x_t: float, x_0: float) -> str:
-    (prior, prior_variance), (likely, likely_variance) = _two_bells(schedule, t, x_t, x_0)
-    mean, variance = _posterior(schedule, t, x_t, x_0)
-    (of_x_t, of_x_0), beta = _shares(schedule, t), schedule.beta[t].item()
-    now = schedule.alpha_bar[t].item()
-    weight_x_t, weight_x_0 = _posterior(schedule, t, 1, 0)[0], _posterior(schedule, t, 0, 1)[0]
-    eps = (x_t - math.sqrt(now) * x_0) / math.sqrt(1 - now)
+def _heat(schedule: Schedule, values: tuple[float, ...]) -> np.ndarray:
+    """q(x_t) for data at these values with equal chance, at most 250 times as columns, each in shares of its highest."""
+    times = np.unique(np.linspace(1, schedule.T, min(schedule.T, 250)).round().astype(int))
+    left = schedule.alpha_bar[torch.from_numpy(times)].numpy()
+    x = np.linspace(*LINE, 240)[:, None]
+    columns = sum(np.exp(-((x - np.sqrt(left) * value) ** 2) / (2 * (1 - left))) for value in values)
+    return np.asarray((columns / columns.max(0)) ** 0.7)
+
+
+def _reading(schedule: Schedule, step: Product, t: int, s: int, x_t: float, start: str) -> str:
+    before, now = schedule.alpha_bar[s].item(), schedule.alpha_bar[t].item()
+    alpha = now / before
+    where = f"From t = {t} back to s = {s} (ᾱ_s = {before:.3f}, and from there one step with β = {1 - alpha:.3f}): "
+    if start == UNKNOWN:
+        coin = coin_step(before, 1 - alpha, x_t)
+        minus, plus = (f"{100 * share:.1f} %" for share in coin.shares)
+        far = "less than 1e-10" if coin.kl < 1e-10 else f"{coin.kl:.2g}"
+        return (
+            f"{where}given x_t, x_0 is -1 with {minus} and +1 with {plus}. The product has {_humps(step.posterior)}, mean "
+            f"{round(step.mean, 3) + 0.0:.3f} and variance {step.variance:.3g}; its divergence from the Gaussian with these "
+            f"two is {far} nats."
+        )
+    x_0 = STARTS[start][0]
+    weights = bridge(schedule, t, s, 1, 0)[0], bridge(schedule, t, s, 0, 1)[0]
     reading = (
-        f"t = {t}: x_0 gives {prior:.3f} (variance {prior_variance:.3g}), x_t gives {likely:.3f} (variance "
-        f"{likely_variance:.3g}); together μ̃ = {weight_x_t:.3f} x_t + {weight_x_0:.3f} x_0 = {mean:.3f}, variance "
-        f"β̃_t = {variance:.3g} = {variance / beta:.3f} β_t.<br>"
+        f"{where}x_0 gives {math.sqrt(before) * x_0:.3f} (variance {1 - before:.3g}), x_t gives {x_t / math.sqrt(alpha):.3f} "
+        f"(variance {(1 - alpha) / alpha:.3g}); together {weights[0]:.3f} x_t + {weights[1]:.3f} x_0 = {step.mean:.3f}, "
+        f"variance {step.variance:.3g}."
     )
-    if t == 1:
-        return f"{reading}At t = 1 the image before is x_0 itself: nothing is uncertain, and x_t has no weight."
-    reading += f"Of the precision 1/β̃_t {100 * of_x_t:.1f} % comes from x_t, {100 * of_x_0:.1f} % from x_0. "
+    eps = (x_t - math.sqrt(now) * x_0) / math.sqrt(1 - now)
     if abs(eps) <= 4:
-        return f"{reading}The noise since the start is ε = {eps:.2f}."
+        return reading
     return (
-        f'{reading}<span style="color:#B04A00"><b>⚠ Hardly ever seen.</b> To come from this x_0 to this x_t takes '
-        f"ε = {eps:.1f}; the formula holds all the same. Move x_t and x_0 together.</span>"
+        f'{reading} <span style="color:#B04A00"><b>⚠ Hardly ever seen.</b> To come from this x_0 to this x_t takes '
+        f"ε = {eps:.1f}; the formula holds all the same.</span>"
     )
 
 
-def reverse_step(abar_prev: float = 0.8, beta: float = 0.3, x_t: float = 0.2) -> None:
-    """Explore q(x_{t-1} | x_t) for data that are +1 or -1 with equal chance: a mixture, and the Gaussian nearest to it.
-
-    Sliders for beta_t (logarithmic, 0.001..0.9), x_t in -3..3 and alpha_bar_{t-1} in 0.05..0.99."""
-    build_reverse_step(abar_prev, beta, x_t).show()
-
-
-def build_reverse_step(abar_prev: float = 0.8, beta: float = 0.3, x_t: float = 0.2) -> Explorer:
-    """The explorer of `reverse_step`, not yet shown."""
-    check_range({"abar_prev": (abar_prev, 0.05, 0.99), "beta": (beta, 0.001, 0.9), "x_t": (x_t, -3, 3)})
-    figure, ax = plots.subplots(size=(6.4, 3.1))
-    looks = (
-        ("part of x_0 = -1", plots.BLUE, "-", 1.2),
-        ("part of x_0 = +1", plots.GREEN, "-", 1.2),
-        ("q(x_{t-1} | x_t)", plots.BLACK, "-", 2.0),
-        ("Gaussian of the same mean and variance", plots.RED, "--", 2.0),
-    )
-    lines = [ax.plot([], [], color=colour, ls=style, lw=width, label=name)[0] for name, colour, style, width in looks]
-    ax.set(xlim=LINE, ylim=(0, 1.75), yticks=[], xlabel="x_{t-1}", title="density, its highest point at 1")
-    ax.legend(loc="upper center", ncols=2, fontsize=8)
-    plot = LivePlot(figure, lines)
-    lowest = math.log10(beta) - 0.02 * math.floor((math.log10(beta) + 3) / 0.02)  # so that beta lies on a step
-    controls: dict[str, widgets.Widget] = {
-        "beta": log_slider("β_t", beta, lowest, math.log10(0.9), 0.02, ".3f"),
-        "x_t": float_slider("x_t", x_t, -3, 3, 0.05),
-        "abar_prev": float_slider("ᾱ_{t-1}", abar_prev, 0.05, 0.99, 0.01),
-    }
-
-    def update(beta: float, x_t: float, abar_prev: float) -> str:
-        step = coin_step(abar_prev, beta, x_t)
-        x = np.unique(np.r_[np.linspace(*LINE, 600), step.grid])
-        minus, plus = (s * _normal(x, m, step.beta_tilde) for s, m in zip(step.shares, step.means, strict=True))
-        curves = minus, plus, minus + plus, _normal(x, step.mean, step.variance)
-        for line, y in zip(lines, curves, strict=True):
-            line.set_data(x, y / (minus + plus).max())
-        return _reverse_reading(step, beta)
-
-    alt = (
-        f"The density of x_(t-1) given x_t = {x_t:g} alone, for beta = {beta:g}: two bells, one for each possible x_0, their "
-        "sum, and the single Gaussian of the same mean and variance beside it."
-    )
-    return Explorer("One step back, with the start unknown", controls, plot, update, alt)
+def _humps(y: np.ndarray) -> str:
+    return "one hump" if humps(y) == 1 else "two humps"
 
 
 @dataclass(frozen=True)
@@ -223,26 +249,9 @@ def _density(x: np.ndarray, mean: np.ndarray | float, variance: np.ndarray | flo
     return np.exp(-((x - mean) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
 
 
-def _reverse_reading(step: CoinStep, beta: float) -> str:
-    minus, plus = (f"{100 * share:.1f} %" for share in step.shares)
-    apart = (step.means[1] - step.means[0]) / math.sqrt(step.beta_tilde)
-    reading = (
-        f"Given x_t, x_0 is -1 with {minus} and +1 with {plus}. The two bells stand {apart:.2f} standard deviations √β̃_t "
-        f"apart. Mean of the whole {step.mean:.3f}, variance {step.variance:.3g} = {step.variance / beta:.3f} β_t.<br>"
-    )
-    far = "less than 1e-10" if step.kl < 1e-10 else f"{step.kl:.2g}"
-    if step.kl < 0.01:
-        return f"{reading}Divergence from the Gaussian: {far} nats. A Gaussian can do this step."
-    return f"{reading}Divergence from the Gaussian: {far} nats. No Gaussian can be right here."
-
-
 def _normal(x: np.ndarray, mean: float, variance: float) -> np.ndarray:
     return log_density(torch.from_numpy(x), mean, variance).exp().numpy()
 
 
-def _bell(mean: float, variance: float, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
-    """x and y of a bell of height 1 from low to high, drawn finely where it is; a needle if its variance is 0."""
-    spread = math.sqrt(variance)
-    z = np.linspace(-5, 5, 201) if spread > 0 else np.zeros(3)
-    y = np.exp(-(z**2) / 2) if spread > 0 else np.array([0.0, 1.0, 0.0])
-    return np.r_[min(low, mean - 5 * spread), mean + spread * z, max(high, mean + 5 * spread)], np.r_[0, y, 0]
+def _log_normal(x: np.ndarray | float, mean: np.ndarray | float, variance: float) -> np.ndarray:
+    return np.asarray(-((x - mean) ** 2) / (2 * variance) - 0.5 * math.log(2 * math.pi * variance))
