@@ -65,6 +65,13 @@ def weights() -> Any:
     return build_weights()
 
 
+def tilt() -> Any:
+    """Densities tilted, noised and drawn from, chapter 9."""
+    from diffnotes.book.explorers import build_tilt
+
+    return build_tilt()
+
+
 def roads() -> Any:
     """Every road from noise, chapter 13."""
     from diffnotes.book.explorers import build_roads
@@ -123,6 +130,13 @@ PAGES = {
             "variance": ["beta", "beta_tilde"],
             "t": [1, 10, 50, 100, 200, 349, 500, 700, 900, 1000],
         },
+        shares={},
+    ),
+    "tilt": Page(
+        chapter="09_guidance",
+        call="explorers.tilt()",
+        build=tilt,
+        stops={"s": [0, 0.5, 1, 1.5, 2, 3, 5, 7], "t": [200, 300, 400, 500, 600, 800, 1000]},
         shares={},
     ),
     "roads": Page(

@@ -104,6 +104,7 @@ def test_every_explorer_has_a_line_that_says_how_to_run_it(site: Site, path: Pat
         ("kl", "90_gaussian_toolkit"),
         ("posterior", "02_bayes_posterior"),
         ("weights", "04_epsilon_loss"),
+        ("tilt", "09_guidance"),
         ("roads", "13_scores_and_sdes"),
         ("solvers", "14_fewer_steps"),
         ("flows", "15_flows"),

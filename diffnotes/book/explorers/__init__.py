@@ -34,6 +34,7 @@ from diffnotes.book.explorers.say_it import build_say_it, say_it
 from diffnotes.book.explorers.scale import build_scale, scale
 from diffnotes.book.explorers.schedule import build_schedule, schedule
 from diffnotes.book.explorers.solvers import build_solvers, solvers
+from diffnotes.book.explorers.tilt import build_tilt, tilt
 from diffnotes.book.explorers.tweedie import build_tweedie, tweedie
 from diffnotes.book.explorers.two_noises import build_two_noises, two_noises
 from diffnotes.book.explorers.unet import build_unet, unet
@@ -82,6 +83,7 @@ __all__ = [
     "build_scale",
     "build_schedule",
     "build_solvers",
+    "build_tilt",
     "build_total",
     "build_tweedie",
     "build_two_noises",
@@ -120,6 +122,7 @@ __all__ = [
     "scale",
     "schedule",
     "solvers",
+    "tilt",
     "total",
     "tweedie",
     "two_noises",
