@@ -87,6 +87,13 @@ def telescope() -> Any:
     return build_telescope()
 
 
+def tilt() -> Any:
+    """Densities tilted, noised and drawn from, chapter 9."""
+    from diffnotes.book.explorers import build_tilt
+
+    return build_tilt()
+
+
 def roads() -> Any:
     """Every road from noise, chapter 13."""
     from diffnotes.book.explorers import build_roads
@@ -166,6 +173,11 @@ PAGES = {
         call="explorers.telescope()",
         build=telescope,
         stops={"stop": [0, 1, 2, 3, 4, 5, 6, 7]},
+    "tilt": Page(
+        chapter="09_guidance",
+        call="explorers.tilt()",
+        build=tilt,
+        stops={"s": [0, 0.5, 1, 1.5, 2, 3, 5, 7], "t": [200, 300, 400, 500, 600, 800, 1000]},
         shares={},
     ),
     "roads": Page(

@@ -78,6 +78,8 @@ CASES = [
     Case(8, "explorers.pictures('From one to another', 'u', digits, alt='A digit.')", "u", "images"),
     Case(8, "explorers.round_trip(images.x[:3], trips)", "steps", "images"),
     Case(9, "explorers.guidance(small, schedule, number=4)", "noise", "a network draws"),
+    Case(9, "explorers.tilt()", "s"),
+    Case(9, "explorers.tilt()", "t"),
     Case(10, "explorers.gap()", "m"),
     Case(10, "explorers.latent_plane(VAE(), images)", "z₁", "images"),
     Case(11, "explorers.telescope()", "stop"),

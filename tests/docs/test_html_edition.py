@@ -107,6 +107,7 @@ def test_every_explorer_has_a_line_that_says_how_to_run_it(site: Site, path: Pat
         ("posterior", "02_bayes_posterior"),
         ("weights", "04_epsilon_loss"),
         ("telescope", "11_hierarchical_vae_to_vdm"),
+        ("tilt", "09_guidance"),
         ("roads", "13_scores_and_sdes"),
         ("solvers", "14_fewer_steps"),
         ("flows", "15_flows"),

@@ -20,7 +20,7 @@ from diffnotes.process.schedules import Schedule
 
 @dataclass(frozen=True)
 class Pair:
-    """Two predictions of the image in one, as in section 9.6: one for calls without a label and one for calls with it."""
+    """Two predictions of the image in one, as in section 9.1: one for calls without a label and one for calls with it."""
 
     without_label: Callable[[Tensor, Tensor], Tensor]
     with_label: Callable[[Tensor, Tensor], Tensor]

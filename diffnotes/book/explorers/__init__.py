@@ -38,6 +38,7 @@ from diffnotes.book.explorers.scale import build_scale, scale
 from diffnotes.book.explorers.schedule import build_schedule, schedule
 from diffnotes.book.explorers.solvers import build_solvers, solvers
 from diffnotes.book.explorers.telescope import build_telescope, telescope
+from diffnotes.book.explorers.tilt import build_tilt, tilt
 from diffnotes.book.explorers.tweedie import build_tweedie, tweedie
 from diffnotes.book.explorers.two_noises import build_two_noises, two_noises
 from diffnotes.book.explorers.unet import build_unet, unet
@@ -91,6 +92,7 @@ __all__ = [
     "build_schedule",
     "build_solvers",
     "build_telescope",
+    "build_tilt",
     "build_total",
     "build_tweedie",
     "build_two_noises",
@@ -134,6 +136,7 @@ __all__ = [
     "schedule",
     "solvers",
     "telescope",
+    "tilt",
     "total",
     "tweedie",
     "two_noises",
