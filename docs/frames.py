@@ -173,6 +173,8 @@ PAGES = {
         call="explorers.telescope()",
         build=telescope,
         stops={"stop": [0, 1, 2, 3, 4, 5, 6, 7]},
+        shares={},
+    ),
     "tilt": Page(
         chapter="09_guidance",
         call="explorers.tilt()",
