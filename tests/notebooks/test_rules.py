@@ -139,7 +139,9 @@ def test_no_folder_of_this_machine_in_the_outputs(path: Path):
 
 @every_notebook
 def test_code_cells_have_at_most_25_lines_and_folded_ones_40(path: Path):
-    cells = [(i, cell) for i, cell in code_cells(path) if cell.id != "forty-lines"]  # tests/notebooks/test_forty_lines.py
+    cells = [
+        (i, cell) for i, cell in code_cells(path) if cell.id != "forty-lines"
+    ]  # tests/notebooks/test_forty_lines.py
     lengths = {i: (len(cell.source.splitlines()), 40 if folded(cell) else 25) for i, cell in cells}
     assert {i: n for i, (n, most) in lengths.items() if n > most} == {}
 
