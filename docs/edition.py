@@ -32,7 +32,8 @@ def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
     notebook = json.loads(source[0])
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
-            cell["source"] = DISPLAYED.sub(r"\g<indent>\n\g<0>\n\g<indent>", "".join(cell["source"]))
+            text = "".join(cell["source"]).replace("](../docs/", "](../")  # the site has the pages of docs/ at its top
+            cell["source"] = DISPLAYED.sub(r"\g<indent>\n\g<0>\n\g<indent>", text)
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if "text/html" not in data:
