@@ -69,6 +69,7 @@ CASES = [
     Case(4, "explorers.tweedie()", "x_t"),
     Case(4, "explorers.weights()", "t", key="PageUp"),  # a single step may be less than a pixel
     Case(5, "explorers.unet(model, schedule, image)", "t", "images"),
+    Case(6, "explorers.rotation(image)", "t", "images"),
     Case(7, "explorers.film(frames, start=5)", "time", "images"),
     Case(8, "explorers.ddim(small, schedule, noise)", "steps", "a network draws"),
     Case(8, "explorers.pictures('From one to another', 'u', digits, alt='A digit.')", "u", "images"),
