@@ -18,6 +18,7 @@ SCHEDULE = Schedule.cosine(T=1000)
 STRIP = range(0, 1001, 125)  # the times of the pictures beside the plane
 OUT, HALF = 1.45, 0.25  # how far out the pictures of x_t and v stand, and half their side
 GREY = "#888888"
+GREYS = 31
 
 
 def rotation(image: Tensor, t: int = 375) -> None:
@@ -98,9 +99,10 @@ def _arrow(colour: str, end: tuple[float, float] = (1.0, 0.0)) -> FancyArrowPatc
 def _tile(ax: Any, place: tuple[float, float], half: float = HALF) -> Any:
     x, y = place
     extent = (x - half, x + half, y - half, y + half)
-    return ax.imshow(np.zeros((2, 2)), extent=extent, cmap="gray", vmin=0, vmax=1, zorder=3)
+    return ax.imshow(np.zeros((2, 2)), extent=extent, cmap="gray", vmin=0, vmax=1, interpolation="nearest", zorder=3)
 
 
 def _pixels(picture: Tensor) -> np.ndarray:
-    """A picture for imshow, -1.5 .. 1.5 as 0 .. 1."""
-    return np.asarray(shown_pixels(((picture[0].numpy() + 1.5) / 3).clip(0, 1)))
+    """A picture for imshow, -1.5 .. 1.5 as 0 .. 1, in few greys: a stored picture has room for 128 colours in all."""
+    shades = ((picture[0].numpy() + 1.5) / 3).clip(0, 1)
+    return np.asarray(shown_pixels((shades * GREYS).round() / GREYS))
