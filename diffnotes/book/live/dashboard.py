@@ -11,7 +11,7 @@ import ipywidgets as widgets
 
 from diffnotes.book.live.background import AnyTrainer
 from diffnotes.book.live.run_view import RunView
-from diffnotes.book.live.snapshots import LABEL, Snapshots
+from diffnotes.book.live.snapshots import LABEL, ROW, Snapshots
 from diffnotes.book.live.training import GRID_SECONDS, SAVE_SECONDS, LiveTraining, check_seconds
 
 
@@ -40,13 +40,13 @@ class Dashboard:
         rows: list[widgets.Widget] = [
             widgets.HBox(
                 [widgets.Label(name, layout=LABEL), image],
-                layout={"align_items": "center", "margin": "6px 0 0"},
+                layout=ROW,
             )
             for name, image in self.view.images.items()
         ]
         if rows and self.view.labels:
             rows.append(widgets.HTML(self.view.labels))
-        self.pictures = widgets.VBox([widgets.HBox([self.view.picture]), *self.snapshots.rows, *rows])
+        self.pictures = widgets.VBox([widgets.HBox([self.view.picture]), self.snapshots.widget, *rows])
         after_update = self.snapshots.take_if_due
         self.live = LiveTraining(self, [trainer], seconds, [folder], grid_every, save_every, after_update)
 

@@ -10,12 +10,13 @@ from diffnotes.book.live.run_view import RunView
 from diffnotes.book.live.widgets import png
 
 LABEL = {"width": "170px"}
+ROW = {"align_items": "center", "margin": "6px 0 0"}
 
 
 class Snapshots:
     """A row of samples after each of these numbers of `updates`, with the averaged weights and from the first half of the
-    view's noise; the number 0 is what the network draws before its first update. `rows` are the widgets, hidden until
-    they are reached; `taken` are the labels and pictures of those that are.
+    view's noise; the number 0 is what the network draws before its first update. `widget` grows by a row whenever one is
+    reached; `taken` are the labels and pictures so far.
 
     ValueError unless the numbers are whole, not negative, and ascend."""
 
@@ -25,27 +26,22 @@ class Snapshots:
             raise ValueError(f"snapshots must be whole numbers of updates that ascend, from 0 on, got {numbers}")
         self.view, self.taken = view, dict[int, tuple[str, Image.Image]]()
         begun = view.trainer.update
-        self._rows = {n: _row() for n in numbers if n >= begun and view.networks}
+        self._due = {n for n in numbers if n >= begun} if view.networks else set()
+        self.widget = widgets.VBox()
         self.take_if_due()
-
-    @property
-    def rows(self) -> list[widgets.Widget]:
-        """The widgets, one for each number."""
-        return list(self._rows.values())
 
     def take_if_due(self) -> None:
         """Draw a row if the run has just made one of the numbers of updates."""
         update = self.view.trainer.update
-        if update not in self._rows or update in self.taken:
+        if update not in self._due:
             return
         losses = ", ".join(f"{name} {median:.2f}" for name, median in self.view.medians().items()) if update else ""
-        label = f"{update:,} updates{losses and f' · {losses}'}"
-        self.taken[update] = label, self.view.row()
-        row = self._rows[update]
-        row.children[0].value = label
-        row.children[1].value = png(self.taken[update][1])
-        row.children[1].width = self.view.shown_width(self.taken[update][1].width)
-        row.layout.display = ""
+        label, picture = f"{update:,} updates{losses and f' · {losses}'}", self.view.row()
+        self._due.remove(update)
+        self.taken[update] = label, picture
+        image = widgets.Image(value=png(picture), format="png", width=self.view.shown_width(picture.width))
+        row = widgets.HBox([widgets.Label(label, layout=LABEL), image], layout=ROW)
+        self.widget.children = (*self.widget.children, row)
 
     def html(self) -> str:
         """The rows for readers without a kernel."""
@@ -58,8 +54,3 @@ class Snapshots:
     def _tag(self, update: int, picture: Image.Image) -> str:
         alt = f"{self.view.columns} {self.view.what} drawn after {update:,} updates."
         return plots.img_tag(picture, alt, self.view.shown_width(picture.width), exact=True)
-
-
-def _row() -> widgets.HBox:
-    parts = [widgets.Label("", layout=LABEL), widgets.Image(format="png")]
-    return widgets.HBox(parts, layout={"align_items": "center", "margin": "6px 0 0", "display": "none"})
