@@ -46,7 +46,8 @@ class Dashboard:
         ]
         if rows and self.view.labels:
             rows.append(widgets.HTML(self.view.labels))
-        self.pictures = widgets.VBox([widgets.HBox([self.view.picture]), self.snapshots.widget, *rows])
+        grown = [self.snapshots.widget] if len(snapshots) else []
+        self.pictures = widgets.VBox([widgets.HBox([self.view.picture]), *grown, *rows])
         after_update = self.snapshots.take_if_due
         self.live = LiveTraining(self, [trainer], seconds, [folder], grid_every, save_every, after_update)
 
