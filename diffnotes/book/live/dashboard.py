@@ -46,7 +46,7 @@ class Dashboard:
         ]
         if rows and self.view.labels:
             rows.append(widgets.HTML(self.view.labels))
-        grown = [self.snapshots.widget] if len(snapshots) else []
+        grown = [self.snapshots.widget] if self.snapshots.widget else []
         self.pictures = widgets.VBox([widgets.HBox([self.view.picture]), *grown, *rows])
         after_update = self.snapshots.take_if_due
         self.live = LiveTraining(self, [trainer], seconds, [folder], grid_every, save_every, after_update)

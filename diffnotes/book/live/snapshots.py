@@ -15,8 +15,8 @@ ROW = {"align_items": "center", "margin": "6px 0 0"}
 
 class Snapshots:
     """A row of samples after each of these numbers of `updates`, with the averaged weights and from the first half of the
-    view's noise; the number 0 is what the network draws before its first update. `widget` grows by a row whenever one is
-    reached; `taken` are the labels and pictures so far.
+    view's noise; the number 0 is what the network draws before its first update. `widget` (None without numbers) grows by a row
+    whenever one is reached; `taken` are the labels and pictures so far.
 
     ValueError unless the numbers are whole, not negative, and ascend."""
 
@@ -27,13 +27,13 @@ class Snapshots:
         self.view, self.taken = view, dict[int, tuple[str, Image.Image]]()
         begun = view.trainer.update
         self._due = {n for n in numbers if n >= begun} if view.networks else set()
-        self.widget = widgets.VBox()
+        self.widget: widgets.VBox | None = widgets.VBox() if numbers else None
         self.take_if_due()
 
     def take_if_due(self) -> None:
         """Draw a row if the run has just made one of the numbers of updates."""
         update = self.view.trainer.update
-        if update not in self._due:
+        if self.widget is None or update not in self._due:
             return
         losses = ", ".join(f"{name} {median:.2f}" for name, median in self.view.medians().items()) if update else ""
         label, picture = f"{update:,} updates{losses and f' · {losses}'}", self.view.row()
