@@ -41,7 +41,8 @@ def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
     notebook = json.loads(source[0])
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
-            cell["source"] = DISPLAYED.sub(r"\g<indent>\n\g<0>\n\g<indent>", "".join(cell["source"]))
+            text = "".join(cell["source"]).replace("](../docs/", "](../")  # the site has the pages of docs/ at its top
+            cell["source"] = DISPLAYED.sub(r"\g<indent>\n\g<0>\n\g<indent>", text)
             if docname.endswith("92_equation_index"):
                 cell["source"] = LINE_OF_INDEX.sub(r'| <a id="line-\1"></a>', cell["source"])
         exercise = EXERCISE.search("".join(cell["source"])) if cell["cell_type"] == "code" else None

@@ -351,3 +351,29 @@ def test_stop_says_stopped_when_it_has(tmp_path, monkeypatch):
     asyncio.run(dashboard.finished())
     assert dashboard.live.button.description == "Resume" and not dashboard.live.button.disabled
     assert "Stopped; saved to" in dashboard.live.status.value and not dashboard.live.training
+
+
+def test_threads_that_a_cell_beside_a_training_leaves_waiting_are_given_back(monkeypatch, tmp_path):
+    class Shell:
+        def __init__(self):
+            self.after = []
+            self.events = self
+
+        def register(self, name, function):
+            self.after.append((name, function))
+
+    shell, given_back = Shell(), []
+    monkeypatch.setattr(live_training, "get_ipython", lambda: shell)
+    monkeypatch.setattr(live_training, "_watched", [])
+    monkeypatch.setattr(live_training, "release_idle_threads", lambda: given_back.append(True))
+    dashboard = running(tmp_path)
+    ((name, after_a_cell),) = shell.after
+    before = len(given_back)
+    after_a_cell(None)
+    assert name == "post_run_cell" and len(given_back) == before + 1
+    dashboard.live.stop()
+    asyncio.run(dashboard.finished())
+    after_a_cell(None)
+    assert len(given_back) == before + 1
+    running(tmp_path)
+    assert len(shell.after) == 1

@@ -241,3 +241,47 @@ def test_what_goes_wrong_in_the_thread_reaches_the_cell_that_waits(shown, tmp_pa
 def test_a_budget_that_is_none_is_refused(tmp_path, seconds):
     with pytest.raises(ValueError, match=f"^seconds must be positive, got {seconds}$"):
         Dashboard(small_trainer(), seconds=seconds, folder=tmp_path)
+
+
+# -- snapshots ----------------------------------------------------------------------------------------------------------
+
+
+def test_snapshots_are_rows_of_the_averaged_weights_after_these_updates(shown, tmp_path):
+    trainer = small_trainer()
+    before = view(trainer).row()
+    dashboard = Dashboard(trainer, seconds=FOREVER, folder=tmp_path, steps=2, snapshots=(0, 2, 10**6))
+    wait_until(lambda: trainer.update >= 3)
+    dashboard.live.stop()
+    asyncio.run(dashboard.finished())
+    first, second = dashboard.snapshots.widget.children
+    assert list(dashboard.snapshots.taken) == [0, 2] and first.children[0].value == "0 updates"
+    assert (sent(first.children[1]) == np.asarray(before)).all()
+    loss = statistics.median(state.loss for state in trainer.history[:2])
+    assert second.children[0].value == f"2 updates · loss {loss:.2f}"
+    picture = dashboard.snapshots.taken[2][1]
+    assert picture.size == before.size and (np.asarray(picture) != np.asarray(before)).any()
+    text = shown[-1]["text/html"]
+    assert re.findall(r'alt="(10 digits[^"]*)"', text) == [
+        "10 digits drawn after 0 updates.",
+        "10 digits drawn after 2 updates.",
+    ]
+    assert dashboard.live.widget.children[2].children[1] is dashboard.snapshots.widget
+
+
+def _first(trainer: Trainer, updates: int) -> list:
+    """The first states of a run that is meant to be long."""
+    return list(itertools.islice(trainer.steps(seconds=FOREVER), updates))
+
+
+def test_a_run_that_goes_on_has_no_snapshots_of_what_was_before(shown, tmp_path):
+    trainer = small_trainer()
+    _first(trainer, 3)
+    dashboard = Dashboard(trainer, seconds=0.01, folder=tmp_path, steps=1, snapshots=(0, 2, 3))
+    asyncio.run(dashboard.finished())
+    assert list(dashboard.snapshots.taken) == [3] and len(dashboard.snapshots.widget.children) == 1
+
+
+@pytest.mark.parametrize("numbers", [(1, 0), (1, 1), (-1, 2), (0.5,)])
+def test_snapshots_that_do_not_ascend_are_refused(tmp_path, numbers):
+    with pytest.raises(ValueError, match=r"^snapshots must be whole numbers of updates that ascend, from 0 on, got "):
+        Dashboard(small_trainer(), seconds=1, folder=tmp_path, snapshots=numbers)

@@ -73,6 +73,7 @@ CASES = [
     Case(5, "explorers.clocks()", "t"),
     Case(5, "explorers.clocks()", "δ"),
     Case(5, "explorers.positions(small, schedule, image)", "t", "images"),
+    Case(6, "explorers.rotation(image)", "t", "images"),
     Case(7, "explorers.film(frames, start=5)", "time", "images"),
     Case(8, "explorers.ddim(small, schedule, noise)", "steps", "a network draws"),
     Case(8, "explorers.pictures('From one to another', 'u', digits, alt='A digit.')", "u", "images"),

@@ -88,14 +88,6 @@ def sentences() -> Iterator[tuple[str, str]]:
     quality = measured("quality")
     ends = {name: points[-1] for name, points in quality["curves"].items()}
     updates = {name: point["updates"] for name, point in ends.items()}
-    yield "06", f"At {ends['course']['frechet']['value']:.0f} a sample set is noise."
-    yield "06", f"In the time of our {updates['ours']} updates there are {updates['course']} for the course's network,"
-    yield (
-        "06",
-        f"{updates['ddpm_pytorch']} for that of denoising-diffusion-pytorch, which has begun to leave the noise,",
-    )
-    yield "06", f"and {updates['large']} for the large one."
-    yield "06", f"the course's network comes to {ends['course_our_recipe']['frechet']['value']:.0f}:"
     last = {name: f"{point['frechet']['value']:.1f}" for name, point in ends.items()}
     sure = {name: f"{100 * point['recognised']['value']:.0f} %" for name, point in ends.items()}
     first = quality["curves"]["ours"][0]
@@ -108,16 +100,9 @@ def sentences() -> Iterator[tuple[str, str]]:
     )
     yield (
         "06",
-        f"the same {updates['ours_no_labels']} updates come to {last['ours_no_labels']} only, with {sure['ours_no_labels']} "
-        "recognised.",
+        f"(*k-means*; Bao and others, 2022) bring a run without labels from {last['ours_no_labels']} to "
+        f"{last['ours_clusters']}.",
     )
-    yield (
-        "06",
-        f"That comes to {last['ours_clusters']} and {sure['ours_clusters']}, and with guidance towards the cluster to "
-        f"{last['ours_clusters_guided']} and {sure['ours_clusters_guided']}.",
-    )
-    work = {name: row["step"]["flops"] for name, row in measured("throughput")["networks"].items()}
-    yield "06", f"For ours does a {PART[round(work['course'] / work['ours'])]} of the course's work for an image"
 
     steps = {name: curve["uniform"][-1]["frechet"]["value"] for name, curve in measured("steps")["curves"].items()}
     yield "08", f"$\\eta=0$ stays at {steps['DDIM, η = 0']:.0f}, with fifty steps as with a hundred."

@@ -32,6 +32,7 @@ from diffnotes.book.explorers.pasting import build_pasting, pasting
 from diffnotes.book.explorers.portrait import build_portrait, portrait
 from diffnotes.book.explorers.posterior import build_posterior, posterior
 from diffnotes.book.explorers.roads import build_roads, roads
+from diffnotes.book.explorers.rotation import build_rotation, rotation
 from diffnotes.book.explorers.sampling import build_ddim, build_draw, ddim, draw
 from diffnotes.book.explorers.say_it import build_say_it, say_it
 from diffnotes.book.explorers.scale import build_scale, scale
@@ -86,6 +87,7 @@ __all__ = [
     "build_product",
     "build_reveal",
     "build_roads",
+    "build_rotation",
     "build_round_trip",
     "build_say_it",
     "build_scale",
@@ -130,6 +132,7 @@ __all__ = [
     "product",
     "reveal",
     "roads",
+    "rotation",
     "round_trip",
     "say_it",
     "scale",

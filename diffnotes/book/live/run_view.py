@@ -103,7 +103,7 @@ class RunView:
                 self.networks["last weights"] = trainer.model
         self.grids = {name: self._grid(self.x_T) for name in self.networks}  # until there are samples
         self.images = {
-            name: widgets.Image(value=png(grid), format="png", width=self._width(grid.width))
+            name: widgets.Image(value=png(grid), format="png", width=self.shown_width(grid.width))
             for name, grid in self.grids.items()
         }
 
@@ -190,22 +190,28 @@ class RunView:
     def draw_samples(self) -> None:
         """Draw the samples, from the same noise as ever."""
         for name, network in self.networks.items():
-            self.grids[name] = self._grid(self._drawn(network))
+            self.grids[name] = self._grid(self._drawn(network, 2))
             self.images[name].value = png(self.grids[name])
 
-    def _drawn(self, network: Any) -> torch.Tensor:
-        """Two rows of samples of this network."""
+    def row(self) -> Any:
+        """The first row of samples with the averaged weights, as a picture."""
+        return self._grid(self._drawn(self.trainer.ema.model, 1))
+
+    def _drawn(self, network: Any, rows: int) -> torch.Tensor:
+        """Rows of samples of this network."""
+        number = rows * self.columns
         if isinstance(self.trainer, GanTrainer):
-            return gan_sample(network, 2 * self.columns, labels=bool(self.names))
+            return gan_sample(network, number, labels=bool(self.names))
         assert self.trainer.schedule is not None  # else there are no networks
-        x_T = self.x_T.to(self.trainer.accelerator.device)
+        x_T = self.x_T[:number].to(self.trainer.accelerator.device)
         y = torch.arange(len(x_T), device=x_T.device) % len(self.names) if self.names else None
         return draw(network, self.trainer.schedule, x_T, self.steps, y)
 
     def _grid(self, x: torch.Tensor) -> Any:
         return grid_image(x, self.columns, self.scale)
 
-    def _width(self, width: int) -> int:
+    def shown_width(self, width: int) -> int:
+        """How wide a picture of samples is shown."""
         return min(width, 760) * (4 if self.details else 3) // 4
 
     @property
@@ -223,11 +229,11 @@ class RunView:
             return "starting ..."
         last = recent[-1]
         speed = (last.images - recent[0].images) / max(last.seconds - recent[0].seconds, 1e-9)
-        parts = [f"{name} {median:.3f}" for name, median in self._medians().items()]
+        parts = [f"{name} {median:.3f}" for name, median in self.medians().items()]
         images = "images" if hasattr(self.trainer.data, "x") else "items"
         return f"update {last.update:,} · {last.images:,} {images} seen · {' · '.join(parts)} · {speed:,.0f} {images} per second"
 
-    def _medians(self) -> dict[str, float]:
+    def medians(self) -> dict[str, float]:
         """The medians of the loss, or of its parts, in the newest updates."""
         values = self._values(self.trainer.history[-WINDOW:])
         if len(values) == 1:
@@ -238,7 +244,7 @@ class RunView:
         """The curves for readers without a kernel; `of` names the run in their alt text."""
         if not self.trainer.history:
             return plots.img_tag(self.plot.picture(), f"The loss{of}: no update yet.")
-        state, medians = self.trainer.history[-1], self._medians()
+        state, medians = self.trainer.history[-1], self.medians()
         if len(medians) == 1:
             now = f"{medians['loss']:.2f}"
             alt = f"The loss{of} over {state.seconds:.0f} seconds of training, now {now}."

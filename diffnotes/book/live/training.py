@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import ipywidgets as widgets
+from IPython import get_ipython
 
 from diffnotes.book.live import cells
 from diffnotes.book.live.background import AnyTrainer, BackgroundRun, release_idle_threads, round_robin
@@ -30,6 +31,7 @@ TURN_SECONDS = 1.0
 
 _training: list["LiveTraining"] = []  # those whose threads train, in this process
 _changing = threading.Lock()
+_watched: list[Any] = []  # the shells whose cells are followed by release_idle_threads
 
 
 class TrainingView(Protocol):
@@ -62,7 +64,8 @@ def check_seconds(seconds: float) -> None:
 
 class LiveTraining:
     """Trains beside the notebook, each of the trainers for `seconds` in turn, under a button, a bar and a line of text;
-    `view` draws how it goes, the curves once a second and samples every `grid_every` seconds.
+    `view` draws how it goes, the curves once a second and samples every `grid_every` seconds; `after_update` is called after
+    every update.
 
     It starts by itself. Stop keeps everything; Resume goes on; when the budget is spent, the button offers a minute more.
     Each run is saved to its folder, if it has one, every `save_every` seconds and at every end, and owns the folder while it
@@ -80,7 +83,9 @@ class LiveTraining:
         folders: Sequence[str | Path | None],
         grid_every: float = GRID_SECONDS,
         save_every: float = SAVE_SECONDS,
+        after_update: Callable[[], object] = lambda: None,
     ) -> None:
+        self.after_update = after_update
         self.view, self.trainers, self.seconds, self.grid_every = view, list(trainers), seconds, grid_every
         self.keeper = Keeper(trainers, folders, save_every)
         self.cell = cells.cell_id()
@@ -195,6 +200,7 @@ class LiveTraining:
         for other in earlier:
             other.stop()
         release_idle_threads()
+        _release_after_cells()
         self.training, self.since = True, time.strftime("%H:%M")
         with _changing:
             _training.append(self)
@@ -220,6 +226,7 @@ class LiveTraining:
             yield from round_robin(self.trainers, self.seconds, TURN_SECONDS)
 
     def _on_state(self, _state: TrainState) -> None:
+        self._attempt("Drawing a snapshot", self.after_update)
         now = time.monotonic()
         if now - self._last_redraw > REDRAW_SECONDS:
             self._redraw()
@@ -299,6 +306,14 @@ class LiveTraining:
 
     def _set_button(self, words: str, disabled: bool = False) -> None:
         self.button.description, self.button.disabled = words, disabled
+
+
+def _release_after_cells() -> None:
+    """See to it that the threads are given back that a cell leaves waiting which runs beside a training."""
+    shell = get_ipython()
+    if shell is not None and shell not in _watched:
+        shell.events.register("post_run_cell", lambda _result: release_idle_threads() if _training else None)
+        _watched.append(shell)
 
 
 def _updates(live: LiveTraining) -> str:
