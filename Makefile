@@ -45,7 +45,7 @@ format: $(VENV)/.tester
 unit: $(VENV)/.tester
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore=tests/browser -n 2 --durations=8
 
-# every notebook from top to bottom; cells marked NBVAL_CHECK_OUTPUT must give their stored output again
+# every notebook from top to bottom; cells with the tag nbval-check-output must give their stored output again
 notebooks: $(VENV)/.tester
 	runs=$$(mktemp -d) && OMP_NUM_THREADS=1 DIFFNOTES_RUNS=$$runs $(BIN)/python -m pytest -p no:cacheprovider -n 2 --dist loadfile \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout=600 --durations=8 notebooks; status=$$?; rm -rf "$$runs"; exit $$status
