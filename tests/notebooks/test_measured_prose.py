@@ -37,7 +37,8 @@ def sentences() -> Iterator[tuple[str, str]]:
     )
     yield (
         "06",
-        f"*uniform times* the distance is {distance['uniform_times']:.1f}, and *Min-SNR weights* at uniform times do not make up for it.",
+        f"*uniform times* the distance is {distance['uniform_times']:.1f}, and *Min-SNR weights* at uniform times do not "
+        "make up for it.",
     )
     assert abs(distance["min_snr"] - distance["uniform_times"]) < 2 * rows["min_snr"]["frechet"]["error"]
     yield "06", f"*not centred* it is {distance['not_centred']:.1f}."
