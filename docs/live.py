@@ -30,7 +30,7 @@ BESIDE = {
         "explorers.film(",
     ): '<div data-live="draw" data-digits="07" data-solver="ddpm" data-steps="50"></div>',
     ("08_ddim", "explorers.round_trip("): '<div data-live="yours"></div>',
-    ("09_guidance", "guidance("): '<div data-live="draw" data-digits="33333333"></div>',
+    ("09_guidance", "explorers.guidance("): '<div data-live="draw" data-digits="33333333"></div>',
     ("22_applications", "explorers.answers("): '<div data-live="yours"></div>',
 }
 MISSING = (
