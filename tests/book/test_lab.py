@@ -1,7 +1,10 @@
 """How make lab starts JupyterLab. What it looks like then is in tests/browser/test_reading.py."""
 
+import importlib.metadata
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 from jupyterlab_server.settings_utils import _get_overrides
@@ -33,3 +36,11 @@ def test_the_table_of_contents_is_open_the_first_time_and_then_what_the_reader_l
     file.write_text("left so")
     lab.arguments(tmp_path)
     assert file.read_text() == "left so"
+
+
+def test_the_command_of_the_makefile_starts_jupyterlab():
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")
+    assert "python -m diffnotes.book.lab notebooks/00_start_here.ipynb" in makefile
+    command = [sys.executable, "-m", "diffnotes.book.lab", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, importlib.metadata.version("jupyterlab"))

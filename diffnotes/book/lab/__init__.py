@@ -3,6 +3,7 @@ passed when JupyterLab is started; the reader's own settings are not touched, an
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -36,11 +37,5 @@ def arguments(workspaces: Path | None = None) -> list[str]:
 
 def start(*more: str) -> int:
     """Start JupyterLab, with `more` of its arguments, and wait for its end; its exit status."""
-    import subprocess
-
     command = [sys.executable, "-m", "jupyterlab", *arguments(), *more]
     return subprocess.run(command, env=environment(dict(os.environ)), check=False).returncode
-
-
-if __name__ == "__main__":
-    sys.exit(start(*sys.argv[1:]))
