@@ -38,9 +38,10 @@ def test_the_table_of_contents_is_open_the_first_time_and_then_what_the_reader_l
     assert file.read_text() == "left so"
 
 
-def test_the_command_of_the_makefile_starts_jupyterlab():
+def test_the_command_of_the_makefile_starts_jupyterlab(tmp_path: Path):
     makefile = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")
     assert "python -m diffnotes.book.lab notebooks/00_start_here.ipynb" in makefile
     command = [sys.executable, "-m", "diffnotes.book.lab", "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    own = os.environ | {"XDG_DATA_HOME": str(tmp_path)}  # where the arrangement of the windows is kept
+    done = subprocess.run(command, env=own, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, importlib.metadata.version("jupyterlab"))
