@@ -31,7 +31,7 @@ def test_the_build_has_no_warnings(site: Site):
 def test_the_contents_are_in_the_order_of_the_book(site: Site):
     sidebar = site.pages["index.html"].text.split("bd-docs-nav", 1)[1].split("</nav>", 1)[0]
     found = [link for link in re.findall(r'href="([^"#]+)"', sidebar) if link != "index.html"]
-    others = ["benchmarks.html", "glossary.html", "symbols.html", "architecture.html", "cite.html"]
+    others = ["teaching.html", "benchmarks.html", "glossary.html", "symbols.html", "architecture.html", "cite.html"]
     assert found == [*CHAPTER_PAGES, *others]
 
 
