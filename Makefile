@@ -111,8 +111,8 @@ $(VENV)/.tester: $(VENV)/.reader
 
 $(VENV)/.writer: docs/live/package-lock.json $(VENV)/.reader
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
-	@if command -v npm >/dev/null; then npm ci --prefix docs/live --ignore-scripts --no-audit --no-fund --loglevel=error; \
-	else echo 'npm was not found: the pages will be built without the network that runs in them (see docs/live.py).'; fi
+	@command -v npm >/dev/null && npm ci --prefix docs/live --ignore-scripts --no-audit --no-fund --loglevel=error || \
+		echo 'npm was not found, or could not fetch: the pages are built without the network that runs in them (docs/live.py).'
 	@touch $@
 
 unit browser: $(VENV)/.writer  # they test the HTML edition too
