@@ -3,7 +3,6 @@ ONNX (live/export.py) and ONNX Runtime Web, which npm fetches, pinned with its i
 
 Without npm the site is built with pictures where the network would draw, and says what is missing; on CI that is an error."""
 
-import contextlib
 import hashlib
 import importlib.util
 import json
@@ -85,8 +84,6 @@ def live(app: Sphinx) -> None:
             shutil.copyfile(RUNTIME / "dist" / file, folder / file)
         sizes = {file: (folder / file).stat().st_size for file in FETCHED}
         (folder / "sizes.json").write_text(json.dumps(sizes), encoding="utf-8")
-    with contextlib.suppress(ValueError):
-        app.config.html_static_path.remove(str(folder.parent))
     app.config.html_static_path.append(str(folder.parent))
     app.add_js_file("live/page.js", type="module")
 

@@ -1,6 +1,8 @@
 """A real JupyterLab 4 in a headless Chromium: start both, open a notebook, run it, read what stands on the page."""
 
 import contextlib
+import functools
+import http.server
 import json
 import math
 import os
@@ -10,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -62,6 +65,26 @@ def find_chromium(playwright: Playwright) -> str | None:
     on_path = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
     own = playwright.chromium.executable_path
     return on_path or (own if Path(own).exists() else None)
+
+
+# -- a site -----------------------------------------------------------------------------------------------------------
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files and does not talk about it."""
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a server that has the files of `folder` and nothing else."""
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
 
 
 # -- the server -------------------------------------------------------------------------------------------------------

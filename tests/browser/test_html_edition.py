@@ -1,11 +1,9 @@
 """The HTML edition in a browser: nothing asked of other sites, all formulas set, accessible, and fit for a phone."""
 
 import functools
-import http.server
 import importlib.util
 import statistics
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +14,7 @@ from playwright.sync_api import Browser, Page
 sys.path.append(str(Path(__file__).parents[1] / "docs"))
 
 import build_edition
-from lab import PATIENCE
+from lab import PATIENCE, served
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("edition")]  # in one process
 
@@ -45,23 +43,13 @@ CUT_OFF = """() => [...document.querySelectorAll('.cell_input pre')].filter(code
 SIDEWAYS = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves files and does not talk about it."""
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture(scope="module")
 def edition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the built site."""
     html, said = build_edition.edition(tmp_path_factory)
     assert said == ""
-    handler = functools.partial(Quiet, directory=str(html))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+    with served(html) as address:
+        yield address
 
 
 @dataclass

@@ -1,13 +1,11 @@
 """The network in the page: what it answers is what PyTorch answers, digits are drawn, inverted and filled in as in Python, and
 nothing is fetched before a reader asks for it, nor from other sites."""
 
-import functools
-import http.server
 import os
 import re
 import sys
-import threading
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +19,13 @@ sys.path.extend(str(Path(__file__).parents[2] / folder) for folder in ("docs", "
 
 import build_edition
 import live
-from lab import PATIENCE
+from lab import PATIENCE, served
 from noise import noise
 
 from diffnotes import load_pretrained
 from diffnotes.process.guidance import ClassifierFreeGuidance
-from diffnotes.process.samplers import ddim_invert, ddim_sample
-from diffnotes.process.solvers import dpm_solver_sample
+from diffnotes.process.samplers import ddim_invert, ddim_sample, predict
+from diffnotes.process.solvers import dpm_solver_sample, dpm_solver_step
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("edition")]  # in one process
 YOURS, DRAW = "notebooks/08_ddim.html", "index.html"
@@ -52,13 +50,6 @@ WISH = """async wish => {
 }"""
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves files and does not talk about it."""
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the built site, in a folder of a server that has nothing but files. Without the runtime these tests are
@@ -69,11 +60,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     html, _ = build_edition.edition(tmp_path_factory)
     root = tmp_path_factory.mktemp("server")
     (root / "book").symlink_to(html, target_is_directory=True)
-    handler = functools.partial(Quiet, directory=str(root))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/book/"
-        server.shutdown()
+    with served(root) as address:
+        yield f"{address}book/"
 
 
 @pytest.fixture
@@ -139,6 +127,19 @@ def test_the_digits_are_those_that_python_draws(visit, network, solver: str, sam
     assert [frame["t"] for frame in drawn] == [frame.t for frame in expected]
     assert (images(drawn[-1]["x_t"]) - expected[-1].x_t).abs().max() < 1e-3
     assert (images(drawn[3]["x0_hat"]) - expected[3].x0_hat).abs().max() < 1e-3
+
+
+def test_the_fresh_noise_of_ddpm_is_that_of_python(visit, network):
+    page, _ = visit(DRAW)
+    seed, y = 2, torch.tensor([2, 0, 6])
+    drawn = frames(page, kind="draw", seed=seed, labels=y.tolist(), solver="ddpm", steps=6, scale=1)
+    model, schedule = network
+    x, times = torch.from_numpy(noise(seed, 3)).view(-1, 1, 28, 28), [frame["t"] for frame in drawn]
+    for k, (t, s) in enumerate(pairwise(times)):
+        x0_hat, _ = predict(model, schedule, x, t, y)
+        fresh = torch.from_numpy(noise(1000 * (seed + 1) + k, 3)).view_as(x)
+        x = dpm_solver_step(schedule, x0_hat, x, t, s, fresh, eta=1)
+        assert (images(drawn[k + 1]["x_t"]) - x).abs().max() < 1e-3
 
 
 def test_the_inversion_is_that_of_python(visit, network):

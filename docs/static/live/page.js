@@ -170,9 +170,13 @@ const waiting = new Map();
 
 function ask(wish, { bar, status, frame, done }) {
   const id = ++asked;
-  waiting.clear(); // who asks last is answered
-  waiting.set(id, ({ loaded, frame: one, done: end, error }) => {
-    if (loaded !== undefined) {
+  waiting.forEach((hear) => hear({ dropped: true })); // who asks last is answered
+  waiting.clear();
+  waiting.set(id, ({ loaded, frame: one, done: end, error, dropped }) => {
+    if (dropped) {
+      bar.hidden = true;
+      say(status, "Stopped, for something else was asked for.");
+    } else if (loaded !== undefined) {
       bar.hidden = loaded >= 1;
       bar.value = loaded;
       say(status, `Fetching the network and its runtime: ${Math.round(100 * loaded)} %`);
