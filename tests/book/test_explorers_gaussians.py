@@ -274,7 +274,7 @@ def test_reset_goes_back_to_the_first_picture(explorer):
 def test_a_picture_and_its_reading_stand_behind_the_explorer(show, words, size, shown):
     show()
     assert all(w in shown[0] for w in words)
-    data = re.search(r"data:image/png;base64,([^\"]+)", shown[0])
+    data = re.search(r"data:image/webp;base64,([^\"]+)", shown[0])
     assert data is not None and Image.open(io.BytesIO(base64.b64decode(data[1]))).size == size
 
 

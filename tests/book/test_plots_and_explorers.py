@@ -32,7 +32,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def picture_in(html: str) -> Image.Image:
-    data = re.search(r"data:image/png;base64,([^\"]+)", html)
+    data = re.search(r"data:image/webp;base64,([^\"]+)", html)
     assert data is not None
     return Image.open(io.BytesIO(base64.b64decode(data[1])))
 
@@ -50,7 +50,7 @@ def test_a_figure_is_shown_with_its_alt_text_and_at_its_own_width(shown):
     ax.plot([0, 1], [0, 1])
     plots.show(figure, "A line that rises.")
     assert 'alt="A line that rises."' in shown[0] and 'width="500"' in shown[0]
-    assert picture_in(shown[0]).size == (800, 320)
+    assert picture_in(shown[0]).size == (1000, 400)
 
 
 def test_a_picture_can_be_shown_at_another_width(shown):
@@ -70,7 +70,7 @@ def test_alt_texts_are_escaped():
 
 def test_grey_pictures_keep_every_pixel():
     pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    assert (np.asarray(picture_in(plots.img_tag(Image.fromarray(pixels), "Greys."))) == pixels).all()
+    assert (np.asarray(picture_in(plots.img_tag(Image.fromarray(pixels), "Greys.")).convert("L")) == pixels).all()
 
 
 def test_figures_have_the_colours_of_the_book():

@@ -36,7 +36,7 @@ def output_texts(path: Path) -> Iterator[tuple[int, str]]:
     """Every text that is stored as output, without the data of pictures."""
     for i, output in outputs(path):
         for text in [*output.get("data", {}).values(), output.get("text", ""), *output.get("traceback", [])]:
-            yield i, re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]*", "", str(text))
+            yield i, re.sub(r"data:image/\w+;base64,[A-Za-z0-9+/=]*", "", str(text))
 
 
 def prose(path: Path) -> str:

@@ -63,20 +63,21 @@ def show(picture: Figure | Image.Image, alt: str, width: int | None = None, exac
 
 
 def img_tag(picture: Figure | Image.Image, alt: str, width: int | None = None, exact: bool = False) -> str:
-    """The picture as an HTML <img> that carries its own data. Greys are kept; of colours the 128 that suit it best, which
-    is enough for a figure and a third of its size, or all of them if exact, as a photograph needs."""
+    """The picture as an HTML <img> that carries its own data, a figure with two pixels for each of the page's, for sharp
+    screens. Greys are kept; of colours the 128 that suit it best, which is enough for a figure and a third of its size, or all
+    of them if exact, as a photograph needs. Lossless WebP: a fifth smaller than PNG, and every browser shows it."""
     if not alt.strip():
         raise ValueError("alt must say in a sentence what the picture shows, got an empty text")
     shown = int(picture.get_figwidth() * 100) if isinstance(picture, Figure) else picture.width
-    image = figure_image(picture, dpi=160) if isinstance(picture, Figure) else picture
+    image = figure_image(picture, dpi=200) if isinstance(picture, Figure) else picture
     if image.mode != "L":
         image = image.convert("RGB") if exact else image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
-    image.save(buffer, "png", optimize=True)
+    image.convert("RGB").save(buffer, "webp", lossless=True, quality=100, method=4)
     data = base64.b64encode(buffer.getvalue()).decode()
     return (
         f'<img alt="{html.escape(alt)}" width="{width or shown}" style="max-width:100%;height:auto" '
-        f'src="data:image/png;base64,{data}">'
+        f'src="data:image/webp;base64,{data}">'
     )
 
 
