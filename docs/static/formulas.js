@@ -1,4 +1,5 @@
-// Beside every displayed formula: its LaTeX to copy, and where it has a number, the way to its line in the index.
+// Beside every displayed formula: its LaTeX to copy, and where it has a number, the way to its line in the index. One that is
+// a little wider than its column is made smaller; on a phone a wide one scrolls.
 addEventListener("load", () => window.MathJax?.startup.promise.then(() => {
   const index = document.querySelector("a[href*='92_equation_index.html']")?.href.split("#")[0];
   for (const formula of MathJax.startup.document.math) {
@@ -23,4 +24,14 @@ addEventListener("load", () => window.MathJax?.startup.promise.then(() => {
     }
     box.before(tools);
   }
+  fit();
+  addEventListener("resize", fit);
+  addEventListener("toggle", fit, true); // what was folded has its width now
 }));
+
+function fit() {
+  for (const box of document.querySelectorAll("div.math")) {
+    box.style.fontSize = "";
+    for (let size = 99; size >= 85 && box.scrollWidth > box.clientWidth; size--) box.style.fontSize = `${size}%`;
+  }
+}

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page
 sys.path.append(str(Path(__file__).parents[1] / "docs"))
 
 import build_edition
-from lab import PATIENCE, served
+from lab import NOTEBOOKS, PATIENCE, served
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("edition")]  # in one process
 
@@ -40,6 +40,8 @@ SETTLED = """async () => {
 }"""
 CUT_OFF = """() => [...document.querySelectorAll('.cell_input pre')].filter(code => code.scrollWidth > code.clientWidth + 1)
     .map(code => [code.scrollWidth - code.clientWidth, code.innerText.slice(0, 300)])"""
+WIDE = """() => [...document.querySelectorAll('div.math')].filter(box => box.scrollWidth > box.clientWidth + 1)
+    .map(box => [Math.round(100 * box.scrollWidth / box.clientWidth), box.textContent.slice(0, 80)])"""
 SIDEWAYS = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -114,6 +116,18 @@ def test_no_line_of_code_is_cut_off(visit: Callable[[str], Visit], name: str, sc
     wide = page.evaluate(CUT_OFF)
     page.evaluate("document.querySelectorAll('.cell details.hide').forEach(folded => { folded.open = false; })")
     page.set_viewport_size(LAPTOP)
+    assert wide == []
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")))
+def test_no_formula_is_wider_than_its_column(browser: Browser, edition: str, name: str):
+    """On a laptop, made smaller by 15 % at most, so that it fits JupyterLab's column too."""
+    page = browser.new_page(viewport=LAPTOP)
+    page.goto(f"{edition}notebooks/{name}.html", timeout=PATIENCE)
+    page.wait_for_function(READY, timeout=PATIENCE)
+    page.evaluate(SETTLED)
+    wide = page.evaluate(WIDE)
+    page.close()
     assert wide == []
 
 
