@@ -9,7 +9,7 @@ import pytest
 from book_files import NOTEBOOKS, markdown_cells
 
 from diffnotes import Schedule, load_pretrained
-from diffnotes.book.exercises import chapter_03
+from diffnotes.book.exercises import chapter_03, chapter_09
 from diffnotes.book.explorers import gaussians
 from diffnotes.book.explorers.gap import account
 from diffnotes.book.press.measured import mean_error, measured
@@ -106,6 +106,13 @@ def sentences() -> Iterator[tuple[str, str]]:
         f"{last['ours_clusters']}.",
     )
 
+    card = [row.split("|")[1:-1] for row in (WEIGHTS / "mnist.md").read_text(encoding="utf-8").splitlines()]
+    shares = {row[0].strip(): (row[3].strip(), row[6].strip()) for row in card if len(row) == 7}
+    (guided,) = (shares[name] for name in shares if "s = 1.5" in name)
+    plain = shares["the same, 2M (`--labels`)"]
+    yield "09", f"has {plain[0]} recognised at $s=1$ and {guided[0]} at $s=1.5$, while the recall"
+    yield "09", f"falls from {plain[1]} to {guided[1]}."
+
     steps = {name: curve["uniform"][-1]["frechet"]["value"] for name, curve in measured("steps")["curves"].items()}
     yield "08", f"$\\eta=0$ stays at {steps['DDIM, η = 0']:.0f}, with fifty steps as with a hundred."
     yield "08", f"and it comes down to {steps[ALL_FRESH]:.1f}; with a hundred"
@@ -147,6 +154,15 @@ def solutions() -> Iterator[tuple[str, str]]:
     yield "08", f"From 1000 to 500, $\\eta$ may be {far:.4f} at most."
     yield "08", f"From 500 to 499, on the other hand, $\\eta$ may go up to {near:.1f}."
     yield "08", f"for $S=20$ it is {math.cos(math.pi / 40) ** 40:.3f}."
+
+    guided = dict(chapter_09._a_lonely_class()[1])["drawn with s = 4"]
+    mean, deviation = (part.split()[-1] for part in guided.split(","))
+    yield "09", f"With 50 DDIM steps the samples end around {mean} with a standard deviation of {deviation}"
+    late = dict(chapter_09._late_guidance()[1])
+    plain, pushed = (late[name].split() for name in ("without guidance", "guided for t <= 300"))
+    assert (plain[0], late["guided all the way"].split()[0]) == ("50", "0")
+    yield "09", f"About {pushed[0]} per cent of them now end in the inner cluster, against a half"
+    yield "09", f"to {pushed[-1]} on average instead of {plain[-1]}"
 
 
 def divergences() -> Iterator[tuple[str, str]]:
