@@ -6,12 +6,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
 from book_files import NOTEBOOKS, markdown_cells
 
+<<<<<<< HEAD
 from diffnotes import Schedule, load_pretrained
 from diffnotes.book.exercises import chapter_03, chapter_09
+=======
+from diffnotes import Schedule, load_pretrained, q_posterior
+from diffnotes.book.exercises import chapter_03
+>>>>>>> c02
 from diffnotes.book.explorers import gaussians
 from diffnotes.book.explorers.gap import account
+from diffnotes.book.explorers.posterior import coin_step, humps, slice_and_multiply
 from diffnotes.book.press.measured import mean_error, measured
 from diffnotes.training.pretrained import WEIGHTS, load_grey
 
@@ -397,7 +404,34 @@ def latents() -> Iterator[tuple[str, str]]:
     assert apart < made["prior"]["frechet"]["error"] and made["mean"]["recognised"]["value"] > 0.99
 
 
-PROSE = [*sentences(), *solutions(), *divergences(), *latent(), *likelihood(), *transformers(), *latents()]
+def one_step_back() -> Iterator[tuple[str, str]]:
+    """Numbers of chapter 2 that none of its cells prints."""
+    linear, hundred, twenty = Schedule.linear(T=1000), Schedule.cosine(T=100), Schedule.cosine(T=20)
+    part = [(linear.beta[t] / (1 - linear.alpha_bar[t])).item() for t in (1, 10, 100)]
+    assert abs(part[0] - 1) < 1e-9 and round(100 * part[2]) == 2
+    yield "02", f"all at $t=1$, a {PART[round(1 / part[1])]} at $t=10$, two per cent at $t=100$."
+    long = 1 - (hundred.alpha_bar[40] / hundred.alpha_bar[20]).item()
+    coin = coin_step(hundred.alpha_bar[20].item(), long, x_t=1)
+    yield "02", f"Now one start has a probability of {100 * coin.shares.max():.0f} per cent"
+    two = (back for back in range(1, 40) if humps(slice_and_multiply(hundred, 40, 40 - back, 0.0).posterior) == 2)
+    yield "02", f"they begin with `back` {next(two)}."
+    third = (linear.posterior_variance[3] / linear.beta[3]).item()
+    yield "02", f"for $t=3$ it is already about {third:.2f}."
+    start, present = torch.tensor([[[0.8]], [[-0.4]]], dtype=torch.float64)
+    mean, variance = (value.item() for value in q_posterior(twenty, start, present, 10))
+    yield "02", f"Both give mean ${mean:.4f}$ and variance ${variance:.4f}$."
+
+
+PROSE = [
+    *one_step_back(),
+    *sentences(),
+    *solutions(),
+    *divergences(),
+    *latent(),
+    *likelihood(),
+    *transformers(),
+    *latents(),
+]
 
 
 @pytest.mark.parametrize(("chapter", "words"), PROSE)
