@@ -9,13 +9,8 @@ import pytest
 import torch
 from book_files import NOTEBOOKS, markdown_cells
 
-<<<<<<< HEAD
-from diffnotes import Schedule, load_pretrained
-from diffnotes.book.exercises import chapter_03, chapter_09
-=======
 from diffnotes import Schedule, load_pretrained, q_posterior
-from diffnotes.book.exercises import chapter_03
->>>>>>> c02
+from diffnotes.book.exercises import chapter_03, chapter_09
 from diffnotes.book.explorers import gaussians
 from diffnotes.book.explorers.gap import account
 from diffnotes.book.explorers.posterior import coin_step, humps, slice_and_multiply
