@@ -35,7 +35,13 @@ def arguments(workspaces: Path | None = None) -> list[str]:
     ]
 
 
-def start(*more: str) -> int:
-    """Start JupyterLab, with `more` of its arguments, and wait for its end; its exit status."""
+def start(*more: str, folder: Path | None = None) -> int:
+    """Start JupyterLab in `folder`, the current one unless given, with `more` of its arguments, and wait for its end; its
+    exit status."""
     command = [sys.executable, "-m", "jupyterlab", *arguments(), *more]
-    return subprocess.run(command, env=environment(dict(os.environ)), check=False).returncode
+    with subprocess.Popen(command, env=environment(dict(os.environ)), cwd=folder) as running:
+        while True:
+            try:
+                return running.wait()
+            except KeyboardInterrupt:
+                pass  # JupyterLab has got Ctrl-C too, and asks whether it is meant
