@@ -45,3 +45,14 @@ def test_the_command_of_the_makefile_starts_jupyterlab(tmp_path: Path):
     own = os.environ | {"XDG_DATA_HOME": str(tmp_path)}  # where the arrangement of the windows is kept
     done = subprocess.run(command, env=own, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, importlib.metadata.version("jupyterlab"))
+
+
+def test_a_folder_of_the_readers_own_is_where_jupyterlab_starts(tmp_path: Path, monkeypatch):
+    (tmp_path / "book").mkdir()
+    monkeypatch.setattr(lab, "arguments", lambda: [])
+    tool = tmp_path / "jupyterlab.py"
+    tool.write_text("import os, sys\nopen('seen', 'w').write(' '.join(sys.argv[1:]))\nsys.exit(7)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    assert lab.start("one.ipynb", "--port=1", folder=tmp_path / "book") == 7
+    assert (tmp_path / "book" / "seen").read_text() == "one.ipynb --port=1"

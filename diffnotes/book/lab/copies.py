@@ -8,8 +8,6 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nbformat
-
 import diffnotes
 from diffnotes.book.press.scan import BOOK, FOLDER, notebooks
 
@@ -82,10 +80,11 @@ def digest(name: str, content: bytes) -> str:
     """SHA-256 of a file; of a notebook, that of its cells and outputs, so that opening and saving it changes nothing."""
     if name.endswith(".ipynb"):
         try:
-            cells = nbformat.reads(content.decode(), as_version=4).cells
-            content = json.dumps([(c.cell_type, c.source, c.get("outputs")) for c in cells], sort_keys=True).encode()
-        except Exception:  # whatever the reader has made of it, it is another file
-            pass
+            cells = json.loads(content)["cells"]
+            parts = [(cell["cell_type"], "".join(cell["source"]), cell.get("outputs")) for cell in cells]
+            content = json.dumps(parts, sort_keys=True).encode()
+        except (ValueError, KeyError, TypeError):
+            pass  # whatever the reader has made of it, it is another file
     return hashlib.sha256(content).hexdigest()
 
 
