@@ -71,8 +71,9 @@ def test_the_command_writes_a_file_or_a_folder_of_files(tmp_path, capsys):
 def test_without_out_the_page_lies_beside_the_notebook(tmp_path, capsys):
     path = written(tmp_path / "one.ipynb", *notebook().cells)
     assert main(["export", str(path)]) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'one.html'}: 2.6 MB\n"
-    assert PICTURE.partition("src=")[2].strip(">") in (tmp_path / "one.html").read_text(encoding="utf-8")
+    page = tmp_path / "one.html"
+    assert capsys.readouterr().out == f"{page}: {page.stat().st_size / 1e6:.1f} MB\n"
+    assert PICTURE.partition("src=")[2].strip(">") in page.read_text(encoding="utf-8")
 
 
 @pytest.fixture

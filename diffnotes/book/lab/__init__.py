@@ -37,11 +37,13 @@ def arguments(workspaces: Path | None = None) -> list[str]:
 
 def start(*more: str, folder: Path | None = None) -> int:
     """Start JupyterLab in `folder`, the current one unless given, with `more` of its arguments, and wait for its end; its
-    exit status."""
+    exit status, or 0 where Ctrl-C ended it."""
     command = [sys.executable, "-m", "jupyterlab", *arguments(), *more]
+    interrupted = False
     with subprocess.Popen(command, env=environment(dict(os.environ)), cwd=folder) as running:
         while True:
             try:
-                return running.wait()
+                status = running.wait()
+                return 0 if interrupted else status
             except KeyboardInterrupt:
-                pass  # JupyterLab has got Ctrl-C too, and asks whether it is meant
+                interrupted = True  # JupyterLab has got it too, and asks whether it is meant

@@ -62,7 +62,10 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int | None = None) ->
     from nbclient import NotebookClient
 
     resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=resources).execute()
+    quiet = ["--log-level=ERROR"]  # or every kernel warns that it talks over TCP, on this machine
+    NotebookClient(
+        notebook, timeout=timeout, kernel_name="python3", resources=resources, extra_arguments=quiet
+    ).execute()
 
 
 def _page(name: str) -> str:
