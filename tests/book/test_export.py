@@ -86,7 +86,7 @@ def odd(tmp_path, monkeypatch) -> Path:
     Path("list.ipynb").write_text("[1, 2]")
     Path("number.ipynb").write_text("3")
     Path("other.ipynb").write_text(json.dumps({"name": "x"}))
-    Path("invalid.ipynb").write_text(json.dumps({"cells": [3], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    Path("invalid.ipynb").write_text(json.dumps(NO_OUTPUTS))
     Path("README.md").write_text("# words")
     Path("taken").write_text("a file")
     written(Path("fresh.ipynb"), nbformat.v4.new_code_cell("6 * 7"))
@@ -94,6 +94,7 @@ def odd(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+NO_OUTPUTS = {"cells": [{"cell_type": "code"}], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
 ODD = ("empty.ipynb", "picture.ipynb", "list.ipynb", "number.ipynb", "other.ipynb", "invalid.ipynb", "README.md")
 
 
