@@ -94,7 +94,8 @@ def odd(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-NO_OUTPUTS = {"cells": [{"cell_type": "code"}], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
+WITHOUT = {"cell_type": "code", "source": "1", "metadata": {}}  # neither outputs nor a number
+NO_OUTPUTS = {"cells": [WITHOUT], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
 ODD = ("empty.ipynb", "picture.ipynb", "list.ipynb", "number.ipynb", "other.ipynb", "invalid.ipynb", "README.md")
 
 
