@@ -116,11 +116,20 @@ def test_a_chapter_that_is_no_notebook_any_more_is_the_readers_too(book: Path, c
 def test_a_folder_with_files_of_another_origin_is_refused(tmp_path: Path, capsys):
     (tmp_path / ONE).write_text("from a course of mine")
     assert main(["lab", str(tmp_path), "--copy-only"]) == 1
-    said = f"diffnotes lab: {tmp_path} has {ONE} of another origin, which would be lost: name another folder\n"
+    said = f"diffnotes lab: {tmp_path} has a {ONE} of another origin: name another folder for the book\n"
     assert capsys.readouterr().err == said
     assert [path.name for path in tmp_path.iterdir()] == [ONE] and (
         tmp_path / ONE
     ).read_text() == "from a course of mine"
+
+
+def test_a_file_of_the_readers_that_has_the_name_of_a_new_chapter_is_kept(book: Path, monkeypatch):
+    (book / "23_more.ipynb").write_text("theirs")
+    before = copies.contents()
+    monkeypatch.setattr(copies, "contents", lambda: before | {"23_more.ipynb": before[ONE]})
+    beside = f"23_more-{diffnotes.__version__}.ipynb"
+    assert copy_book(book) == copies.Copied(kept=["23_more.ipynb"], beside=[beside])
+    assert (book / "23_more.ipynb").read_text() == "theirs" and (book / beside).read_bytes() == before[ONE]
 
 
 def test_without_its_record_a_folder_is_recorded_again_if_nothing_would_be_lost(book: Path):
@@ -129,7 +138,7 @@ def test_without_its_record_a_folder_is_recorded_again_if_nothing_would_be_lost(
     assert set(json.loads((book / copies.RECORD).read_text())) == set(copies.contents())
     (book / copies.RECORD).unlink()
     edit(book / ONE)
-    with pytest.raises(ValueError, match=f"has {ONE} of another origin"):
+    with pytest.raises(ValueError, match=f"has a {ONE} of another origin"):
         copy_book(book)
 
 

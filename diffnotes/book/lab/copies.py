@@ -28,7 +28,7 @@ class Copied:
 
 def copy_book(folder: Path) -> Copied:
     """Copy the notebooks, and the page they link to, into `folder`. The repository's own notebooks/ is left as it is.
-    ValueError if the folder has other files of these names, which no earlier copying explains."""
+    ValueError if the folder has other files of these names and was not made by this command."""
     copied = Copied()
     if folder.resolve() == FOLDER.resolve():
         return copied
@@ -36,21 +36,11 @@ def copy_book(folder: Path) -> Copied:
         raise ValueError(f"FOLDER must be a folder, got the file {folder}")
     record = _recorded(folder)
     book = contents()
-    strangers = [
-        name
-        for name, content in book.items()
-        if name not in record
-        and (folder / name).exists()
-        and digest(name, (folder / name).read_bytes()) != digest(name, content)
-    ]
-    if strangers:
-        more = f" and {len(strangers) - 1} more files" if len(strangers) > 1 else ""
-        raise ValueError(
-            f"{folder} has {strangers[0]}{more} of another origin, which would be lost: name another folder"
-        )
     for name, content in book.items():
-        path, edition = folder / name, digest(name, content)
-        there = digest(name, path.read_bytes()) if path.exists() else None
+        if not record and _digest_of(folder, name) not in (None, digest(name, content)):
+            raise ValueError(f"{folder} has a {name} of another origin: name another folder for the book")
+    for name, content in book.items():
+        path, edition, there = folder / name, digest(name, content), _digest_of(folder, name)
         if there is None:
             _write(path, content)
             copied.new.append(name)
@@ -86,6 +76,11 @@ def digest(name: str, content: bytes) -> str:
         except (ValueError, KeyError, TypeError):
             pass  # whatever the reader has made of it, it is another file
     return hashlib.sha256(content).hexdigest()
+
+
+def _digest_of(folder: Path, name: str) -> str | None:
+    """The digest of a file in the folder; None if it is not there."""
+    return digest(name, (folder / name).read_bytes()) if (folder / name).exists() else None
 
 
 def _recorded(folder: Path) -> dict[str, str]:
