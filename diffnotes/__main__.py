@@ -1,5 +1,5 @@
-"""The command line for long runs: python -m diffnotes train ..., python -m diffnotes sample ...,
-python -m diffnotes measure ...
+"""The command line. The book: python -m diffnotes lab, python -m diffnotes export ...; long runs: python -m diffnotes train ...,
+python -m diffnotes sample ..., python -m diffnotes measure ...
 
 On several GPUs, or several processes on the CPU: torchrun --nproc_per_node 2 -m diffnotes train ..."""
 
@@ -43,6 +43,7 @@ SCHEDULES = {
     "cosine": Schedule.cosine,
 }
 
+FIRST_CHAPTER = "00_start_here.ipynb"
 RUN = 'folder of the run, or "mnist" or "mnist-small" for weights of the package'
 STEPS = (
     f"sampling steps; unless given, {', '.join(f'{steps} with {solver}' for solver, steps in USUAL_STEPS.items())}, or as many "
@@ -60,6 +61,42 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"diffnotes {options.command}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def lab(options: argparse.Namespace) -> None:
+    """Copy the book's notebooks into a folder of your own, and open them in JupyterLab. What you have run or edited there is
+    never written over: run it again to go on, also with a newer edition of the package, whose text of such a chapter is put
+    beside yours."""
+    from diffnotes.book.lab import start
+    from diffnotes.book.lab.copies import copy_book
+
+    copied = copy_book(options.folder)
+    print(f"The book is in {options.folder}.")
+    for said, names in (
+        ("brought up to this edition", copied.updated),
+        ("kept as you have them", copied.kept),
+        ("their text in this edition", copied.beside),
+    ):
+        if names:
+            print(f"{said}: {', '.join(names)}")
+    if options.copy_only:
+        return
+    more = [FIRST_CHAPTER]
+    more += ["--no-browser"] if options.no_browser else []
+    more += [] if options.port is None else [f"--port={options.port}"]
+    sys.stdout.flush()
+    status = start(*more, folder=options.folder)
+    if status:
+        raise RuntimeError(f"JupyterLab ended with status {status}")
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write a chapter that was run as one HTML file with its pictures and formulas in it, to be read offline, sent and
+    printed."""
+    from diffnotes.book.press.export import write
+
+    for path in write(options.notebooks, options.out, run=options.run_first):
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 
 def train(options: argparse.Namespace) -> None:
@@ -273,10 +310,35 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m diffnotes", description="Train a small diffusion model, and sample from it."
+        prog="python -m diffnotes",
+        description="Read the book on diffusion models; train a small one, and sample from it.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     config, loss = TrainConfig(), Denoising(Schedule.cosine(T=1000))
+
+    p = commands.add_parser("lab", help="open the book in JupyterLab", description=lab.__doc__, formatter_class=_Help)
+    p.set_defaults(run=lab)
+    p.add_argument(
+        "folder", nargs="?", type=Path, default=Path("diffnotes-book"), help="where the notebooks are copied"
+    )
+    p.add_argument("--copy-only", action="store_true", help="do not start JupyterLab")
+    p.add_argument("--no-browser", action="store_true", help="start it, print its address, and open no browser")
+    p.add_argument("--port", type=int, help="of JupyterLab; unless given, the first that is free from 8888 on")
+
+    p = commands.add_parser(
+        "export", help="a chapter as one HTML file", description=export.__doc__, formatter_class=_Help
+    )
+    p.set_defaults(run=export)
+    p.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK", help="chapters, as JupyterLab saved them")
+    p.add_argument(
+        "-o", "--out", type=Path, help="the HTML file, or a folder for several; unless given, beside each notebook"
+    )
+    p.add_argument(
+        "--run",
+        dest="run_first",
+        action="store_true",
+        help="run the cells first, in the notebook's own folder; the notebook stays as it is",
+    )
 
     p = commands.add_parser("train", help="train a U-Net", description=train.__doc__, formatter_class=_Help)
     p.set_defaults(run=train)

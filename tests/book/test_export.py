@@ -1,10 +1,13 @@
 """A chapter as one HTML file."""
 
+import json
 import re
+from pathlib import Path
 
 import nbformat
 import pytest
 
+from diffnotes.__main__ import main
 from diffnotes.book.press import export
 from diffnotes.book.press.scan import FOLDER
 
@@ -45,44 +48,101 @@ def test_links_lead_to_the_chapters_that_are_exported_too():
     assert re.findall(r'href="(0\d_[^"]*)"', page) == ["02_next.html#eq-10.1", "01_one.html", "03_other.ipynb"]
 
 
-def test_without_mathjax_the_page_names_one_on_the_internet(monkeypatch):
-    def missing(name):
-        raise export.importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(export.importlib.metadata, "distribution", missing)
-    assert f'<script async="" src="{export.MATHJAX_ONLINE}"></script>' in export.export(notebook(), "01_one")
+def written(path: Path, *cells: nbformat.NotebookNode) -> Path:
+    """A notebook with these cells, saved at `path`."""
+    nbformat.write(nbformat.v4.new_notebook(cells=list(cells)), path)
+    return path
 
 
 def test_the_command_writes_a_file_or_a_folder_of_files(tmp_path, capsys):
     chapters = [str(FOLDER / name) for name in ("00_start_here.ipynb", "91_errata_clinic.ipynb")]
-    export.main([chapters[0], "--out", str(tmp_path / "start.html")])
+    assert main(["export", chapters[0], "-o", str(tmp_path / "start.html")]) == 0
     assert capsys.readouterr().out.startswith(f"{tmp_path / 'start.html'}: ")
-    export.main([*chapters, "--out", str(tmp_path / "pages")])
+    assert main(["export", *chapters, "--out", str(tmp_path / "pages")]) == 0
     assert {path.name for path in tmp_path.rglob("*.html")} == {
         "start.html",
         "00_start_here.html",
         "91_errata_clinic.html",
     }
-    page = (tmp_path / "pages" / "00_start_here.html").read_text()
+    page = (tmp_path / "pages" / "00_start_here.html").read_text(encoding="utf-8")
     assert 'href="91_errata_clinic.html' in page and "<img alt=" in page
+
+
+def test_without_out_the_page_lies_beside_the_notebook(tmp_path, capsys):
+    path = written(tmp_path / "one.ipynb", *notebook().cells)
+    assert main(["export", str(path)]) == 0
+    page = tmp_path / "one.html"
+    assert capsys.readouterr().out == f"{page}: {page.stat().st_size / 1e6:.1f} MB\n"
+    assert PICTURE.partition("src=")[2].strip(">") in page.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def odd(tmp_path, monkeypatch) -> Path:
+    """A folder, the current one, with what is not a chapter that was run."""
+    monkeypatch.chdir(tmp_path)
+    Path("folder.ipynb").mkdir()
+    Path("empty.ipynb").touch()
+    Path("picture.ipynb").write_bytes(b"\x89PNG\r\n")
+    Path("list.ipynb").write_text("[1, 2]")
+    Path("number.ipynb").write_text("3")
+    Path("other.ipynb").write_text(json.dumps({"name": "x"}))
+    Path("invalid.ipynb").write_text(json.dumps(NO_OUTPUTS))
+    Path("README.md").write_text("# words")
+    Path("taken").write_text("a file")
+    written(Path("fresh.ipynb"), nbformat.v4.new_code_cell("6 * 7"))
+    written(Path("text.ipynb"), nbformat.v4.new_markdown_cell("# only text"))
+    return tmp_path
+
+
+WITHOUT = {"cell_type": "code", "source": "1", "metadata": {}}  # neither outputs nor a number
+NO_OUTPUTS = {"cells": [WITHOUT], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
+ODD = ("empty.ipynb", "picture.ipynb", "list.ipynb", "number.ipynb", "other.ipynb", "invalid.ipynb", "README.md")
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["nowhere.ipynb"], "there is no notebook nowhere.ipynb"),
-        (["a.ipynb", "b.ipynb", "--out", "c.html"], "--out must be a folder for 2 notebooks, got c.html"),
-        ([], "the following arguments are required: notebooks"),
+        ("nowhere.ipynb", "there is no notebook nowhere.ipynb"),
+        ("folder.ipynb", "folder.ipynb must be a notebook, got a folder"),
+        *((name, f"{name} must be a notebook (.ipynb), got something else") for name in ODD),
+        ("fresh.ipynb", "fresh.ipynb has not been run: run it in JupyterLab and save it, or add --run"),
+        ("text.ipynb fresh.ipynb", "fresh.ipynb has not been run: run it in JupyterLab and save it, or add --run"),
+        ("text.ipynb nowhere.ipynb -o c.html", "--out must be a folder for 2 notebooks, got c.html"),
+        ("text.ipynb -o c.pdf", "--out must be an HTML file or a folder, got c.pdf"),
+        ("text.ipynb -o taken", "--out must be an HTML file or a folder, got taken"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(arguments, message, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        export.main(arguments)
-    assert message in capsys.readouterr().err
+def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(odd, arguments, message, capsys):
+    before = sorted(odd.rglob("*"))
+    assert main(["export", *arguments.split()]) == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", f"diffnotes export: {message}\n")
+    assert sorted(odd.rglob("*")) == before
 
 
-def test_cells_run_in_the_notebooks_own_folder(tmp_path):
+def test_a_notebook_of_words_only_needs_no_run(odd):
+    assert main(["export", "text.ipynb"]) == 0
+    assert "only text" in (odd / "text.html").read_text(encoding="utf-8")
+
+
+def test_cells_that_were_not_run_are_counted(tmp_path, capsys):
+    run = nbformat.v4.new_code_cell("x = 1", execution_count=1)
+    path = written(tmp_path / "half.ipynb", run, nbformat.v4.new_code_cell("x"), nbformat.v4.new_code_cell(""))
+    assert main(["export", str(path)]) == 0
+    assert capsys.readouterr().err == f"{path}: 1 of 2 cells have not been run\n"
+
+
+def test_run_runs_the_cells_in_the_notebooks_own_folder_and_leaves_the_notebook_alone(tmp_path):
     code = "from pathlib import Path\nPath('here').touch()\nprint(6 * 7)"
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]), tmp_path / "one.ipynb")
-    export.main([str(tmp_path / "one.ipynb"), "--execute"])
-    assert (tmp_path / "here").exists() and "42" in (tmp_path / "one.html").read_text()
+    path = written(tmp_path / "one.ipynb", nbformat.v4.new_code_cell(code))
+    before = path.read_bytes()
+    assert main(["export", str(path), "--run"]) == 0
+    assert (tmp_path / "here").exists() and path.read_bytes() == before
+    assert "<pre>42" in (tmp_path / "one.html").read_text(encoding="utf-8")
+
+
+def test_a_cell_that_fails_is_told_in_a_line(tmp_path, capsys):
+    path = written(tmp_path / "one.ipynb", nbformat.v4.new_code_cell("1 / 0"))
+    assert main(["export", str(path), "--run"]) == 1
+    assert capsys.readouterr().err == f"diffnotes export: a cell of {path} fails: ZeroDivisionError: division by zero\n"
+    assert not (tmp_path / "one.html").exists()

@@ -91,15 +91,34 @@ def test_bars_in_a_formula_do_not_split_the_table(monkeypatch):
     assert "[(2.2)](02_bayes_posterior.ipynb#eq-2.2)" in row and "[A12](91_errata_clinic.ipynb#A12)" in row
 
 
+def test_a_line_of_the_index_is_read_as_it_was_written():
+    (line,) = index.lines(f"## 2 · Bayes\n\n| | |\n|---|---|\n{index.row(BAYES)}\n")
+    assert (line.tag, line.latex, line.section) == ("2.2", BAYES.latex.rstrip(","), "Bayes, with the start given")
+    assert (line.kind, line.ways) == ("identity", "exact on a finite chain; compared with the code")
+    assert line.code == ["forward.q_posterior"]
+    bare = Equation("1.2", "", "", "x", kinds=["identity"], shown=["proved by sympy"])
+    (line,) = index.lines(index.row(bare))
+    assert (line.ways, line.code) == ("proved", [])
+
+
+def test_the_search_knows_every_equation_of_the_book():
+    read = [line for cell in scan.read(index.PATH).cells for line in index.lines(cell.source)]
+    found = scan.equations()
+    assert [line.tag for line in read] == [e.tag for e in sorted(found, key=lambda e: number_of(e.tag))]
+    ways = {e.tag: "; ".join(index.how(e)).replace("|", "&#124;") for e in found}
+    assert [line.ways for line in read] == [ways[line.tag] for line in read]
+
+
 def test_the_search_finds_by_number_section_formula_and_code():
-    for wanted in ("2.2", "bayes start", "frac", "q_posterior", "chain identity"):
-        assert "(2.2)</a>" in index.matches([BAYES], wanted), wanted
-    assert "No equation has" in index.matches([BAYES], "guidance")
-    assert index.matches([BAYES], " ") == "1 equation."
+    found = index.lines(index.row(BAYES))
+    for wanted in ("2.2", "bayes start", "frac", "q(x_t|x_{t-1})", "q_posterior", "chain identity"):
+        assert "(2.2)</a>" in index.matches(found, wanted), wanted
+    assert "No equation has" in index.matches(found, "guidance")
+    assert index.matches(found, " ") == "1 equation."
 
 
 def test_the_search_shows_only_the_first_ones():
-    assert "and 3 more" in index.matches([BAYES] * 15, "bayes")
+    assert "and 3 more" in index.matches(index.lines(index.row(BAYES)) * 15, "bayes")
 
 
 def test_the_field_searches_while_one_types():

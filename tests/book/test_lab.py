@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,3 +46,26 @@ def test_the_command_of_the_makefile_starts_jupyterlab(tmp_path: Path):
     own = os.environ | {"XDG_DATA_HOME": str(tmp_path)}  # where the arrangement of the windows is kept
     done = subprocess.run(command, env=own, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, importlib.metadata.version("jupyterlab"))
+
+
+def test_a_folder_of_the_readers_own_is_where_jupyterlab_starts(tmp_path: Path, monkeypatch):
+    (tmp_path / "book").mkdir()
+    monkeypatch.setattr(lab, "arguments", lambda: [])
+    tool = tmp_path / "jupyterlab.py"
+    tool.write_text("import sys\nopen('seen', 'w').write(' '.join(sys.argv[1:]))\nsys.exit(7)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    assert lab.start("one.ipynb", "--port=1", folder=tmp_path / "book") == 7
+    assert (tmp_path / "book" / "seen").read_text() == "one.ipynb --port=1"
+
+
+def test_ctrl_c_is_left_to_jupyterlab_and_is_no_failure(tmp_path: Path):
+    asks = "import signal, sys\nsignal.signal(signal.SIGINT, lambda *_: sys.exit(5))\nprint('up', flush=True)\nsignal.pause()"
+    (tmp_path / "jupyterlab.py").write_text(asks)
+    code = "import sys; from diffnotes.book import lab; lab.arguments = list; print('status', lab.start())"
+    own = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, env=own, stdout=subprocess.PIPE, text=True, start_new_session=True) as running:
+        assert running.stdout is not None and running.stdout.readline() == "up\n"
+        os.killpg(running.pid, signal.SIGINT)  # as a terminal does: both get it
+        assert running.communicate()[0] == "status 0\n" and running.returncode == 0

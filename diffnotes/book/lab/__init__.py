@@ -35,7 +35,15 @@ def arguments(workspaces: Path | None = None) -> list[str]:
     ]
 
 
-def start(*more: str) -> int:
-    """Start JupyterLab, with `more` of its arguments, and wait for its end; its exit status."""
+def start(*more: str, folder: Path | None = None) -> int:
+    """Start JupyterLab in `folder`, the current one unless given, with `more` of its arguments, and wait for its end; its
+    exit status, or 0 where Ctrl-C ended it."""
     command = [sys.executable, "-m", "jupyterlab", *arguments(), *more]
-    return subprocess.run(command, env=environment(dict(os.environ)), check=False).returncode
+    interrupted = False
+    with subprocess.Popen(command, env=environment(dict(os.environ)), cwd=folder) as running:
+        while True:
+            try:
+                status = running.wait()
+                return 0 if interrupted else status
+            except KeyboardInterrupt:
+                interrupted = True  # JupyterLab has got it too, and asks whether it is meant

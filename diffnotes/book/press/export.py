@@ -1,16 +1,14 @@
-"""A chapter as one HTML file with everything in it, to be read offline, sent and printed:
+"""A chapter as one HTML file with everything in it, to be read offline, sent and printed: python -m diffnotes export.
 
-    python -m diffnotes.book.press.export notebooks/01_forward_process.ipynb --out chapter.html
-
-It takes the stored outputs, or with --execute those of a fresh run in the notebook's own folder. Where a picture stands
-behind a widget, the picture is taken. MathJax goes into the file if the extra `docs` is installed; without it formulas are
-drawn by a MathJax from the internet, and offline their LaTeX is read.
+It takes the stored outputs, or those of a fresh run in the notebook's own folder. Where a picture stands behind a widget, the
+picture is taken. MathJax is in the file too.
 """
 
-import argparse
 import importlib.metadata
+import json
 import re
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import nbformat
@@ -18,7 +16,6 @@ from nbformat import NotebookNode
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 MATHJAX = "sphinx-mathjax-offline/static/mathjax/tex-svg-full.js"
-MATHJAX_ONLINE = "https://cdn.jsdelivr.net/npm/mathjax@3/es5/tex-svg-full.js"
 TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_js %}{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}
@@ -65,7 +62,10 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int | None = None) ->
     from nbclient import NotebookClient
 
     resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=resources).execute()
+    quiet = ["--log-level=ERROR"]  # or every kernel warns that it talks over TCP, on this machine
+    NotebookClient(
+        notebook, timeout=timeout, kernel_name="python3", resources=resources, extra_arguments=quiet
+    ).execute()
 
 
 def _page(name: str) -> str:
@@ -73,43 +73,73 @@ def _page(name: str) -> str:
 
 
 def _mathjax() -> str:
-    """The script element with MathJax in it, or with its address if it is not installed."""
-    try:
-        path = importlib.metadata.distribution("sphinx-mathjax-offline").locate_file(MATHJAX)
-    except importlib.metadata.PackageNotFoundError:
-        return f'<script async src="{MATHJAX_ONLINE}"></script>'
+    """The script element with MathJax in it."""
+    path = importlib.metadata.distribution("sphinx-mathjax-offline").locate_file(MATHJAX)
     script = Path(str(path)).read_text(encoding="utf-8")
     safe = re.sub("</(script)", r"<\\/\1", script, flags=re.IGNORECASE)  # what would end the element
     return f"<script>{safe}</script>"
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Export the notebooks named on the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m diffnotes.book.press.export", description=__doc__.partition("\n")[0]
-    )
-    parser.add_argument("notebooks", nargs="+", type=Path, help="chapters, notebooks/*.ipynb")
-    parser.add_argument(
-        "--out", type=Path, help="the HTML file, or a folder for several (default: beside each notebook)"
-    )
-    parser.add_argument("--execute", action="store_true", help="run the cells first, in the notebook's own folder")
-    options = parser.parse_args(arguments)
-    to_a_file = options.out is not None and options.out.suffix in (".html", ".htm")
-    if to_a_file and len(options.notebooks) > 1:
-        parser.error(f"--out must be a folder for {len(options.notebooks)} notebooks, got {options.out}")
-    for path in options.notebooks:
-        if not path.is_file():
-            parser.error(f"there is no notebook {path}")
-    names = [path.name for path in options.notebooks]
-    for path in options.notebooks:
-        notebook = nbformat.read(path, as_version=4)
-        if options.execute:
-            execute(notebook, path.parent)
-        out = options.out if to_a_file else (options.out or path.parent) / _page(path.name)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(export(notebook, path.stem, names), encoding="utf-8")
-        print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+# -- files -------------------------------------------------------------------------------------------------------------
 
 
-if __name__ == "__main__":
-    main()
+def write(paths: Sequence[Path], out: Path | None = None, run: bool = False) -> Iterator[Path]:
+    """Write the notebooks as pages, and yield each page's path when it is there. ValueError, before anything is written, if
+    one of them is not there, is no notebook, or has not been run and `run` does not ask for it.
+
+    out: an HTML file for one notebook, a folder for any number; unless given, each page lies beside its notebook."""
+    to_a_file = out is not None and out.suffix in (".html", ".htm") and not out.is_dir()
+    if to_a_file and len(paths) > 1:
+        raise ValueError(f"--out must be a folder for {len(paths)} notebooks, got {out}")
+    if out is not None and not to_a_file and (out.is_file() or (out.suffix and not out.is_dir())):
+        raise ValueError(f"--out must be an HTML file or a folder, got {out}")
+    chapters = [(path, load(path)) for path in paths]
+    for path, notebook in chapters:
+        if not run:
+            _check_run(path, notebook)
+    names = [path.name for path in paths]
+    for path, notebook in chapters:
+        if run:
+            _run(path, notebook)
+        page = out if to_a_file and out is not None else (out or path.parent) / _page(path.name)
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(export(notebook, path.stem, names), encoding="utf-8")
+        yield page
+
+
+def load(path: Path) -> NotebookNode:
+    """The notebook at `path`; ValueError says what is there instead."""
+    if not path.exists():
+        raise ValueError(f"there is no notebook {path}")
+    if path.is_dir():
+        raise ValueError(f"{path} must be a notebook, got a folder")
+    try:
+        text = path.read_text(encoding="utf-8")
+        if "cells" not in json.loads(text):
+            raise ValueError("no cells")
+        notebook = nbformat.reads(text, as_version=4)
+        nbformat.validate(notebook)
+    except (ValueError, TypeError, nbformat.ValidationError) as error:
+        raise ValueError(f"{path} must be a notebook (.ipynb), got something else") from error
+    return notebook
+
+
+def _check_run(path: Path, notebook: NotebookNode) -> None:
+    """ValueError if no cell has been run; a line on stderr if some have not."""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    not_run = [cell for cell in cells if cell.execution_count is None and not cell.outputs]
+    if cells and len(not_run) == len(cells):
+        raise ValueError(f"{path} has not been run: run it in JupyterLab and save it, or add --run")
+    if not_run:
+        print(f"{path}: {len(not_run)} of {len(cells)} cells have not been run", file=sys.stderr)
+
+
+def _run(path: Path, notebook: NotebookNode) -> None:
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+    try:
+        execute(notebook, path.resolve().parent)
+    except CellExecutionError as error:
+        raise RuntimeError(f"a cell of {path} fails: {error.ename}: {error.evalue}") from error
+    except DeadKernelError as error:
+        raise RuntimeError(f"the kernel died that ran {path}") from error

@@ -1,11 +1,12 @@
 """Chapter 92, the index of equations, made from a scan of all the notebooks: python -m diffnotes.book.press.index
 
 It writes the text cells of notebooks/92_equation_index.ipynb; a test holds that they are current. `search` is the field
-in that notebook with which a reader finds an equation.
+in that notebook with which a reader finds an equation: it reads the lines written there, and so needs no stored outputs.
 """
 
 import html
 import re
+from dataclasses import dataclass
 
 import ipywidgets as widgets
 import nbformat
@@ -92,18 +93,18 @@ def table(chapter: int, found: list[Equation]) -> str:
     """The text cell of one chapter."""
     heading = read(FOLDER / f"{CHAPTERS[chapter]}.ipynb").cells[0].source.splitlines()[0]
     title = re.sub(r"^# \w+ · ", "", heading)
-    lines = [f"## {label(chapter)} · {title}", "", "| | |", "|---|---|"]
-    for e in found:
-        formula = re.sub(r"\\\|", r"\\Vert ", e.latex.rstrip(". ,")).replace("|", r"\vert ")
-        section = re.sub(r"^(?:[A-Z]\.)?[\d.]+ ", "", e.section)
-        code = ", ".join(f"`{c.removeprefix('process.')}`" for c in e.code)
-        slips = ", ".join(f"[{s}]({CHAPTERS[91]}.ipynb#{s})" for s in e.slips)
-        ways = "; ".join(how(e)).replace("|", "&#124;")
-        about = [f"*{section}*", kind(e), f"checked: {ways}", code, slips and f"slips: {slips}"]
-        lines.append(
-            f"| [({e.tag})]({address(e.tag, 92)}) | $\\displaystyle {formula}$<br>{' · '.join(filter(None, about))} |"
-        )
-    return "\n".join(lines)
+    return "\n".join([f"## {label(chapter)} · {title}", "", "| | |", "|---|---|", *map(row, found)])
+
+
+def row(e: Equation) -> str:
+    """The line of one equation; `lines` reads it again."""
+    formula = re.sub(r"\\\|", r"\\Vert ", e.latex.rstrip(". ,")).replace("|", r"\vert ")
+    section = re.sub(r"^(?:[A-Z]\.)?[\d.]+ ", "", e.section)
+    code = ", ".join(f"`{c.removeprefix('process.')}`" for c in e.code)
+    slips = ", ".join(f"[{s}]({CHAPTERS[91]}.ipynb#{s})" for s in e.slips)
+    ways = "; ".join(how(e)).replace("|", "&#124;")
+    about = [f"*{section}*", kind(e), f"checked: {ways}", code, slips and f"slips: {slips}"]
+    return f"| [({e.tag})]({address(e.tag, 92)}) | $\\displaystyle {formula}$<br>{' · '.join(filter(None, about))} |"
 
 
 def cells() -> list[str]:
@@ -154,9 +155,38 @@ def search() -> None:
     show_widget(widgets.VBox([intro, field, results]), "<i>A search field stands here when the notebook runs.</i>")
 
 
+@dataclass
+class Line:
+    """A line of the index, taken apart."""
+
+    tag: str
+    latex: str
+    section: str
+    kind: str
+    ways: str  # how it is checked
+    code: list[str]
+
+
+LINE = re.compile(
+    r"^\| \[\((?P<tag>[^)]+)\)\]\([^)]+\) \| \$\\displaystyle (?P<latex>.*?)\$<br>\*(?P<section>.*?)\* · (?P<kind>\w+)"
+    r" · checked: (?P<ways>.*?)(?: · (?P<code>`[^·]*`))?(?: · slips: .*)? \|$",
+    re.MULTILINE,
+)
+
+
+def lines(text: str) -> list[Line]:
+    """The equations of a text cell of the index."""
+    found = []
+    for match in LINE.finditer(text):
+        latex = match["latex"].replace(r"\Vert ", r"\|").replace(r"\vert ", "|")
+        code = re.findall("`(.*?)`", match["code"] or "")
+        found.append(Line(match["tag"], latex, match["section"], match["kind"], match["ways"], code))
+    return found
+
+
 def build_search() -> tuple[widgets.Text, widgets.HTML]:
     """The field and its results, not yet shown."""
-    found = equations()
+    found = [line for cell in read(PATH).cells for line in lines(cell.source)]
     field = widgets.Text(
         placeholder="posterior, 5.4, q_sample, bar\\alpha ...", description="find", continuous_update=True
     )
@@ -170,25 +200,25 @@ def build_search() -> tuple[widgets.Text, widgets.HTML]:
     return field, results
 
 
-def matches(found: list[Equation], wanted: str, most: int = 12) -> str:
+def matches(found: list[Line], wanted: str, most: int = 12) -> str:
     """HTML with the equations in which all words of `wanted` occur, in number, section, formula, code or way of checking."""
     words = wanted.lower().split()
     if not words:
         return f"{len(found)} equation{'s' * (len(found) != 1)}."
-    fitting = [e for e in found if all(word in _text(e) for word in words)]
+    fitting = [line for line in found if all(word in _text(line) for word in words)]
     if not fitting:
         return f"No equation has <b>{html.escape(wanted)}</b>."
-    lines = [
-        f'<div><a href="{address(e.tag, 92)}">({e.tag})</a> {html.escape(e.section)} · {"; ".join(how(e))}'
-        f"{' · <code>' + '</code>, <code>'.join(map(html.escape, e.code)) + '</code>' if e.code else ''}</div>"
-        for e in fitting[:most]
+    shown = [
+        f'<div><a href="{address(line.tag, 92)}">({line.tag})</a> {html.escape(line.section)} · {line.ways}'
+        f"{' · <code>' + '</code>, <code>'.join(map(html.escape, line.code)) + '</code>' if line.code else ''}</div>"
+        for line in fitting[:most]
     ]
     more = f"<div>and {len(fitting) - most} more</div>" if len(fitting) > most else ""
-    return f'<div class="diffnotes-index">{"".join(lines)}{more}</div>'
+    return f'<div class="diffnotes-index">{"".join(shown)}{more}</div>'
 
 
-def _text(e: Equation) -> str:
-    return html.unescape(" ".join([e.tag, e.section, e.latex, *e.code, *how(e), kind(e)])).lower()
+def _text(line: Line) -> str:
+    return html.unescape(" ".join([line.tag, line.section, line.latex, *line.code, line.ways, line.kind])).lower()
 
 
 if __name__ == "__main__":

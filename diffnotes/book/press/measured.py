@@ -1,4 +1,5 @@
-"""What takes too long to measure in a notebook: read from the numbers of the benchmarks, which the repository keeps.
+"""What takes too long to measure in a notebook: read from the numbers of the benchmarks, which the repository keeps
+and the wheel has too.
 
 A chapter that shows such numbers says where they come from, and how to make them again.
 """
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from diffnotes.book.live import plots
-from diffnotes.book.press.scan import FOLDER
+from diffnotes.book.press.scan import BOOK
 from diffnotes.training.metrics import Measured
 
 TITLES = {
@@ -67,7 +68,7 @@ SIZES = ("small", "middle", "large")
 ADDED = "unet middle, sum before the norm"
 FRECHET = "Fréchet distance d² (lower is better)"  # (6.6), as FID without a root
 YOURS = "this notebook, v and cosine"
-PATH = FOLDER.parent / "docs" / "benchmarks" / "results.json"
+PATH = BOOK / "docs" / "benchmarks" / "results.json"
 
 
 def measured(section: str) -> dict[str, Any]:

@@ -18,7 +18,9 @@ import diffnotes
 from diffnotes.book.proof.chapters import TAG
 
 PACKAGE = Path(diffnotes.__file__).parent
-FOLDER = PACKAGE.parent / "notebooks"
+WITHIN = PACKAGE / "book"  # where the wheel has notebooks/ and docs/
+BOOK = WITHIN if (WITHIN / "notebooks").is_dir() else PACKAGE.parent  # else the repository
+FOLDER = BOOK / "notebooks"
 CLAIM = {  # every kind of check, and the argument that states what the book claims
     "identity": "rhs",
     "inequality": "larger",
@@ -47,7 +49,7 @@ class Equation:
 def notebooks() -> list[Path]:
     """The notebooks of the book in reading order."""
     if not FOLDER.is_dir():
-        raise FileNotFoundError(f"the notebooks should lie beside the package, in {FOLDER.name}/: install with pip -e")
+        raise FileNotFoundError(f"the notebooks should lie in the package or beside it, and there is no {FOLDER}")
     return sorted(FOLDER.glob("*.ipynb"))
 
 
