@@ -87,7 +87,7 @@ def test_a_chapter_that_was_run_is_kept(book: Path, monkeypatch):
 
 def test_a_newer_edition_replaces_what_the_reader_has_not_changed(book: Path, monkeypatch):
     notebook = nbformat.read(book / TWO, as_version=4)
-    notebook.metadata["language_info"] = {"name": "python"}  # JupyterLab adds it when a notebook is opened and saved
+    notebook.metadata["toc-autonumbering"] = True  # JupyterLab adds such things when a notebook is opened and saved
     nbformat.write(notebook, book / TWO)
     new_edition(monkeypatch, ONE, TWO)
     assert copy_book(book) == copies.Copied(updated=[ONE, TWO])
