@@ -1,4 +1,4 @@
-"""The decks of make slides, as they are written. What a browser shows of them: tests/browser/test_slides.py."""
+"""The decks of make slides, as they are written. What a browser shows of them: tests/browser/test_slide_decks.py."""
 
 import re
 import sys
