@@ -21,11 +21,10 @@ RUNTIME = DOCS / "live" / "node_modules" / "onnxruntime-web"
 RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 FETCHED = ("model.json", "model.onnx", "ort-wasm-simd-threaded.wasm")  # with a progress bar
 BETWEEN = (
-    "Two digits, a and b: draw them yourself, with mouse or finger, or let the network draw one. Each is taken to its "
-    "noise by DDIM inversion, 30 steps; (8.15) leads from the one noise to the other; and DDIM draws nine points of that "
-    "path, 30 steps each. No label is given, neither on the way up nor on the way down: what stands between the two is "
-    "the network's own choice. Few images lie between two different digits, so most of the change falls into a short "
-    "stretch of u: look for it with the slider."
+    "Two digits, a and b: draw them with mouse or finger, or let the network draw one. DDIM inversion takes each to its "
+    "noise, (8.15) leads from the one noise to the other, and DDIM draws nine points of that path, with 30 steps up and 30 "
+    "down. No label is given, neither up nor down: what stands between the two is the network's own choice. Few images lie "
+    "between two different digits, so much of the change falls into a short stretch of u: look for it with the slider."
 )
 # The explorers of the chapters that have a live one beside them on their page: (chapter, how the line that shows it begins)
 BESIDE = {

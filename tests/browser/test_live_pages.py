@@ -295,8 +295,7 @@ def test_a_reader_goes_from_one_digit_to_another_by_keyboard(visit):
     seen.add(one.evaluate("canvas => canvas.toDataURL()"))
     assert len(seen) == 3 and len(asked) == heavy  # nothing is fetched for it
     before = row.evaluate("canvas => canvas.toDataURL()")
-    area = pad.bounding_box()
-    page.mouse.click(area["x"] + 9, area["y"] + 9)  # another digit: what was drawn is not its path
+    pad.click(position={"x": 9, "y": 9})  # another digit: what was drawn is not its path
     assert u.is_disabled() and row.evaluate("canvas => canvas.toDataURL()") != before
 
 
