@@ -12,7 +12,7 @@ TORCH_PIN = $(shell grep -m1 '^torch==' constraints.txt)
 
 export DIFFNOTES_BUDGET ?= $(if $(filter test notebooks browser unit,$(MAKECMDGOALS)),ci,full)
 
-.PHONY: help lab test lint format unit notebooks browser book docs weights bench prose clean
+.PHONY: help lab test lint format unit notebooks browser book docs slides weights bench prose clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo 'make weights  train the weights that come with the package, from scratch (hours on two cores)'
 	@echo 'make bench  compare with other implementations and write docs/benchmarks.md (about an hour on two cores)'
 	@echo 'make docs   build the HTML edition of the book in docs/_build/html'
+	@echo 'make slides   build decks of slides from chapters 1, 7 and 8 in docs/_build/slides'
 	@echo 'make lint | unit | notebooks | browser   the parts of make test;   make clean   remove what they made'
 
 lab: $(VENV)/.reader
@@ -64,6 +65,10 @@ book: $(VENV)/.reader
 docs: $(VENV)/.writer
 	$(BIN)/sphinx-build -q -E -W --keep-going -j 2 -d docs/_build/doctrees docs docs/_build/html
 	@echo 'The HTML edition: docs/_build/html/index.html'
+
+# from the stored pictures too; which cells are slides, and what they say, is in the notebooks' metadata (docs/slides.py)
+slides: $(VENV)/.writer
+	$(BIN)/python docs/slides.py docs/_build/slides
 
 weights: $(VENV)/.reader
 	$(BIN)/python -m diffnotes.training.train_classifier
@@ -112,7 +117,7 @@ $(VENV)/.tester: $(VENV)/.reader
 $(VENV)/.writer: docs/live/package-lock.json $(VENV)/.reader
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
 	@command -v npm >/dev/null && npm ci --prefix docs/live --ignore-scripts --no-audit --no-fund --loglevel=error || \
-		echo 'npm was not found, or could not fetch: the pages are built without the network that runs in them (docs/live.py).'
+		echo 'npm was not found, or could not fetch: pages are built without the network that runs in them, and no slides (docs/live.py).'
 	@touch $@
 
 unit browser: $(VENV)/.writer  # they test the HTML edition too

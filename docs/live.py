@@ -20,6 +20,12 @@ DOCS = Path(__file__).parent
 RUNTIME = DOCS / "live" / "node_modules" / "onnxruntime-web"
 RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 FETCHED = ("model.json", "model.onnx", "ort-wasm-simd-threaded.wasm")  # with a progress bar
+BETWEEN = (
+    "Two digits, a and b: draw them with mouse or finger, or let the network draw one. DDIM inversion takes each to its "
+    "noise, (8.15) leads from the one noise to the other, and DDIM draws nine points of that path, with 30 steps up and 30 "
+    "down. No label is given, neither up nor down: what stands between the two is the network's own choice. Few images lie "
+    "between two different digits, so much of the change falls into a short stretch of u: look for it with the slider."
+)
 # The explorers of the chapters that have a live one beside them on their page: (chapter, how the line that shows it begins)
 BESIDE = {
     ("00_start_here", "explorers.film("): '<div data-live="draw" data-digits="2026"></div>',
@@ -28,6 +34,7 @@ BESIDE = {
         "07_ddpm_sampling",
         "explorers.film(",
     ): '<div data-live="draw" data-digits="07" data-solver="ddpm" data-steps="50"></div>',
+    ("08_ddim", "explorers.pictures("): f'<div data-live="between" data-intro="{BETWEEN}"></div>',
     ("08_ddim", "explorers.round_trip("): '<div data-live="yours"></div>',
     ("09_guidance", "explorers.guidance("): '<div data-live="draw" data-digits="33333333"></div>',
     ("22_applications", "explorers.answers("): '<div data-live="yours"></div>',

@@ -1,5 +1,5 @@
-"""The network in the page: what it answers is what PyTorch answers, digits are drawn, inverted and filled in as in Python, and
-nothing is fetched before a reader asks for it, nor from other sites."""
+"""The network in the page: what it answers is what PyTorch answers, digits are drawn, inverted, filled in and led into one
+another as in Python, and nothing is fetched before a reader asks for it, nor from other sites."""
 
 import os
 import re
@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -33,7 +34,7 @@ HEAVY = ("model.onnx", "ort-wasm-simd-threaded.wasm")
 # a wish to the worker, and the frames that it answers with
 WISH = """async wish => {
     const worker = new Worker(new URL('_static/live/worker.js', document.baseURI), {type: 'module'}), frames = [];
-    for (const name of ['x_t', 'image', 'mask']) if (wish[name]) wish[name] = Float32Array.from(wish[name]);
+    for (const name of ['x_t', 'x_0', 'a', 'b', 'image', 'mask']) if (wish[name]) wish[name] = Float32Array.from(wish[name]);
     await new Promise((over, failed) => {
         worker.onmessage = ({data}) => {
             if (data.frame) frames.push(Object.fromEntries(
@@ -153,6 +154,51 @@ def test_the_inversion_is_that_of_python(visit, network):
     assert (images(there[-1]["x_t"]) - x_0).abs().mean() < 0.1  # and down again, near where it came from
 
 
+@pytest.fixture(scope="module")
+def slerp() -> Callable[..., torch.Tensor]:
+    """(8.15) as chapter 8 has it."""
+    chapter = nbformat.read(Path(__file__).parents[2] / "notebooks" / "08_ddim.ipynb", as_version=4)
+    (code,) = (cell.source for cell in chapter.cells if cell.cell_type == "code" and "def slerp(" in cell.source)
+    space: dict[str, Any] = {"torch": torch}
+    exec(code.partition("\n\n\n")[0], space)
+    return space["slerp"]
+
+
+def test_the_path_between_two_noises_is_that_of_the_chapter(visit, slerp):
+    page, _ = visit(DRAW)
+    a, b = noise(6, 2)
+    b = 0.6 * b + 0.3 * a  # of another length, and at another angle
+    points = [0, 0.125, 0.5, 0.9, 1]
+    script = """([a, b, points]) => import(new URL('_static/live/sampler.js', document.baseURI)).then(({slerp}) =>
+        points.map(u => Array.from(slerp(Float32Array.from(a), Float32Array.from(b), u))))"""
+    found = page.evaluate(script, [a.tolist(), b.tolist(), points])
+    expected = [slerp(torch.from_numpy(a), torch.from_numpy(b), torch.tensor(u)) for u in points]
+    assert (torch.tensor(found) - torch.stack(expected)).abs().max() < 1e-5
+    assert (torch.tensor(found[0]) - torch.from_numpy(a)).abs().max() < 1e-6
+    (same,) = page.evaluate(script, [a.tolist(), a.tolist(), [0.3]])  # no angle between them
+    assert (torch.tensor(same) - torch.from_numpy(a)).abs().max() < 1e-6
+
+
+def test_what_lies_between_two_digits_is_what_python_draws(visit, network, slerp):
+    page, _ = visit(DRAW)
+    model, schedule = network
+    both = list(dpm_solver_sample(model, schedule, images(noise(9, 2).ravel()), steps=8, y=torch.tensor([5, 6])))[
+        -1
+    ].x_t
+    up = frames(page, kind="upward", x_0=both.ravel().tolist(), steps=20)
+    expected = list(ddim_invert(model, schedule, both, steps=20))[-1].x_t
+    ends = images(up[-1]["x_t"])
+    assert [frame["t"] for frame in up] == sorted(frame["t"] for frame in up) and up[-1]["t"] == 1000
+    assert (ends - expected).abs().max() < 1e-2
+    points = [0, 0.25, 0.5, 1]
+    drawn = frames(page, kind="between", a=ends[0].ravel().tolist(), b=ends[1].ravel().tolist(), us=points, steps=20)
+    path = torch.stack([slerp(*ends, torch.tensor(u)) for u in points])
+    assert (images(drawn[0]["x_t"]) - path).abs().max() < 1e-5
+    below = list(ddim_sample(model, schedule, path, steps=20))[-1].x_t
+    assert (images(drawn[-1]["x_t"]) - below).abs().max() < 1e-3
+    assert (images(drawn[-1]["x_t"])[[0, -1]] - both).abs().mean() < 0.1  # at its ends, near the digits it came from
+
+
 def test_what_was_not_erased_stays(visit):
     page, _ = visit(DRAW)
     image, mask = np.full(784, -1.0), np.ones(784)
@@ -209,6 +255,59 @@ def test_a_reader_draws_a_digit_sends_it_to_noise_and_rubs_a_part_out(visit):
     page.mouse.up()
     box.get_by_role("button", name="Fill in").click()
     box.get_by_text("The grey part is drawn anew").wait_for(timeout=PATIENCE)
+
+
+def test_a_reader_goes_from_one_digit_to_another_by_keyboard(visit):
+    page, asked = visit(YOURS)
+    box = page.locator("[data-live=between]")
+    box.scroll_into_view_if_needed()
+    go, stop, u = (box.get_by_role(role, name=name) for role, name in (
+        ("button", "To noise, and between"), ("button", "Stop"), ("slider", "u, from a to b")))  # fmt: skip
+    pad, row, one = (
+        box.locator(".live-pad").nth(1),
+        box.locator(".live-panel > canvas").nth(0),
+        box.locator(".live-one"),
+    )
+    assert u.is_disabled() and stop.is_disabled()
+    go.focus()
+    page.keyboard.press("Enter")
+    box.get_by_text("Up to the noise").wait_for(timeout=PATIENCE)
+    stop.focus()
+    page.keyboard.press("Enter")
+    box.get_by_text("Stopped.", exact=True).wait_for(timeout=PATIENCE)
+    assert u.is_disabled() and go.evaluate("button => button === document.activeElement")
+    box.get_by_role("group", name="Digit b").get_by_role("combobox").select_option("3")  # by the network
+    box.get_by_text("Digit b was drawn by the network").wait_for(timeout=PATIENCE)
+    page.keyboard.press("Shift+Tab")
+    go.press("Enter")
+    box.get_by_text("Move u").wait_for(timeout=PATIENCE)
+    assert row.evaluate("canvas => [canvas.width, canvas.height]") == [9 * 28, 2 * 28]
+    assert "Nine digits from a to b" in row.get_attribute("aria-label")
+    u.focus()
+    heavy = len(asked)
+    seen = {one.evaluate("canvas => canvas.toDataURL()")}
+    page.keyboard.press("ArrowRight")
+    box.get_by_text("u = 0.525: left").wait_for(timeout=PATIENCE)
+    seen.add(one.evaluate("canvas => canvas.toDataURL()"))
+    assert u.get_attribute("aria-valuetext") == "u = 0.525"
+    page.keyboard.press("Home")
+    box.page.wait_for_function("document.querySelector('.live-one').ariaLabel.includes('u = 0 ')", timeout=PATIENCE)
+    seen.add(one.evaluate("canvas => canvas.toDataURL()"))
+    assert len(seen) == 3 and len(asked) == heavy  # nothing is fetched for it
+    before = row.evaluate("canvas => canvas.toDataURL()")
+    pad.click(position={"x": 9, "y": 9})  # another digit: what was drawn is not its path
+    assert u.is_disabled() and row.evaluate("canvas => canvas.toDataURL()") != before
+
+
+def test_the_live_explorers_fit_a_phone_and_have_names(visit):
+    page, _ = visit(YOURS)
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    wide = "all => all.map(e => e.getBoundingClientRect()).filter(at => at.left < 0 || at.right > 390).length"
+    parts = page.locator("[data-live] :is(canvas, button, select, input, label)")
+    assert parts.count() > 20 and parts.evaluate_all(wide) == 0
+    named = "all => all.filter(e => !(e.ariaLabel || e.labels?.length || e.textContent)).length"
+    assert page.locator("[data-live] :is(canvas, button, select, input, progress)").evaluate_all(named) == 0
 
 
 def test_without_webassembly_it_says_so(visit):

@@ -52,10 +52,13 @@ def test_every_live_explorer_stands_beside_a_cell_of_its_chapter():
         assert sum(line.startswith(call) for line in last) >= 1, (chapter, call)
 
 
-def test_the_runtime_is_pinned_with_its_hash():
+def test_what_comes_from_npm_is_pinned_with_its_hash():
     import json
 
     folder = Path(__file__).parents[2] / "docs" / "live"
-    wanted = json.loads((folder / "package.json").read_text())["dependencies"]["onnxruntime-web"]
-    locked = json.loads((folder / "package-lock.json").read_text())["packages"]["node_modules/onnxruntime-web"]
-    assert locked["version"] == wanted and locked["integrity"].startswith("sha512-")
+    wanted = json.loads((folder / "package.json").read_text())["dependencies"]
+    locked = json.loads((folder / "package-lock.json").read_text())["packages"]
+    assert set(wanted) == {"onnxruntime-web", "reveal.js"}
+    for name, version in wanted.items():
+        package = locked[f"node_modules/{name}"]
+        assert package["version"] == version and package["integrity"].startswith("sha512-")

@@ -1,4 +1,4 @@
-// The samplers of chapters 7, 8, 14 and 22 in the page. A denoiser is predict(x_t, t, y) -> v for a batch of images, as
+// The samplers of chapters 7, 8, 14 and 22 in the page, and the path between two noises. A denoiser is predict(x_t, t, y) -> v for a batch of images, as
 // Float32Array; times and tables are those that the package made (model.json).
 export const PIXELS = 784;
 export const NO_LABEL = 10;
@@ -38,20 +38,26 @@ export async function* sample(predict, { alpha_bar }, { x_T, y, times, scale = 1
 // DDIM inversion (8.11): the same way up, from an image to the noise that leads to it
 export async function* invert(predict, { alpha_bar }, { x_0, y, times }) {
   let [x_s, up] = [x_0, [...times].reverse()];
-  yield { t: 0, x_t: x_0, x0_hat: x_0 };
-  for (let i = 0; i + 1 < up.length; i++) {
-    const [s, t] = [up[i], up[i + 1]];
-    const { a, b } = at(alpha_bar[s]);
-    const there = at(alpha_bar[t]);
+  for (let i = 0; i < up.length; i++) {
+    const [s, looked] = [up[i], at(alpha_bar[Math.max(up[i], 1)])];
     const v = await predict(x_s, Math.max(s, 1), y);
-    const looked = at(alpha_bar[Math.max(s, 1)]);
-    const x_t = x_s.map((x, k) => {
+    yield { t: s, x_t: x_s, x0_hat: s ? imageFrom(v, x_s, alpha_bar[s]) : x_0 };
+    if (i + 1 === up.length) return;
+    const [{ a, b }, there] = [at(alpha_bar[s]), at(alpha_bar[up[i + 1]])];
+    x_s = x_s.map((x, k) => {
       const eps = looked.a * v[k] + looked.b * x;
       return (there.a * (x - b * eps)) / a + there.b * eps;
     });
-    yield { t, x_t, x0_hat: imageFrom(await predict(x_t, t, y), x_t, alpha_bar[t]) };
-    x_s = x_t;
   }
+}
+
+// spherical linear interpolation (8.15) from the noise a, at u = 0, to b, at u = 1; omega is the angle between them
+export function slerp(a, b, u) {
+  const dot = (p, q) => p.reduce((sum, x, k) => sum + x * q[k], 0);
+  const omega = Math.acos(Math.min(1, dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b))));
+  if (!(omega > 1e-4)) return a.map((x, k) => (1 - u) * x + u * b[k]); // the limit, where both have one direction
+  const [of_a, of_b] = [Math.sin((1 - u) * omega) / Math.sin(omega), Math.sin(u * omega) / Math.sin(omega)];
+  return a.map((x, k) => of_a * x + of_b * b[k]);
 }
 
 // v_null + s (v_y - v_null), both halves in one batch (9.4)

@@ -1,5 +1,5 @@
 // The network runs here, beside the page, which stays free to move. The page sends {id, kind, ...} and gets frames, one by one.
-import { NO_LABEL, PIXELS, invert, sample } from "./sampler.js";
+import { NO_LABEL, PIXELS, invert, sample, slerp } from "./sampler.js";
 import { noise } from "./noise.js";
 
 let ready;
@@ -7,9 +7,10 @@ let current = 0; // the last wish; an older one stops at its next step
 
 self.onmessage = async ({ data }) => {
   current = data.id;
+  if (data.kind === "stop") return;
   try {
     const { facts, predict } = await (ready ??= load());
-    const frames = { draw, back, fill, compare }[data.kind](predict, facts, data);
+    const frames = { draw, back, fill, upward, between, compare }[data.kind](predict, facts, data);
     for await (const frame of frames) {
       if (current !== data.id) return;
       self.postMessage({ id: data.id, frame });
@@ -49,6 +50,18 @@ function fill(predict, facts, { image, mask, label, steps, scale, seed }) {
   const known = { image, mask };
   const [x_T, times] = [noise(seed, 1), facts.times.ddim[steps]];
   return sample(predict, facts, { x_T, y: [label], times, scale, eta: 1, draw: fresh(seed), known });
+}
+
+// images one after the other in x_0, each up to the noise that leads to it
+function upward(predict, facts, { x_0, steps }) {
+  return invert(predict, facts, { x_0, y: Array(x_0.length / PIXELS).fill(NO_LABEL), times: facts.times.ddim[steps] });
+}
+
+// the points u of the path between the noises a and b, and down from each of them
+function between(predict, facts, { a, b, us, steps }) {
+  const x_T = new Float32Array(us.length * PIXELS);
+  us.forEach((u, i) => x_T.set(slerp(a, b, u), i * PIXELS));
+  return sample(predict, facts, { x_T, y: us.map(() => NO_LABEL), times: facts.times.ddim[steps] });
 }
 
 // for the tests: one call of the network
