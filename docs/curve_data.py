@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from figure import data
 
 from diffnotes import Schedule, load_images
 from diffnotes.book.explorers import (
@@ -30,8 +31,7 @@ def schedule() -> Found:
     """The schedule explorer of chapter 1, on the digit that the chapter takes, with the noise of its seed."""
     image = load_images("auto").x[0]
     eps = torch.randn((1, *image.shape), generator=torch.Generator().manual_seed(0), dtype=image.dtype)
-    data = {"image": image.flatten().tolist(), "eps": _short(eps.flatten()), "columns": image.shape[-1]}
-    return build_schedule(image), data
+    return build_schedule(image), {"image": image.flatten().tolist(), "eps": _short(eps.flatten()), "columns": image.shape[-1]}
 
 
 def humps() -> Found:
@@ -105,7 +105,8 @@ def telescope() -> Found:
         readings.append(explorer.update(stop=stop))
         shown.append([int(artist.get_visible()) for artist in explorer.plot.artists])
     explorer.reset()
-    return explorer, {"shown": shown, "readings": readings}
+    parts = [data(artist) for artist in explorer.plot.artists]
+    return explorer, {"parts": parts, "shown": shown, "readings": readings}
 
 
 def tilt() -> Found:
@@ -133,7 +134,7 @@ def roads() -> Found:
     }
     noise = np.random.default_rng(1).standard_normal((STEPS, PATHS))
     return explorer, {
-        "mixture": vars(DATA), "first": FIRST, "paths": PATHS, "noise": _short(noise), "edges": BINS.tolist(), "ends": ends,
+        "mixture": vars(DATA), "first": FIRST, "paths": PATHS, "noise": _short(noise, 12), "edges": BINS.tolist(), "ends": ends,
         "many": MANY, "byChance": by_chance(),
     }  # fmt: skip
 
@@ -162,7 +163,8 @@ def flows() -> Found:
     from diffnotes.book.explorers.flows import LINES, PAIRS, RING, pair
 
     return build_flows(), {
-        "lines": LINES, "eps": _short(pair("independent")[0]), "partners": {name: _short(pair(name)[1]) for name in PAIRS},
+        "lines": LINES, "eps": _short(pair("independent")[0], 17),
+        "partners": {name: _short(pair(name)[1], 17) for name in PAIRS},
         "centres": RING.centres.tolist(), "sd": RING.sd,
     }  # fmt: skip
 
@@ -172,9 +174,9 @@ def _stops(slider: Any) -> list[float]:
     return [round(slider.min + k * slider.step, 6) for k in range(round((slider.max - slider.min) / slider.step) + 1)]
 
 
-def _short(values: Any) -> Any:
-    """Nested lists of numbers with nine digits, which is more than their formulas need."""
-    return [_short(value) for value in values] if np.ndim(values) else float(f"{float(values):.9g}")
+def _short(values: Any, digits: int = 9) -> Any:
+    """Nested lists of numbers with so many digits; 17 are all. Draws that a steep flow pulls apart need many."""
+    return [_short(value, digits) for value in values] if np.ndim(values) else float(f"{float(values):.{digits}g}")
 
 
 EXPLORERS = {

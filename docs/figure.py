@@ -56,7 +56,6 @@ def _axes(ax: Any, width: float, height: float) -> dict[str, Any]:
         "x": _axis(ax.xaxis, ax.get_xlim(), ax.get_xscale()),
         "y": _axis(ax.yaxis, ax.get_ylim(), ax.get_yscale()),
         "title": runs(ax.get_title("left") or ax.get_title()),
-        "grid": bool(shown and ax.xaxis.get_gridlines() and ax.xaxis.get_gridlines()[0].get_visible()),
         "equal": ax.get_aspect() != "auto",
         "off": not shown,
         "frame": bool(ax.spines["top"].get_visible()),
@@ -69,6 +68,7 @@ def _axes(ax: Any, width: float, height: float) -> dict[str, Any]:
 def _axis(axis: Any, limits: tuple[float, float], scale: str) -> dict[str, Any]:
     """Limits, scale, name, ticks as [place, words], and whether the notebook writes the words (shared axes do so once)."""
     low, high = sorted(limits)
+    beyond = 1e-9 * (high - low)  # of rounding
     ticks = [float(place) for place in axis.get_majorticklocs()]
     words = axis.get_major_formatter().format_ticks(ticks)
     first = axis.get_major_ticks()
@@ -76,8 +76,9 @@ def _axis(axis: Any, limits: tuple[float, float], scale: str) -> dict[str, Any]:
         "limits": [float(limit) for limit in limits],
         "log": scale == "log",
         "name": runs(axis.get_label().get_text()),
-        "ticks": [[place, runs(text)] for place, text in zip(ticks, words, strict=True) if low <= place <= high],
+        "ticks": [[place, runs(text)] for place, text in zip(ticks, words, strict=True) if low - beyond <= place <= high + beyond],
         "written": bool(first and first[0].label1.get_visible()),
+        "grid": any(line.get_visible() for line in axis.get_gridlines()),
     }
 
 
@@ -163,7 +164,11 @@ def look(artist: Any, axes: Any = ()) -> dict[str, Any]:
             "dashes": artist.get_linestyle(),
         }
     if isinstance(artist, Rectangle):
-        return common | {"kind": "area", "colour": to_hex(artist.get_facecolor()), "alpha": artist.get_alpha() or 1}
+        return common | {
+            "kind": "area",
+            "colour": to_hex(artist.get_facecolor()),
+            "alpha": float(artist.get_facecolor()[3]),
+        }
     raise ValueError(f"artist must be one that the pages can draw (docs/figure.py), got {type(artist).__name__}")
 
 
@@ -241,8 +246,14 @@ def runs(text: str) -> list[Run]:
     """Words with the little TeX that the explorers' labels have, as runs of one style each."""
     found: list[Run] = []
     for i, part in enumerate(text.split("$")):
-        found += _tex(part) if i % 2 else [(part, "")] if part else []
+        found += _tex(part) if i % 2 else _plain(part)
     return found
+
+
+def _plain(words: str) -> list[Run]:
+    """Words, in which β_t and D_KL have a small letter or two below the line."""
+    parts = enumerate(re.split(r"_(KL|\w)", words))
+    return [(part, "_" if i % 2 else "") for i, part in parts if part]
 
 
 def _tex(formula: str) -> list[Run]:
@@ -263,9 +274,10 @@ def _tex(formula: str) -> list[Run]:
         elif letter:
             found.append((letter, "b" if bold else "i"))
         elif sign.strip():
-            found.append((sign.replace("-", "−"), ""))
+            found.append((SIGNS.get(sign, sign), ""))
         bold = bold and not (letter or command)
     return found
 
 
+SIGNS = {"-": "−", "=": " = ", ",": ",\u2009"}
 NAMES = {r"\phi": "φ", r"\theta": "θ"}

@@ -40,7 +40,9 @@ export function figure(box, told) {
     const bottom = told.legend.length ? below(svg, told.legend, width, height, font, stacked) : height;
     svg.setAttribute("viewBox", `0 0 ${width} ${bottom}`);
     svg.style.maxWidth = `${width}px`;
-    svg.style.minWidth = alone ? `${0.85 * width}px` : "";
+    svg.style.minWidth = alone ? `${0.75 * width}px` : "";
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0; // the keyboard scrolls it
+    else box.removeAttribute("tabindex");
   }
 
   function show(curves) {
@@ -61,10 +63,11 @@ function stack(axes, width) {
   for (const i of order) {
     const { box, y: up, x: along, equal, title, off } = axes[i];
     const left = up.ticks.length && !off ? 46 + (up.name.length ? 12 : 0) : 14;
-    const wide = width - left - 14;
-    const high = equal ? Math.min(wide, 320) * (box[3] / box[2]) : Math.max(150, Math.min(box[3], 0.85 * width));
+    const room = width - left - 14;
+    const wide = equal ? Math.min(room, 1.3 * box[2]) : room;
+    const high = equal ? wide * (box[3] / box[2]) : Math.max(150, Math.min(box[3], 0.85 * width));
     y += title.length ? 30 : 14;
-    panels[i] = equal ? [left + (wide - Math.min(wide, 320)) / 2, y, Math.min(wide, 320), high] : [left, y, wide, high];
+    panels[i] = [left, y, wide, high];
     y += high + (along.ticks.length ? 24 : 8) + (along.name.length ? 18 : 0);
   }
   return { panels, width, height: y + 4 };
@@ -76,13 +79,13 @@ function background(svg, axes, { box: [x, y, w, h], X, Y }, stacked) {
   const line = (x1, y1, x2, y2, name) => element(group, "line", { x1, y1, x2, y2, class: name });
   const words = (runs, at, size, more = {}) => text(group, runs, { ...at, ...more }, size);
   for (const [value, label] of axes.x.ticks) {
-    if (axes.grid) line(X(value), y, X(value), y + h, "grid");
+    if (axes.x.grid) line(X(value), y, X(value), y + h, "grid");
     line(X(value), y + h, X(value), y + h + 4, "tick");
     if (axes.x.written || stacked) words(label, { x: X(value), y: y + h + 17 }, SMALL, { "text-anchor": "middle" });
   }
   let room = 0;
   for (const [value, label] of axes.y.ticks) {
-    if (axes.grid) line(x, Y(value), x + w, Y(value), "grid");
+    if (axes.y.grid) line(x, Y(value), x + w, Y(value), "grid");
     line(x - 4, Y(value), x, Y(value), "tick");
     if (!axes.y.written && !stacked) continue;
     words(label, { x: x - 7, y: Y(value) + 4.3 }, SMALL, { "text-anchor": "end" });

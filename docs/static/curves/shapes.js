@@ -59,8 +59,10 @@ function stroke(element, { colour, width, dashes: style, alpha }) {
 const KINDS = {
   line(group, look, { box: [left, top, w, h], X, Y }) {
     const line = look.width ? stroke(element(group, "path"), look) : null;
-    const under = look.marker === "o" && look.edge !== look.colour ? dots(group, look.edge, look.size + 2 * PIXELS) : null;
-    const over = look.marker ? (look.marker === "+" ? crosses(group, look) : dots(group, look.colour, look.size)) : null;
+    const edged = look.edge !== look.colour; // with a rim, a point wide and half of it outside
+    const under = look.marker === "o" && edged ? dots(group, look.edge, look.size + PIXELS) : null;
+    const size = look.size + (edged ? -PIXELS : PIXELS);
+    const over = look.marker ? (look.marker === "+" ? crosses(group, look) : dots(group, look.colour, size)) : null;
     const [across, up] = [look.shares === "x" ? (v) => left + w * v : X, look.shares === "y" ? (v) => top + h * (1 - v) : Y];
     return ({ x, y, colour, width }) => {
       line?.setAttribute("d", path(x, y, across, up));
@@ -100,18 +102,21 @@ const KINDS = {
   },
   text(group, look, { X, Y }) {
     return ({ x, y }) => {
+      group.replaceChildren();
       const made = text(group, look.words, { x: X(x), y: Y(y) + 0.35 * look.size, "text-anchor": look.anchor }, look.size);
       made.style.fill = ink(look.colour);
     };
   },
   discs(group, look, { X, Y }) {
     return ({ x, y }) => {
+      group.replaceChildren();
       const disc = element(group, "circle", { cx: X(x[0]), cy: Y(y[0]), r: look.size / 2 });
       Object.assign(disc.style, { fill: ink(look.colour), stroke: ink(look.edge), strokeWidth: PIXELS });
     };
   },
   arrow(group, look, { X, Y }) {
     return ({ parts }) => {
+      group.replaceChildren();
       for (const { head, path: steps } of parts) {
         const d = steps.map(([letter, points]) => letter + points.map(([x, y]) => `${short(X(x))} ${short(Y(y))}`).join(" ")).join("");
         const part = stroke(element(group, "path", { d }), head ? { ...look, dashes: "-" } : look);
@@ -162,5 +167,5 @@ export function mark(group, look, x, y) {
     return;
   }
   if (look.width) stroke(element(group, "path", { d: `M${x} ${y}h24` }), look);
-  if (look.marker === "o") dots(group, look.colour, look.size).setAttribute("d", `M${x + 12} ${y}h0`);
+  if (look.marker === "o") dots(group, look.colour, look.size + PIXELS).setAttribute("d", `M${x + 12} ${y}h0`);
 }
