@@ -2,6 +2,7 @@
 controls' values: constants of its module, the draws it was given, and tables of what would take too many draws in a page."""
 
 import base64
+import importlib
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,11 @@ def schedule() -> Found:
     """The schedule explorer of chapter 1, on the digit that the chapter takes, with the noise of its seed."""
     image = load_images("auto").x[0]
     eps = torch.randn((1, *image.shape), generator=torch.Generator().manual_seed(0), dtype=image.dtype)
-    return build_schedule(image), {"image": image.flatten().tolist(), "eps": _short(eps.flatten()), "columns": image.shape[-1]}
+    return build_schedule(image), {
+        "image": image.flatten().tolist(),
+        "eps": _short(eps.flatten()),
+        "columns": image.shape[-1],
+    }
 
 
 def humps() -> Found:
@@ -59,7 +64,9 @@ def gate() -> Found:
     coarse = Schedule.cosine(T=T)
     explorer = build_gate(coarse, x_0=x_0)
     slider, paths, edges, cell = explorer.controls["x_t"], walk(coarse, x_0), np.linspace(*LINE, BARS + 1), WIDTH / 512
-    places = [round(slider.min + k * slider.step, 2) + 0.0 for k in range(round((slider.max - slider.min) / slider.step) + 1)]
+    places = [
+        round(slider.min + k * slider.step, 2) + 0.0 for k in range(round((slider.max - slider.min) / slider.step) + 1)
+    ]
     drawn, tables = set(), []
     for t in range(2, T + 1):
         before = paths[t - 1]
@@ -72,7 +79,11 @@ def gate() -> Found:
             filled = np.flatnonzero(counts) if counts.any() else np.zeros(1, int)
             some = counts[filled[0] : filled[-1] + 1].tolist()
             gates[f"{x_t:.2f}"] = [len(passed), *_short([there.mean(), there.std()]), int(filled[0]), *some]
-        every = {"counts": np.histogram(before, edges)[0].tolist(), "mean": float(before.mean()), "spread": float(before.std())}
+        every = {
+            "counts": np.histogram(before, edges)[0].tolist(),
+            "mean": float(before.mean()),
+            "spread": float(before.std()),
+        }
         tables.append({"all": every, "gates": gates})
     cells = np.floor(paths[:, sorted(drawn)].T.astype(float) / cell).astype("<i2")
     return explorer, {
@@ -141,20 +152,17 @@ def roads() -> Found:
 
 def solvers() -> Found:
     """The race of the solvers, chapter 14. The errors of the stochastic one stand in a table."""
-    from diffnotes.book.explorers.solvers import (
-        COUNTS, CURVES, DATA, GRIDS, HEIGHT, HIGHEST, LOOKS, LOWEST, MOST, PATHS, ZERO, by_chance, error, fresh, karras_times,
-    )  # fmt: skip
-
+    race = importlib.import_module("diffnotes.book.explorers.solvers")  # the package has a function of that name
     explorer = build_solvers()
     grids = ["t", "lambda", *(f"karras {int(rho)}" for rho in _stops(explorer.controls["rho"]))]
     calls = [int(calls) for calls in _stops(explorer.controls["calls"])]
-    assert calls == list(range(2, MOST + 1)), calls
-    return explorer, {
-        "mixture": vars(DATA), "paths": CURVES, "many": PATHS, "counts": COUNTS, "zero": ZERO, "height": HEIGHT,
-        "highest": HIGHEST, "lowest": LOWEST, "start": int(karras_times(Schedule.cosine(), 1)[0]), "grids": GRIDS,
-        "looks": {name: {"colour": colour} for name, (colour, _) in LOOKS.items()}, "noise": _short(fresh(CURVES)),
-        "stochastic": {grid: _short([error("SDE-2M", number, grid) for number in calls]) for grid in grids},
-        "byChance": by_chance(),
+    levels = {"zero": race.ZERO, "highest": race.HIGHEST, "lowest": race.LOWEST}
+    return explorer, levels | {
+        "mixture": vars(race.DATA), "paths": race.CURVES, "many": race.PATHS, "counts": race.COUNTS, "height": race.HEIGHT,
+        "start": int(race.karras_times(Schedule.cosine(), 1)[0]), "grids": race.GRIDS,
+        "looks": {name: {"colour": colour} for name, (colour, _) in race.LOOKS.items()},
+        "noise": _short(race.fresh(race.CURVES)), "byChance": race.by_chance(), "fewest": calls[0],
+        "stochastic": {grid: _short([race.error("SDE-2M", number, grid) for number in calls]) for grid in grids},
     }  # fmt: skip
 
 

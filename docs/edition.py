@@ -27,7 +27,7 @@ UNSOLVED = (
 )
 HERE = '<p class="run-it">As the chapter showed it. Here the network runs in your browser:</p>'
 RUN_IT_TOO = (
-    '<p class="run-it">Computed in your browser, by the formulas of the chapter. Run the chapter with its code: {ways}</p>'
+    '<p class="run-it">Computed in your browser, by the chapter\'s formulas. Run the chapter itself: {ways}</p>'
 )
 
 

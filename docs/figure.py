@@ -69,14 +69,14 @@ def _axis(axis: Any, limits: tuple[float, float], scale: str) -> dict[str, Any]:
     """Limits, scale, name, ticks as [place, words], and whether the notebook writes the words (shared axes do so once)."""
     low, high = sorted(limits)
     beyond = 1e-9 * (high - low)  # of rounding
-    ticks = [float(place) for place in axis.get_majorticklocs()]
-    words = axis.get_major_formatter().format_ticks(ticks)
+    places = [float(place) for place in axis.get_majorticklocs()]
+    ticks = zip(places, axis.get_major_formatter().format_ticks(places), strict=True)
     first = axis.get_major_ticks()
     return {
         "limits": [float(limit) for limit in limits],
         "log": scale == "log",
         "name": runs(axis.get_label().get_text()),
-        "ticks": [[place, runs(text)] for place, text in zip(ticks, words, strict=True) if low - beyond <= place <= high + beyond],
+        "ticks": [[place, runs(text)] for place, text in ticks if low - beyond <= place <= high + beyond],
         "written": bool(first and first[0].label1.get_visible()),
         "grid": any(line.get_visible() for line in axis.get_gridlines()),
     }
@@ -84,9 +84,7 @@ def _axis(axis: Any, limits: tuple[float, float], scale: str) -> dict[str, Any]:
 
 def _entries(legend: Any) -> list[dict[str, Any]]:
     handles, texts = legend.legend_handles, legend.get_texts()
-    return [
-        {"look": look(handle), "words": runs(text.get_text())} for handle, text in zip(handles, texts, strict=True)
-    ]
+    return [{"look": look(handle), "words": runs(text.get_text())} for handle, text in zip(handles, texts, strict=True)]
 
 
 # -- how an artist looks --------------------------------------------------------------------------------------------------
@@ -213,7 +211,9 @@ def _still(artist: Any) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    return [_short(part) for part in value] if isinstance(value, list) else float(f"{value:.6g}") if isinstance(value, float) else value
+    if isinstance(value, list):
+        return [_short(part) for part in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _arrow(arrow: FancyArrowPatch) -> list[dict[str, Any]]:

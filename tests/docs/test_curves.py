@@ -1,4 +1,4 @@
-"""The explorers of the pages compute what the notebook's compute: every moving part of the figure, and the reading to the letter."""
+"""The explorers of the pages compute what the notebook's do: every moving part of the figure, and the reading to the letter."""
 
 import json
 import os
@@ -112,17 +112,40 @@ def test_the_page_computes_what_the_notebook_computes(node: Path, name: str):
 
 
 def test_numbers_are_written_as_python_writes_them(node: Path):
-    numbers = [0.0, 0.125, 0.375, -0.125, 2.5, 3.5, 1e-5, 9.996e-5, 123456.0, 1234567.0, 0.99996, 99.95, 1e22, -0.0004, 1 / 3]
+    numbers = [
+        0.0,
+        0.125,
+        0.375,
+        -0.125,
+        2.5,
+        3.5,
+        1e-5,
+        9.996e-5,
+        123456.0,
+        1234567.0,
+        0.99996,
+        99.95,
+        1e22,
+        -0.0004,
+        1 / 3,
+    ]
     forms = [".0f", ".1f", ".2f", ".3f", ".2g", ".3g", ".4g", "g", ".0%"]
     pairs = [(x, form) for x in numbers for form in forms if not (x == 1e22 and form[-1] in "f%")]
     pairs += [(200_000, ","), (17, ","), (1_234_567, ","), (17, "d")]
-    done = subprocess.run(["node", "write.js"], cwd=node, input=json.dumps(pairs), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["node", "write.js"], cwd=node, input=json.dumps(pairs), capture_output=True, text=True, check=True
+    )
     assert json.loads(done.stdout) == [format(x, form) for x, form in pairs]
 
 
 def test_labels_become_runs_of_one_style():
     assert runs("likelihood of $x_t$") == [("likelihood of ", ""), ("x", "i"), ("t", "_")]
-    assert runs("what is left, ᾱ_t, and D_KL(q)")[:4] == [("what is left, ᾱ", ""), ("t", "_"), (", and D", ""), ("KL", "_")]
+    assert runs("what is left, ᾱ_t, and D_KL(q)")[:4] == [
+        ("what is left, ᾱ", ""),
+        ("t", "_"),
+        (", and D", ""),
+        ("KL", "_"),
+    ]
     assert runs(r"$L_{\rm simple}$") == [("L", "i"), ("simple", "_")]
     assert runs(r"$q_\phi(\mathbf{z}_1)$") == [("q", "i"), ("φ", "_"), ("(", ""), ("z", "b"), ("1", "_"), (")", "")]
     assert runs(r"$\mathdefault{10^{-6}}$") == [("1", ""), ("0", ""), ("−6", "^")]

@@ -54,7 +54,7 @@ function run(solver, calls, where, data) {
 
 // The mean distance of the ends from those of the exact curves
 function error(solver, calls, where, data) {
-  if (solver === "SDE-2M") return data.stochastic[where][calls - 2];
+  if (solver === "SDE-2M") return data.stochastic[where][calls - data.fewest];
   const ends = run(solver, calls, where, data).path.at(-1);
   const right = exact(0, data);
   return mean(ends.map((end, i) => Math.abs(end - right[i])));
