@@ -118,7 +118,7 @@ function within(svg, { place: where, columns, entries }, [x, y, w, h], font) {
   const rows = Math.ceil(entries.length / columns);
   const wide = columns > 1 ? lengths.reduce((a, b) => a + b) + 14 * (columns - 1) : Math.max(...lengths);
   const left = { left: x + 8, center: x + (w - wide) / 2, right: x + w - wide - 6 }[side];
-  const top = up === "upper" ? y + 16 : y + h - 17 * rows + 8;
+  const top = up === "upper" ? y + 16 : y + h - 17 * rows + 3;
   entries.forEach((one, i) => {
     const before = columns > 1 ? lengths.slice(0, i).reduce((a, b) => a + b + 14, 0) : 0;
     entry(group, one, left + before, columns > 1 ? top : top + 17 * i);

@@ -9,6 +9,7 @@ const SHOWN = LINE.slice(280, 921); // -2.2..4.2
 const EDGES = linspace(-2.2, 4.2, 81);
 const { T, abar } = cosine(1000);
 let run; // the last scale's samples
+let begin; // the quantiles of N(0, 1)
 
 export function compute({ s, t }, data) {
   if (run?.s !== s) run = { s, states: sample(s, data) };
@@ -59,7 +60,7 @@ function tilted(s, t, { centres, weights, sd }) {
 function noisedTilt(s, t, data) {
   const clean = tilted(s, 0, data);
   if (t === 0) return clean;
-  const near = LINE.map((_, i) => i).filter((i) => LINE[i] > -1.6 && LINE[i] < 3); // no data elsewhere
+  const near = LINE.map((_, i) => i).filter((i) => LINE[i] > -1.6 && LINE[i] < 3 && clean[i] > 1e-16); // no data elsewhere
   const [a, variance] = [Math.sqrt(abar[t]), 1 - abar[t]];
   const noised = LINE.map((x) => {
     let total = 0;
@@ -82,15 +83,16 @@ function moments(density) {
 
 // The guided samples at every frame, from t = 0: DDIM (eq. 8.7) with the guided prediction (eq. 9.4), from the quantiles of N(0, 1)
 function sample(s, { centres, weights, sd, steps, starts }) {
-  let x = Array.from({ length: starts }, (_, i) => reach(below, (i + 0.5) / starts, -5, 5));
+  begin ??= Array.from({ length: starts }, (_, i) => reach(below, (i + 0.5) / starts, -5, 5));
+  let x = begin;
   const frames = [x];
   for (let k = steps; k > 0; k--) {
     const [t, then] = [k, k - 1].map((i) => (i * T) / steps);
     const [a, b] = [Math.sqrt(abar[t]), Math.sqrt(1 - abar[t])];
     const [c, d] = [Math.sqrt(abar[then]), Math.sqrt(1 - abar[then])];
     x = x.map((x_t) => {
-      const free = predict(x_t, abar[t], centres, weights, sd);
-      const x_0 = free + s * (predict(x_t, abar[t], centres.slice(1), weights.slice(1), sd) - free);
+      const free = predict(x_t, abar[t], centres, weights, sd, 0);
+      const x_0 = free + s * (predict(x_t, abar[t], centres, weights, sd, 1) - free);
       return c * x_0 + (d * (x_t - a * x_0)) / b;
     });
     frames.push(x);
@@ -98,13 +100,14 @@ function sample(s, { centres, weights, sd, steps, starts }) {
   return frames.reverse();
 }
 
-// E[x_0 | x_t] for Gaussians around the centres (eq. 4.8)
-function predict(x_t, bar, centres, weights, sd) {
+// E[x_0 | x_t] for Gaussians around the centres from the first on (eq. 4.8); class y is all but centre 0
+function predict(x_t, bar, centres, weights, sd, first) {
   const a = Math.sqrt(bar);
   const variance = bar * sd ** 2 + 1 - bar;
+  let nearest = Infinity;
+  for (let k = first; k < centres.length; k++) nearest = Math.min(nearest, (x_t - a * centres[k]) ** 2);
   let [total, expected] = [0, 0];
-  const nearest = Math.min(...centres.map((centre) => (x_t - a * centre) ** 2));
-  for (let k = 0; k < centres.length; k++) {
+  for (let k = first; k < centres.length; k++) {
     const share = weights[k] * Math.exp((nearest - (x_t - a * centres[k]) ** 2) / (2 * variance));
     total += share;
     expected += share * centres[k];
