@@ -97,7 +97,9 @@ function background(svg, axes, { box: [x, y, w, h], X, Y }, stacked) {
     line(x + w, y, x + w, y + h, "frame");
     line(x, y, x + w, y, "frame");
   }
-  words(axes.title, { x, y: y - 8 }, 15);
+  const left = stacked ? 6 : x; // a title as long as a phone is wide is set smaller
+  const long = widthOf(axes.title, 15, getComputedStyle(svg).fontFamily);
+  words(axes.title, { x: left, y: y - 8 }, stacked ? Math.min(15, (15 * (x + w + 10 - left)) / long) : 15);
   words(axes.x.name, { x: x + w / 2, y: y + h + (axes.x.ticks.length ? 35 : 20) }, 13.5, { "text-anchor": "middle" });
   const side = x - room - 16;
   words(axes.y.name, { x: 0, y: 0 }, 13.5, { "text-anchor": "middle", transform: `translate(${side} ${y + h / 2}) rotate(-90)` });
