@@ -42,7 +42,7 @@ author = "the diffnotes authors"
 copyright = "2026, the diffnotes authors. Text and figures: CC BY 4.0. Code: MIT"
 release = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
-extensions = ["myst_nb", "sphinx_copybutton", "edition", "frames", "live"]
+extensions = ["myst_nb", "sphinx_copybutton", "curves", "edition", "live"]
 exclude_patterns = ["_build", "live"]
 nb_execution_mode = "off"  # what is stored in the notebooks is what is shown
 nb_ipywidgets_js = {}  # no widgets: a picture stands behind each

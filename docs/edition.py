@@ -6,9 +6,9 @@ import json
 import re
 from typing import Any
 
+from curves import page_of, wrap
 from docutils import nodes
 from docutils.transforms import Transform
-from frames import page_of, wrap
 from live import beside
 from sphinx.application import Sphinx
 
@@ -26,8 +26,8 @@ UNSOLVED = (
     "<code>make lab</code> in the repository</p>"
 )
 HERE = '<p class="run-it">As the chapter showed it. Here the network runs in your browser:</p>'
-RUN_IT_FREELY = (
-    '<p class="run-it">Here it stops at a few places; when the chapter runs, it moves freely. Run it: {ways}</p>'
+RUN_IT_TOO = (
+    '<p class="run-it">Computed in your browser, by the chapter\'s formulas. Run the chapter itself: {ways}</p>'
 )
 
 
@@ -58,7 +58,7 @@ def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
             html = links_to_pages("".join(data["text/html"]))
             if "".join(data.get("text/plain", "")).startswith(INTERACTIVE):
                 name = page_of(docname, "".join(cell["source"]))
-                line = (RUN_IT_FREELY if name else RUN_IT).format(ways=ways_to_run(app, docname))
+                line = (RUN_IT_TOO if name else RUN_IT).format(ways=ways_to_run(app, docname))
                 alive = beside(docname, "".join(cell["source"]))
                 line = HERE + alive if alive else line
                 html = f'<div class="explorer">{wrap(name, html) if name else html}{line}</div>'

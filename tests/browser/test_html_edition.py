@@ -2,7 +2,6 @@
 
 import functools
 import importlib.util
-import statistics
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -202,46 +201,6 @@ def test_the_number_of_an_equation_leads_to_it_in_another_chapter(visit: Callabl
     assert formula.locator("[data-mml-node=mlabeledtr]").count() == 1
     top = formula.bounding_box()["y"]
     assert 40 < top < 400
-
-
-def test_an_explorer_moves_without_a_kernel_and_goes_back(visit: Callable[[str], Visit]):
-    page = visit(EXPLORER).page
-    explorer = page.locator("[data-frames=schedule]")
-    picture, reading = explorer.locator("img"), explorer.locator("[aria-live]")
-    first, said = picture.get_attribute("src"), reading.inner_text()
-    steps = explorer.get_by_role("slider", name="T", exact=True)
-    assert steps.get_attribute("aria-valuetext") == "1000"
-    steps.focus()
-    page.keyboard.press("ArrowLeft")
-    assert steps.get_attribute("aria-valuetext") == "200"
-    assert "The prior is missed" in reading.inner_text() and "ᾱ_T = 0.13" in picture.get_attribute("alt")
-    assert picture.evaluate("async image => { await image.decode(); return image.naturalWidth; }") > 0
-    explorer.get_by_role("combobox", name="kind").select_option("cosine")
-    assert explorer.get_by_role("slider", name="β_T").is_disabled()
-    explorer.get_by_role("button", name="The noise schedule: back to the first values").click()
-    assert (picture.get_attribute("src"), reading.inner_text()) == (first, said)
-
-
-def test_an_explorer_answers_within_a_frame_or_two(visit: Callable[[str], Visit]):
-    page = visit(EXPLORER).page
-    explorer = page.locator("[data-frames=schedule]")
-    explorer.get_by_role("slider", name="t / T").focus()
-    page.wait_for_load_state("networkidle")  # the pictures that the slider leads to
-    milliseconds = explorer.evaluate("""async explorer => {
-        const slider = explorer.querySelectorAll('input')[2], image = explorer.querySelector('img'), times = [];
-        for (const place of [0, 1, 2, 3, 4, 5, 6, 5, 4, 3, 2, 1]) {
-            const start = performance.now();
-            slider.value = place;
-            slider.dispatchEvent(new Event('input'));
-            await image.decode();
-            times.push(performance.now() - start);
-        }
-        return times;
-    }""")
-    median = statistics.median(milliseconds)
-    explorer.get_by_role("button", name="back to the first values").click()
-    print(f"schedule on a page: slider to picture {median:.0f} ms, median of {len(milliseconds)}")
-    assert median < 120
 
 
 def test_a_choice_is_answered_on_the_page(visit: Callable[[str], Visit]):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import nbformat
@@ -13,6 +14,9 @@ from pages import is_elsewhere, target
 from diffnotes.book.press.scan import equations, notebooks
 from diffnotes.book.proof.chapters import CHAPTERS
 from diffnotes.training.data import load_images
+
+sys.path.append(str(ROOT / "docs"))
+curves = pytest.importorskip("curves")  # it needs Sphinx
 
 CHAPTER_PAGES = [f"notebooks/{name}.html" for name in CHAPTERS.values()]
 
@@ -97,49 +101,28 @@ def test_every_explorer_has_a_line_that_says_how_to_run_it(site: Site, path: Pat
     assert page.classes.count("run-it") == len(html_outputs(path))
 
 
-@pytest.mark.parametrize(
-    ("name", "chapter"),
-    [
-        ("schedule", "01_forward_process"),
-        ("humps", "90_gaussian_toolkit"),
-        ("kl", "90_gaussian_toolkit"),
-        ("gate", "02_bayes_posterior"),
-        ("posterior", "02_bayes_posterior"),
-        ("weights", "04_epsilon_loss"),
-        ("telescope", "11_hierarchical_vae_to_vdm"),
-        ("tilt", "09_guidance"),
-        ("roads", "13_scores_and_sdes"),
-        ("solvers", "14_fewer_steps"),
-        ("flows", "15_flows"),
-    ],
-)
-def test_an_explorer_on_a_page_begins_where_the_notebook_s_does(site: Site, name: str, chapter: str):
-    assert f'data-frames="{name}"' in site.pages[f"notebooks/{chapter}.html"].text
-    script = (site.folder / "_static" / "frames" / f"{name}.js").read_text(encoding="utf-8")
-    frames = json.loads(script.partition("] = ")[2].rstrip(";\n"))
-    file, reading, _ = frames["states"][",".join(str(control["start"]) for control in frames["controls"])]
-    assert (site.folder / "_static" / "frames" / file).is_file()
-    outputs = html_outputs(ROOT / "notebooks" / f"{chapter}.ipynb")
+@pytest.mark.parametrize("name", curves.PAGES)
+def test_an_explorer_on_a_page_begins_where_the_notebook_s_does(site: Site, name: str):
+    chapter, _ = curves.PAGES[name]
+    assert f'data-curves="{name}"' in site.pages[f"notebooks/{chapter}.html"].text
+    assert (site.folder / "_static" / "curves" / f"{name}.js").is_file()
+    script = (site.folder / "_static" / "curves" / f"{name}.data.js").read_text(encoding="utf-8")
+    told = json.loads(script.removeprefix("export default ").rstrip(";\n"))
+    explorer, _ = curves.curve_data.EXPLORERS[name]()
+    assert {control["key"]: control["value"] for control in told["controls"]} == explorer.defaults
+    reading, outputs = explorer.reading.value, html_outputs(ROOT / "notebooks" / f"{chapter}.ipynb")
     if load_images("auto").name != "mnist":  # the notebook's digit, whose bits the reading tells, is from MNIST
         reading, *outputs = (re.sub(r"[\d.e+-]+ bits", "some bits", text) for text in (reading, *outputs))
     (stored,) = [html for html in outputs if html.endswith(f"{reading}</div>")]
     assert stored.startswith("<img alt=")
 
 
-def test_an_explorer_on_a_page_has_a_picture_for_every_state(site: Site):
-    folder = site.folder / "_static" / "frames"
-    for script in folder.glob("*.js"):
-        frames = json.loads(script.read_text(encoding="utf-8").partition("] = ")[2].rstrip(";\n"))
-        number = 1
-        for control in frames["controls"]:
-            number *= len(control["stops"])
-        assert len(frames["states"]) == number
-        assert [file for file, *_ in frames["states"].values() if not (folder / file).is_file()] == []
-
-
-def test_a_menu_on_a_page_has_the_words_of_the_notebook_s(site: Site):
-    script = (site.folder / "_static" / "frames" / "weights.js").read_text(encoding="utf-8")
-    frames = json.loads(script.partition("] = ")[2].rstrip(";\n"))
-    menus = {control["name"]: control["stops"] for control in frames["controls"] if control["menu"]}
-    assert menus["target"] == ["the noise ε", "the image x_0", "v"] and menus["σ_t²"] == ["β_t", "β̃_t"]
+def test_a_menu_on_a_page_has_the_words_of_the_notebook_s():
+    explorer, _ = curves.curve_data.weights()
+    menus = {
+        key: [words for words, _ in curves.control(key, menu)["options"]]
+        for key, menu in explorer.controls.items()
+        if key != "t"
+    }
+    assert menus["target"] == ["the noise ε", "the image x_0", "v"] and menus["variance"] == ["β_t", "β̃_t"]
     assert menus["kind"] == ["linear", "cosine"]
