@@ -10,14 +10,15 @@ BIN := $(VENV)/bin
 TORCH ?=
 TORCH_PIN = $(shell grep -m1 '^torch==' constraints.txt)
 
-export DIFFNOTES_BUDGET ?= $(if $(filter test notebooks browser unit,$(MAKECMDGOALS)),ci,full)
+export DIFFNOTES_BUDGET ?= $(if $(filter test quick notebooks browser unit,$(MAKECMDGOALS)),ci,full)
 
-.PHONY: help lab test lint format unit notebooks browser book docs weights bench prose clean
+.PHONY: help lab test quick lint format unit notebooks browser book docs weights bench prose clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make lab    set up and open the book in JupyterLab'
 	@echo 'make test   set up and run everything CI runs: lint, unit tests, all notebooks, browser tests'
+	@echo 'make quick  lint, the tests of what changed since main, and the notebooks touched'
 	@echo 'make book   run all notebooks at the full budget (real MNIST needed) and store their outputs'
 	@echo 'make weights  train the weights that come with the package, from scratch (hours on two cores)'
 	@echo 'make bench  compare with other implementations and write docs/benchmarks.md (about an hour on two cores)'
@@ -36,6 +37,10 @@ lint: $(VENV)/.tester
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# tests/quick.py says what it chose and why, and what it leaves to make test
+quick: $(VENV)/.tester
+	runs=$$(mktemp -d) && OMP_NUM_THREADS=1 DIFFNOTES_RUNS=$$runs $(BIN)/python tests/quick.py; status=$$?; rm -rf "$$runs"; exit $$status
 
 format: $(VENV)/.tester
 	$(BIN)/ruff check --fix .
@@ -61,7 +66,7 @@ book: $(VENV)/.reader
 	$(BIN)/python -m diffnotes.book.press.build notebooks/92_equation_index.ipynb
 
 # from the notebooks as they are stored; DIFFNOTES_REPOSITORY=https://github.com/NAME/diffnotes adds the launch buttons
-docs: $(VENV)/.writer
+docs:
 	$(BIN)/sphinx-build -q -E -W --keep-going -j 2 -d docs/_build/doctrees docs docs/_build/html
 	@echo 'The HTML edition: docs/_build/html/index.html'
 
@@ -109,13 +114,17 @@ $(VENV)/.tester: $(VENV)/.reader
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
 	@touch $@
 
-$(VENV)/.writer: docs/live/package-lock.json $(VENV)/.reader
+$(VENV)/.writer: $(VENV)/.reader
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
-	@command -v npm >/dev/null && npm ci --prefix docs/live --ignore-scripts --no-audit --no-fund --loglevel=error || \
-		echo 'npm was not found, or could not fetch: the pages are built without the network that runs in them (docs/live.py).'
 	@touch $@
 
-unit browser: $(VENV)/.writer  # they test the HTML edition too
+# npm's own record of what it has fetched: where it could not, there is none, and it is asked again the next time
+RUNTIME := docs/live/node_modules/.package-lock.json
+$(RUNTIME): docs/live/package-lock.json
+	@command -v npm >/dev/null && npm ci --prefix docs/live --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@ || \
+		echo 'npm was not found, or could not fetch: the pages are built without the network that runs in them (docs/live.py).'
+
+docs unit browser: $(VENV)/.writer $(RUNTIME)  # the tests look at the HTML edition too
 
 # --no-deps: see the extra in pyproject.toml
 $(VENV)/.bencher: $(VENV)/.tester
