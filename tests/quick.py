@@ -22,15 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MOST = 10  # test files chosen by their imports
 SLOW = {"tests/browser": "make browser", "tests/docs": "make unit"}  # rooms that need a browser, or the pages built
 RULES = "tests/notebooks"
-NBVAL = [
-    "-p",
-    "no:cacheprovider",
-    "--dist",
-    "loadfile",
-    "--nbval-lax",
-    "--nbval-current-env",
-    "--nbval-cell-timeout=600",
-]
+NBVAL = ["-p", "no:cacheprovider", "--dist", "loadfile", "--nbval-lax", "--nbval-cell-timeout=600"]
 
 
 @dataclass
@@ -196,7 +188,7 @@ def commands(choice: Choice) -> list[list[str]]:
     if choice.notebooks:
         stems = " or ".join(Path(path).stem for path in choice.notebooks)
         lines.append([*pytest, "-n", "2", RULES, "-k", stems])
-        lines.append(["pytest", "-n", "2", *NBVAL, *choice.notebooks])
+        lines.append(["pytest", "-n", "2", *NBVAL, "--nbval-current-env", *choice.notebooks])
     return lines
 
 
