@@ -117,6 +117,14 @@ def by_imports(changed: str) -> list[tuple[int, int, str, str]]:
     return sorted(found)
 
 
+def by_name(changed: str) -> list[tuple[int, int, str, str]]:
+    """The same of the tests that have the name of a file in their text."""
+    name = Path(changed).name
+    tests = [test for test in sources("tests", "test_*.py") if test != "tests/test_quick.py"]  # it names examples
+    named = [test for test in tests if name in (ROOT / test).read_text(encoding="utf-8")]
+    return [(1, len(imports(ROOT / test)), test, f"names {name}") for test in named]
+
+
 # -- the choice -------------------------------------------------------------------------------------------------------
 
 
@@ -139,12 +147,10 @@ def choose(changed: Iterable[str]) -> Choice:
                 if mirror in sources("tests", "test_*.py"):
                     choice.add(mirror, f"the mirror of {path}")
             found = by_imports(path) or by_imports(f"{folder}/__init__.py")
-            choice.left += [] if found else [f"no test imports {path}: make test"]
-            near += found
+            near += found or by_name(path)
+            choice.left += [] if found or by_name(path) else [f"no test imports {path}: make test"]
         else:
-            for test in sources("tests", "test_*.py"):
-                if name in (ROOT / test).read_text(encoding="utf-8"):
-                    choice.add(test, f"names {name}")
+            near += by_name(path)
     mirrors, more = len(choice.tests), set()
     for _, _, test, why in sorted(near):
         if len(choice.tests) < mirrors + MOST:

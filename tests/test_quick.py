@@ -38,6 +38,7 @@ def test_an_import_through_one_module_counts_and_is_named():
         ("tests/book/pixels.py", "tests/book/test_explorer_tilt.py"),
         ("tests/process/test_flow.py", "tests/process/test_flow.py"),
         ("docs/architecture.md", "tests/test_imports.py"),  # by its name
+        ("tests/warm/zygote.py", "tests/warm/test_warm_kernels.py"),
         ("Makefile", "tests/test_project_files.py"),
     ],
 )
