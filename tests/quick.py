@@ -174,12 +174,12 @@ def what_changed() -> tuple[list[str], str]:
     main = next((name for name in ("main", "origin/main") if git("rev-parse", "--verify", "--quiet", name)), None)
     base, since = git("merge-base", "HEAD", main) if main else "", f"since {main}"
     new = git("ls-files", "--others", "--exclude-standard").splitlines()
-    if not base or not (git("diff", "--name-only", base) or new):
+    if not base or not (git("diff", "--name-only", "--no-renames", base) or new):
         why = "nothing has changed since main" if base else "there is no branch main here"
         base, since = git("rev-parse", "--verify", "--quiet", "HEAD~1"), f"in the last commit, for {why}"
     if not base:
         raise SystemExit("make quick compares with main or with the commit before, and git has neither here: make test")
-    return sorted({*git("diff", "--name-only", base).splitlines(), *new}), since
+    return sorted({*git("diff", "--name-only", "--no-renames", base).splitlines(), *new}), since
 
 
 # -- the run ----------------------------------------------------------------------------------------------------------

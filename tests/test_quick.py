@@ -25,6 +25,12 @@ def test_an_import_through_one_module_counts_and_is_named():
     assert why == "imports diffnotes/training/train_grey.py, which imports diffnotes/training/objectives/elbo.py"
 
 
+def test_a_name_of_a_package_leads_to_its_module():
+    """explorers.build_schedule, where only `explorers` is imported."""
+    tests = quick.choose(["diffnotes/book/explorers/schedule.py"]).tests
+    assert tests["tests/book/test_plots_and_explorers.py"] == "imports diffnotes/book/explorers/schedule.py"
+
+
 @pytest.mark.parametrize(
     ("changed", "test"),
     [
