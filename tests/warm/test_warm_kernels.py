@@ -15,6 +15,7 @@ from jupyter_client import BlockingKernelClient, KernelManager
 from jupyter_client.kernelspec import KernelSpecManager
 from warm_kernels import CLIENT, FOLDER, install
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
 Ask = Callable[[str], str]
 
 
