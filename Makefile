@@ -53,7 +53,7 @@ unit: $(VENV)/.tester
 # every notebook from top to bottom; cells with the tag nbval-check-output must give their stored output again. The kernels are
 # forked from one that has torch behind it (tests/warm); make browser runs the notebooks in kernels that start as a reader's do
 notebooks: $(VENV)/.tester
-	runs=$$(mktemp -d) && OMP_NUM_THREADS=1 DIFFNOTES_RUNS=$$runs PYTHONPATH="$(CURDIR)/tests/warm:$$PYTHONPATH" \
+	runs=$$(mktemp -d) && OMP_NUM_THREADS=1 DIFFNOTES_RUNS=$$runs PYTHONPATH="$(CURDIR)/tests/warm$${PYTHONPATH:+:$$PYTHONPATH}" \
 		$(BIN)/python -m pytest -p warm_kernels -p no:cacheprovider -n 2 --dist loadfile \
 		--nbval-lax --nbval-cell-timeout=600 --durations=8 notebooks; status=$$?; rm -rf "$$runs"; exit $$status
 
