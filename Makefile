@@ -10,14 +10,15 @@ BIN := $(VENV)/bin
 TORCH ?=
 TORCH_PIN = $(shell grep -m1 '^torch==' constraints.txt)
 
-export DIFFNOTES_BUDGET ?= $(if $(filter test notebooks browser unit,$(MAKECMDGOALS)),ci,full)
+export DIFFNOTES_BUDGET ?= $(if $(filter test quick notebooks browser unit,$(MAKECMDGOALS)),ci,full)
 
-.PHONY: help lab test lint format unit notebooks browser book docs slides weights bench prose clean
+.PHONY: help lab test quick lint format unit notebooks browser book docs slides weights bench prose clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make lab    set up and open the book in JupyterLab'
 	@echo 'make test   set up and run everything CI runs: lint, unit tests, all notebooks, browser tests'
+	@echo 'make quick  lint, the tests of what changed since main, and the notebooks touched'
 	@echo 'make book   run all notebooks at the full budget (real MNIST needed) and store their outputs'
 	@echo 'make weights  train the weights that come with the package, from scratch (hours on two cores)'
 	@echo 'make bench  compare with other implementations and write docs/benchmarks.md (about an hour on two cores)'
@@ -38,6 +39,10 @@ lint: $(VENV)/.tester
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# tests/quick.py says what it chose and why, and what it leaves to make test
+quick: $(VENV)/.tester
+	runs=$$(mktemp -d) && OMP_NUM_THREADS=1 DIFFNOTES_RUNS=$$runs $(BIN)/python tests/quick.py; status=$$?; rm -rf "$$runs"; exit $$status
+
 format: $(VENV)/.tester
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -46,10 +51,12 @@ format: $(VENV)/.tester
 unit: $(VENV)/.tester
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore=tests/browser -n 2 --durations=8
 
-# every notebook from top to bottom; cells with the tag nbval-check-output must give their stored output again
+# every notebook from top to bottom; cells with the tag nbval-check-output must give their stored output again. The kernels are
+# forked from one that has torch behind it (tests/warm); make browser runs the notebooks in kernels that start as a reader's do
 notebooks: $(VENV)/.tester
-	runs=$$(mktemp -d) && OMP_NUM_THREADS=1 DIFFNOTES_RUNS=$$runs $(BIN)/python -m pytest -p no:cacheprovider -n 2 --dist loadfile \
-		--nbval-lax --nbval-current-env --nbval-cell-timeout=600 --durations=8 notebooks; status=$$?; rm -rf "$$runs"; exit $$status
+	runs=$$(mktemp -d) && OMP_NUM_THREADS=1 DIFFNOTES_RUNS=$$runs PYTHONPATH="$(CURDIR)/tests/warm$${PYTHONPATH:+:$$PYTHONPATH}" \
+		$(BIN)/python -m pytest -p warm_kernels -p no:cacheprovider -n 2 --dist loadfile \
+		--nbval-lax --nbval-cell-timeout=600 --durations=8 notebooks; status=$$?; rm -rf "$$runs"; exit $$status
 
 # two at a time; what is measured in milliseconds afterwards, alone
 browser: $(VENV)/.tester
@@ -62,12 +69,12 @@ book: $(VENV)/.reader
 	$(BIN)/python -m diffnotes.book.press.build notebooks/92_equation_index.ipynb
 
 # from the notebooks as they are stored; DIFFNOTES_REPOSITORY=https://github.com/NAME/diffnotes adds the launch buttons
-docs: $(VENV)/.writer
+docs:
 	$(BIN)/sphinx-build -q -E -W --keep-going -j 2 -d docs/_build/doctrees docs docs/_build/html
 	@echo 'The HTML edition: docs/_build/html/index.html'
 
 # from the stored pictures too; which cells are slides, and what they say, is in the notebooks' metadata (docs/slides.py)
-slides: $(VENV)/.writer
+slides:
 	$(BIN)/python docs/slides.py docs/_build/slides
 
 weights: $(VENV)/.reader
@@ -114,13 +121,17 @@ $(VENV)/.tester: $(VENV)/.reader
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
 	@touch $@
 
-$(VENV)/.writer: docs/live/package-lock.json $(VENV)/.reader
+$(VENV)/.writer: $(VENV)/.reader
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
-	@command -v npm >/dev/null && npm ci --prefix docs/live --ignore-scripts --no-audit --no-fund --loglevel=error || \
-		echo 'npm was not found, or could not fetch: pages are built without the network that runs in them, and no slides (docs/live.py).'
 	@touch $@
 
-unit browser: $(VENV)/.writer  # they test the HTML edition too
+# npm's own record of what it has fetched: where it could not, there is none, and it is asked again the next time
+RUNTIME := docs/live/node_modules/.package-lock.json
+$(RUNTIME): docs/live/package-lock.json
+	@command -v npm >/dev/null && npm ci --prefix docs/live --ignore-scripts --no-audit --no-fund --loglevel=error && touch $@ || \
+		echo 'npm was not found, or could not fetch: pages are built without the network that runs in them, and no slides (docs/live.py).'
+
+docs slides unit browser: $(VENV)/.writer $(RUNTIME)  # the tests look at the HTML edition too
 
 # --no-deps: see the extra in pyproject.toml
 $(VENV)/.bencher: $(VENV)/.tester

@@ -351,12 +351,12 @@ import dataclasses, json
 from benchmarks import quality
 from benchmarks.measure import Budget
 from diffnotes import Images, load_images
-test = load_images("auto", "test")
-few = Images(test.x[:300], test.y[:300], test.name, test.source)
+train, test = load_images("auto", "train"), load_images("auto", "test")
+train, few = (Images(of.x[:n], of.y[:n], of.name, of.source) for of, n in ((train, 1500), (test, 300)))
 recipe = dataclasses.replace(quality.course_recipe(), batch_size=2)
 quality.course_recipe = lambda: recipe
 budget = {TINY!r}
-print(json.dumps(quality.measure(budget, load_images("auto", "train"), few)))
+print(json.dumps(quality.measure(budget, train, few)))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -385,9 +385,9 @@ def small_network(monkeypatch: pytest.MonkeyPatch) -> nn.Module:
 
 
 def few_images() -> tuple[Images, Images]:
-    """Images to train on, and a few to judge against."""
-    test = load_images("auto", "test")
-    return load_images("auto", "train"), Images(test.x[:100], test.y[:100], test.name, test.source)
+    """Images to train on, and fewer to judge against."""
+    train, test = load_images("auto", "train"), load_images("auto", "test")
+    return tuple(Images(of.x[:n], of.y[:n], of.name, of.source) for of, n in ((train, 1500), (test, 100)))
 
 
 def test_steps(small_network: nn.Module):

@@ -91,6 +91,33 @@ def test_the_workflow_runs_the_same_script():
     assert any(".ci/run" in run or "make test" in run for run in runs)
 
 
+def test_what_npm_could_not_fetch_it_is_asked_for_again(tmp_path: Path):
+    """By a stand-in for npm that counts its calls and fetches only at the second one."""
+    npm, lock = tmp_path / "bin" / "npm", tmp_path / "docs" / "live" / "package-lock.json"
+    fetched = lock.parent / "node_modules" / ".package-lock.json"
+    for path, words in ((tmp_path / "Makefile", text("Makefile")), (lock, "{}"), (npm, "#!/bin/sh\n")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(words, encoding="utf-8")
+    npm.write_text(
+        f"#!/bin/sh\necho $1 >> calls\ntest $(wc -l < calls) = 2 && mkdir {fetched.parent} && touch {fetched}\n"
+    )
+    npm.chmod(0o755)
+    environment = os.environ | {"PATH": f"{npm.parent}:{os.environ['PATH']}"}
+    said = [
+        subprocess.run(
+            ["make", str(fetched.relative_to(tmp_path))],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for _ in range(3)
+    ]
+    assert ["could not fetch" in words for words in said] == [True, False, False]
+    assert (tmp_path / "calls").read_text() == "ci\nci\n"
+
+
 # -- README and licences ----------------------------------------------------------------------------------------------
 
 

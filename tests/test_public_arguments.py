@@ -795,6 +795,7 @@ ROWS: dict[str, Row] = {
     "FunctionDenoiser": row(
         adapters.FunctionDenoiser, function=one_of(logits), target=TARGETS, num_classes=one_of(None, 3, np.int64(2))
     ),
+    "Pair": row(adapters.Pair, without_label=one_of(logits), with_label=one_of(logits), target=TARGETS),
     "schedule_from_diffusers": row(
         adapters.schedule_from_diffusers,
         _names=("alpha_bar",),

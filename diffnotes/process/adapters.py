@@ -9,6 +9,7 @@ diffusers is imported.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -109,6 +110,25 @@ class FunctionDenoiser(nn.Module):
         if labels is not None:
             raise ValueError("y was given, but this function was wrapped without num_classes")
         return self.function(x_t, times)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """model(x_t, t, y) by one function for calls without y, and by another for calls with it: the two predictions of guidance
+    (book, section 9.1), each called as function(x_t, t). target: what both predict, "x0" unless given."""
+
+    without_label: Callable[[Tensor, Tensor], Tensor]
+    with_label: Callable[[Tensor, Tensor], Tensor]
+    target: str = "x0"
+
+    def __post_init__(self) -> None:
+        for name in ("without_label", "with_label"):
+            check_callable(name, getattr(self, name), f"{name}(x_t, t)")
+        choice("target", self.target, TARGETS)
+
+    def __call__(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """The prediction of the one without a label, or of the other if there is one."""
+        return (self.without_label if y is None else self.with_label)(x_t, t)
 
 
 def schedule_from_diffusers(scheduler: Any) -> Schedule:

@@ -1,12 +1,11 @@
 """The bound, counted while t runs (chapter 3): what it adds up is the bound, and the reading is true of the picture."""
 
-import io
 import re
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pixels import sent
 
 from diffnotes.book.explorers import bound, build_bound
 from diffnotes.book.explorers.bound import places, spent
@@ -26,17 +25,6 @@ TIMES = places(SCHEDULE.T)
 @pytest.fixture(scope="module")
 def built() -> live.Explorer:
     return build_bound(MODEL, SCHEDULE, IMAGES, TERMS, t=20)
-
-
-@pytest.fixture
-def explorer(built) -> live.Explorer:
-    built.reset()
-    return built
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    """The pixels that the explorer's picture shows."""
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 # -- what is counted ----------------------------------------------------------------------------------------------------

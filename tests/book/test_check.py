@@ -535,3 +535,10 @@ def test_equations_of_the_appendix_have_a_letter(shown):
     assert '<a href="#eq-A.3">(A.3)</a>' in shown[0]
     with pytest.raises(ValueError, match=r'such as "4\.3" or "A\.3"'):
         check.identity("B.3", x_0, x_0)
+
+
+def test_what_numbers_refute_is_refused_before_the_rest_is_proved(monkeypatch):
+    patient_list, reduced = [], check._reduced
+    monkeypatch.setattr(check, "_reduced", lambda e, patient: patient_list.append(patient) or reduced(e, patient))
+    words = refused(check.identity, [sp.sin(p) ** 2 + sp.cos(p) ** 2, p], [1, 2 * p])
+    assert "does not hold" in words and "left:       p\n" in words and patient_list == [False]

@@ -1,13 +1,12 @@
 """Where the bits are (chapter 12): its curve is the package's measurement, and the reading is true of it."""
 
-import io
 import math
 import re
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pixels import sent
 
 from diffnotes.book.explorers import bits, build_bits
 from diffnotes.book.explorers.bits import HIGHEST, WEIGHTS, bill
@@ -24,17 +23,6 @@ MODEL = DatasetDenoiser(SCHEDULE, DIGITS)
 @pytest.fixture(scope="module")
 def built() -> live.Explorer:
     return build_bits(MODEL, SCHEDULE, DIGITS[:6])
-
-
-@pytest.fixture
-def explorer(built) -> live.Explorer:
-    built.reset()
-    return built
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    """The pixels that the explorer's picture shows."""
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 # -- what is measured ---------------------------------------------------------------------------------------------------

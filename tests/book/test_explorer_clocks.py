@@ -1,30 +1,19 @@
 """The clocks of chapter 5: what is drawn, and what is read out."""
 
-import io
 import math
 import re
 
 import numpy as np
 import pytest
-from PIL import Image
+from pixels import sent
 
 from diffnotes.book.explorers import build_clocks, clocks
 from diffnotes.book.live import widgets as live
 
 
-def sent(explorer: live.Explorer) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
-
-
 @pytest.fixture(scope="module")
-def the_explorer() -> live.Explorer:
+def built() -> live.Explorer:
     return build_clocks(t=40, later=10, hands=3, T=200)
-
-
-@pytest.fixture
-def explorer(the_explorer: live.Explorer) -> live.Explorer:
-    the_explorer.reset()
-    return the_explorer
 
 
 def angles(explorer: live.Explorer) -> tuple[list[float], list[float]]:

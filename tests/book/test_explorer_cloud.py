@@ -1,11 +1,10 @@
 """A data set under the forward process (chapter 1): points, paths and histogram are those of the chain, and so is the reading."""
 
-import io
 import re
 
 import numpy as np
 import pytest
-from PIL import Image
+from pixels import sent
 
 from diffnotes.book.explorers import build_cloud, cloud
 from diffnotes.book.explorers.forward import BINS, MARKED, MOONS, POINTS, SHADES, SPIRAL, moons, spiral
@@ -21,16 +20,6 @@ DATA = {SPIRAL: spiral(), MOONS: moons()}
 @pytest.fixture(scope="module")
 def built() -> live.Explorer:
     return build_cloud(SCHEDULE, t=5)
-
-
-@pytest.fixture
-def explorer(built) -> live.Explorer:
-    built.reset()
-    return built
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 def parts(explorer: live.Explorer) -> tuple:

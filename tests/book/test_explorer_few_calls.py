@@ -1,12 +1,11 @@
 """Few calls, real pictures (chapter 14): each row is what the package's sampler draws, and the reading is true of it."""
 
-import io
 import re
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pixels import sent
 
 from diffnotes import UNet
 from diffnotes.book.explorers import build_few_calls, few_calls
@@ -60,17 +59,6 @@ def network(channels: int = 1, classes: int | None = 4, target: str = "v", shape
 @pytest.fixture(scope="module")
 def built() -> live.Explorer:
     return build_few_calls(Counted(), SCHEDULE, calls=(3, 4, 7), number=4)
-
-
-@pytest.fixture
-def explorer(built) -> live.Explorer:
-    built.reset()
-    return built
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    """The pixels that the explorer's picture shows."""
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 # -- what is drawn ------------------------------------------------------------------------------------------------------

@@ -1,9 +1,8 @@
-import io
 import re
 
 import numpy as np
 import pytest
-from PIL import Image
+from pixels import sent
 
 from diffnotes.book.explorers.gap import LOWEST, S, W, build_gap, gap, posterior_of
 from diffnotes.book.live import widgets as live
@@ -16,20 +15,9 @@ def built() -> live.Explorer:
     return build_gap()
 
 
-@pytest.fixture
-def explorer(built) -> live.Explorer:
-    built.reset()  # quicker than a new one
-    return built
-
-
 def put(explorer: live.Explorer, **values: float) -> None:
     for name, value in values.items():
         explorer.controls[name].value = value
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    """The pixels that the explorer's picture shows."""
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 def read(explorer: live.Explorer) -> dict[str, float]:

@@ -1,12 +1,11 @@
 """The gate (chapter 2): the walkers are those of the forward process, and the curve is where those that pass have been."""
 
-import io
 import math
 import re
 
 import numpy as np
 import pytest
-from PIL import Image
+from pixels import sent
 
 from diffnotes.book.explorers import build_gate, gate
 from diffnotes.book.explorers.gate import DRAWN, LINE, WALKERS, WIDTH, bell, walk
@@ -20,17 +19,6 @@ PATHS = walk(COARSE, 0.8)
 @pytest.fixture(scope="module")
 def built() -> live.Explorer:
     return build_gate(COARSE)
-
-
-@pytest.fixture
-def explorer(built) -> live.Explorer:
-    built.reset()
-    return built
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    """The pixels that the explorer's picture shows."""
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 # -- the walkers --------------------------------------------------------------------------------------------------------

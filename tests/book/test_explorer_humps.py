@@ -1,12 +1,11 @@
 """Two humps to a bell and back (appendix A): densities, posterior, slope and divergence, by other means than the explorer's."""
 
-import io
 import re
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pixels import sent
 from scipy.stats import norm
 
 from diffnotes.book.explorers import build_humps, humps
@@ -35,20 +34,10 @@ def built() -> live.Explorer:
     return build_humps()
 
 
-@pytest.fixture
-def explorer(built) -> live.Explorer:
-    built.reset()
-    return built
-
-
 def put(explorer: live.Explorer, b: float) -> dict[str, live.Artist]:
     """Move the slider; returns the picture's lines by what they show."""
     explorer.controls["b"].value = b
     return dict(zip((*NAMES, "mean"), explorer.plot.artists, strict=True))
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 WHERE = np.linspace(-4, 4, 4001)  # x_0 may have been

@@ -1,13 +1,12 @@
 """What a position of the U-Net's feature maps looks at (chapter 5): what is drawn, and what is read out."""
 
-import io
 import math
 import re
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pixels import sent
 
 from diffnotes import Schedule, UNet, q_sample
 from diffnotes.book.explorers import build_positions, positions
@@ -17,10 +16,6 @@ from diffnotes.models.unet import SelfAttention
 
 SCHEDULE = Schedule.cosine(T=100)
 IMAGE = torch.rand(1, 12, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +29,8 @@ def model() -> UNet:
 
 
 @pytest.fixture(scope="module")
-def the_explorer(model) -> live.Explorer:
+def built(model) -> live.Explorer:
     return build_positions(model, SCHEDULE, IMAGE, t=30, row=1, column=0)
-
-
-@pytest.fixture
-def explorer(the_explorer: live.Explorer) -> live.Explorer:
-    the_explorer.reset()
-    return the_explorer
 
 
 def test_the_weights_are_those_with_which_the_layer_makes_its_output():

@@ -1,14 +1,12 @@
 """The arrows turned along the chain (chapter 11): every stop is the same product, and the picture shows its factors."""
 
-import io
 import math
 from collections import Counter
 
-import numpy as np
 import pytest
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.text import Text
-from PIL import Image
+from pixels import sent
 
 from diffnotes.book.explorers.telescope import build_telescope, factors, label, telescope
 from diffnotes.book.live import widgets as live
@@ -21,17 +19,6 @@ HIDDEN = {T: ", ".join(f"x{t}" for t in range(1, T + 1)) + " | x0" for T in (2, 
 @pytest.fixture(scope="module")
 def built() -> live.Explorer:
     return build_telescope()
-
-
-@pytest.fixture
-def explorer(built) -> live.Explorer:
-    built.reset()
-    return built
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    """The pixels that the explorer's picture shows."""
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 def visible(explorer: live.Explorer, kind: type) -> list:

@@ -1,12 +1,11 @@
 """Tilted, noised, drawn (chapter 9): two densities from their definitions, samples from the package's guided sampler."""
 
-import io
 import re
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pixels import sent
 from scipy.integrate import quad
 from scipy.stats import norm
 
@@ -36,16 +35,6 @@ BARS, FOLLOWED, AHEAD = slice(0, 2), slice(2, 4), slice(4, 6)  # of the artists:
 @pytest.fixture(scope="module")
 def built() -> live.Explorer:
     return build_tilt()
-
-
-@pytest.fixture
-def explorer(built) -> live.Explorer:
-    built.reset()
-    return built
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 def by_hand(x: float, s: float, t: int) -> float:

@@ -1,11 +1,10 @@
 """Tweedie's formula (chapter 4): the slope of the density and Bayes' rule give one mean, in the picture and in the reading."""
 
-import io
 import re
 
 import numpy as np
 import pytest
-from PIL import Image
+from pixels import sent
 from scipy.integrate import quad
 from scipy.stats import norm
 
@@ -22,21 +21,11 @@ def built() -> live.Explorer:
     return build_tweedie()
 
 
-@pytest.fixture
-def explorer(built) -> live.Explorer:
-    built.reset()
-    return built
-
-
 def put(explorer: live.Explorer, t: int, x: float) -> dict[str, live.Artist]:
     """Move both sliders; returns the picture's lines by what they show."""
     explorer.controls["t"].value, explorer.controls["x_t"].value = t, x
     names = ("curve", "tangent", "drop", "dots", "shaft", "head", "here", "minus", "plus", "mean", "point")
     return dict(zip(names, explorer.plot.artists, strict=True))
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 def by_hand(t: int, x: float) -> tuple[float, float, float]:

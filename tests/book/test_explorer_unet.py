@@ -1,4 +1,3 @@
-import io
 import json
 import re
 
@@ -6,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_hex
-from PIL import Image
+from pixels import sent
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -39,11 +38,6 @@ def network(**settings) -> UNet:
 MODEL = network()
 
 
-def sent(explorer: live.Explorer) -> np.ndarray:
-    """The pixels that the explorer's picture shows."""
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
-
-
 def choose(explorer: live.Explorer, name: str) -> str:
     """Choose a block by its name; returns the reading."""
     control = explorer.controls["block"]
@@ -56,15 +50,8 @@ def noisy(t: int) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def the_explorer() -> live.Explorer:
+def built() -> live.Explorer:
     return build_unet(MODEL, SCHEDULE, IMAGE)
-
-
-@pytest.fixture
-def explorer(the_explorer: live.Explorer) -> live.Explorer:
-    """The explorer with its first values; to draw its map anew for each test would take most of the time."""
-    the_explorer.reset()
-    return the_explorer
 
 
 # -- the blocks -------------------------------------------------------------------------------------------------------
@@ -283,15 +270,13 @@ def test_it_refuses_what_it_cannot_show(wrong, message):
         build_unet(**{"model": MODEL, "schedule": SCHEDULE, "image": IMAGE, **wrong})
 
 
-def test_a_click_on_a_box_chooses_its_block(the_explorer: live.Explorer):
+def test_a_click_on_a_box_chooses_its_block(built: live.Explorer):
     """Near the lower left corner of each area that takes clicks, the picture has the colour of the block's kind."""
-    picture = the_explorer.plot.picture()
-    assert len(the_explorer.boxes) == len(NAMES) == len(the_explorer.controls["block"].options)
-    for block, (left, top, right, bottom) in zip(blocks(MODEL), the_explorer.boxes, strict=True):
+    picture = built.plot.picture()
+    assert len(built.boxes) == len(NAMES) == len(built.controls["block"].options)
+    for block, (left, top, right, bottom) in zip(blocks(MODEL), built.boxes, strict=True):
         assert 0 < left < right < 1 and 0 < top < bottom < 1
         corner = picture.getpixel((int(picture.width * left) + 5, int(picture.height * bottom) - 5))
         assert "#{:02X}{:02X}{:02X}".format(*corner) == COLOURS[block.kind], block.name
-    (script,) = re.findall(
-        r"\(this, (\[\[.*?\]\]), 20\)", the_explorer.widget.children[0].children[0].children[0].value
-    )
-    assert np.allclose(json.loads(script), the_explorer.boxes, atol=1e-4)
+    (script,) = re.findall(r"\(this, (\[\[.*?\]\]), 20\)", built.widget.children[0].children[0].children[0].value)
+    assert np.allclose(json.loads(script), built.boxes, atol=1e-4)

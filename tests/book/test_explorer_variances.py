@@ -1,12 +1,11 @@
 """Which variance (chapter 12): its curves against the true step of Gaussian data, and the reading is the sum of its costs."""
 
-import io
 import math
 import re
 
 import numpy as np
 import pytest
-from PIL import Image
+from pixels import sent
 
 from diffnotes.book.explorers import build_variances, variances
 from diffnotes.book.explorers.variances import SCHEDULE, table
@@ -16,16 +15,6 @@ from diffnotes.book.live import widgets as live
 @pytest.fixture(scope="module")
 def built() -> live.Explorer:
     return build_variances()
-
-
-@pytest.fixture
-def explorer(built) -> live.Explorer:
-    built.reset()
-    return built
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 @pytest.mark.parametrize("s", [0.02, 0.5, 1.0, 2.0])

@@ -59,15 +59,8 @@ def choose(explorer: live.Explorer, **values) -> str:
 
 
 @pytest.fixture(scope="module")
-def the_explorer() -> live.Explorer:
+def built() -> live.Explorer:
     return build_weights()
-
-
-@pytest.fixture
-def explorer(the_explorer: live.Explorer) -> live.Explorer:
-    """The explorer with its first values."""
-    the_explorer.reset()
-    return the_explorer
 
 
 # -- the numbers ------------------------------------------------------------------------------------------------------------

@@ -1,16 +1,14 @@
 """A hole and its answers, and the pasted Gaussian (chapter 22): what is drawn, and what it reads out."""
 
-import io
 import re
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pixels import sent
 
 from diffnotes.book.explorers import build_answers, build_pasting
 from diffnotes.book.explorers.answers import HOLES, METHODS, complete, nearest, seen_of
-from diffnotes.book.live import widgets as live
 from diffnotes.book.proof import pasted
 from diffnotes.process.exact import DatasetDenoiser
 from diffnotes.process.schedules import Schedule
@@ -18,10 +16,6 @@ from diffnotes.process.schedules import Schedule
 SCHEDULE = Schedule.cosine(T=40)
 PICTURES = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 MODEL = DatasetDenoiser(SCHEDULE, PICTURES)
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 @pytest.mark.parametrize("hole", HOLES)

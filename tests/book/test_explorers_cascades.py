@@ -1,13 +1,12 @@
 """The scale of latents, and the same noise in code and pixels (chapter 18): what is drawn, what is read out, what is refused."""
 
-import io
 import math
 import re
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pixels import sent
 
 from diffnotes import Schedule, ddim_sample, load_images
 from diffnotes.book.explorers import build_scale, build_two_noises
@@ -17,10 +16,6 @@ from diffnotes.book.live import widgets as live
 from diffnotes.process.exact import MixtureDenoiser
 from diffnotes.process.latent import rescaled
 from diffnotes.training.pretrained import load_latent
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 def read(explorer: live.Explorer, pattern: str) -> float:

@@ -1,12 +1,11 @@
 """The water level and the codebook in the plane (chapter 17): what is drawn, what is read out, what is refused."""
 
-import io
 import re
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pixels import sent
 
 from diffnotes.book.explorers import build_codebook, build_water
 from diffnotes.book.explorers.codebook import CODES, MOST, nearest, path, points
@@ -14,10 +13,6 @@ from diffnotes.book.explorers.water import components
 from diffnotes.book.live import widgets as live
 from diffnotes.book.proof.water import water_level
 from diffnotes.training.data import load_images
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 def read(explorer: live.Explorer, pattern: str) -> float:

@@ -1,12 +1,11 @@
 """A sum box by box, and the film of a model that fills masks (chapter 20): what is drawn, and what it reads out."""
 
-import io
 import re
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pixels import sent
 
 from diffnotes.book.explorers import build_reveal, build_unmasking
 from diffnotes.book.explorers.words import LISTS, agreeing, at_once, probabilities, sums_model
@@ -18,16 +17,6 @@ from diffnotes.training.text import DIGITS
 @pytest.fixture(scope="module")
 def built() -> live.Explorer:
     return build_reveal()
-
-
-@pytest.fixture
-def explorer(built) -> live.Explorer:
-    built.reset()
-    return built
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 def test_the_columns_are_those_of_the_sums_that_agree():

@@ -1,12 +1,11 @@
 """Noise into a ring, and the layers of RealNVP (chapter 15): exact sides, what is drawn, and what it reads out."""
 
-import io
 import re
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pixels import sent
 
 from diffnotes.book.explorers import build_coupling, build_flows
 from diffnotes.book.explorers.coupling import states
@@ -21,19 +20,9 @@ def built() -> live.Explorer:
     return build_flows()
 
 
-@pytest.fixture
-def explorer(built) -> live.Explorer:
-    built.reset()
-    return built
-
-
 def put(explorer: live.Explorer, **values: object) -> None:
     for name, value in values.items():
         explorer.controls[name].value = value
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 # -- the exact side -----------------------------------------------------------------------------------------------------

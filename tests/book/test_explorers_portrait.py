@@ -9,6 +9,7 @@ import pytest
 import torch
 from matplotlib.text import Text
 from PIL import Image
+from pixels import sent
 
 from diffnotes.book.explorers import build_fool, build_game, build_portrait
 from diffnotes.book.explorers.fool import SETS, Judged
@@ -26,10 +27,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 def read(explorer: live.Explorer, pattern: str) -> float:

@@ -1,11 +1,10 @@
-import io
 import math
 import re
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pixels import sent
 
 from diffnotes.book.explorers.posterior import (
     STARTS,
@@ -22,11 +21,6 @@ from diffnotes.process.forward import q_posterior
 from diffnotes.process.schedules import Schedule
 
 HUNDRED = Schedule.cosine(T=100)
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    """The pixels that the explorer's picture shows."""
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 def numbers_after(words: str, reading: str) -> float:

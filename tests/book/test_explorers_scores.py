@@ -1,12 +1,11 @@
 """The two explorers of chapter 13: their paths are the package's, and their readings are true of what they show."""
 
-import io
 import re
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pixels import sent
 from scipy.stats import norm
 
 from diffnotes.book.explorers import build_roads, build_walkers, roads, walkers
@@ -40,11 +39,6 @@ def built() -> dict[str, live.Explorer]:
 def explorer(request, built) -> live.Explorer:
     built[request.param].reset()
     return built[request.param]
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    """The pixels that the explorer's picture shows."""
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 # -- both ---------------------------------------------------------------------------------------------------------------

@@ -1,13 +1,12 @@
 """The race of the solvers (chapter 14): its exact curves, its solvers beside the package's, and what it reads out."""
 
-import io
 import math
 import re
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pixels import sent
 from scipy.stats import norm
 
 from diffnotes.book.explorers import build_solvers, solvers
@@ -44,20 +43,9 @@ def built() -> live.Explorer:
     return build_solvers()
 
 
-@pytest.fixture
-def explorer(built) -> live.Explorer:
-    built.reset()  # quicker than a new one
-    return built
-
-
 def put(explorer: live.Explorer, **values: object) -> None:
     for name, value in values.items():
         explorer.controls[name].value = value
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    """The pixels that the explorer's picture shows."""
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 def paths(explorer: live.Explorer) -> list[tuple[np.ndarray, np.ndarray]]:

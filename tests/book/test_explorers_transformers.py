@@ -1,12 +1,11 @@
 """Where a patch looks, and what a transformer costs (chapter 16): what is drawn, and what it reads out."""
 
-import io
 import re
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pixels import sent
 
 from diffnotes import Schedule, q_sample
 from diffnotes.book.explorers import build_attention, build_cost
@@ -14,10 +13,6 @@ from diffnotes.book.explorers.attention import away, spread
 from diffnotes.book.explorers.cost import operations, weights
 from diffnotes.book.live import widgets as live
 from diffnotes.models.dit import DiT
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 @pytest.fixture(scope="module")

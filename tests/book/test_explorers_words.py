@@ -1,13 +1,11 @@
 """The meters on one digit, and the network that draws what is said (chapter 19)."""
 
 import importlib
-import io
 import re
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pixels import sent
 
 from diffnotes import Schedule, load_images
 from diffnotes.book.explorers import build_meter, build_say_it
@@ -18,10 +16,6 @@ from diffnotes.process.exact import DatasetDenoiser
 from diffnotes.training.attributes import attribute_words, readings, thickness
 from diffnotes.training.captions import CAPTIONS, number_of_text, text_of
 from diffnotes.training.pretrained import load_captioned
-
-
-def sent(explorer: live.Explorer) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(explorer.plot.image.value)).convert("RGB"))
 
 
 @pytest.fixture(scope="module")

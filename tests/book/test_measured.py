@@ -6,9 +6,7 @@ import pytest
 from diffnotes.book import measured as module
 from diffnotes.book.press.measured import (
     CHOICES,
-    FRECHET,
     TITLES,
-    YOURS,
     ablation_table,
     measured,
     provenance,
@@ -17,7 +15,6 @@ from diffnotes.book.press.measured import (
     steps_figure,
     with_error,
 )
-from diffnotes.training.metrics import Measured
 
 MACHINE = {"cpu": "Two Cores", "cores": 2, "gpu": None, "torch": "2.0", "date": "2026-01-02"}
 
@@ -108,19 +105,6 @@ def test_the_curves_in_words_say_where_each_of_them_ends():
     assert words.endswith(
         f"{TITLES['ours']} 2.05 at 840; {TITLES['large']} 600 at 1,026; MNIST itself, a dashed line at the bottom, 0.3."
     )
-
-
-def test_a_readers_own_runs_stand_in_the_figure_and_in_its_words():
-    data = {"curves": {"ours": [quality_point(840, 2.0)]}, "perfect": quality_point(0, 0.3)}
-    yours = [(290, Measured(19.8, 0.9)), (1617, Measured(2.14, 0.3))]
-    (axes,) = quality_figure(data, yours).axes
-    circles = axes.containers[-1].lines[0]
-    assert circles.get_xdata() == pytest.approx([290, 1617]) and circles.get_ydata() == pytest.approx([19.8, 2.14])
-    assert circles.get_markerfacecolor() == "white" and axes.get_ylabel() == FRECHET
-    assert f"{YOURS}, open circles, 19.8 at 290; {YOURS}, open circles, 2.14 at 1,617; MNIST" in quality_alt(
-        data, yours
-    )
-    assert "open circles" not in quality_alt(data) and len(quality_figure(data).axes[0].containers) == 1
 
 
 def test_the_table_of_changes_is_in_the_books_order_and_ends_with_real_images():

@@ -84,14 +84,21 @@ def _needed_cells(cells: list[tuple[int, str]]) -> list[tuple[int, str]]:
 
     The others draw pictures, sample and train for minutes, and no check would notice."""
     kept, needed = [], set[str]()
+    modules = {
+        n.asname or n.name
+        for _, source in cells
+        for node in ast.walk(parsed(source))
+        if isinstance(node, ast.Import)
+        for n in node.names
+    }
     for i, source in reversed(cells):
         known, read, changed = set[str](), set[str](), set[str]()
         for step in _steps(parsed(source).body):
             read |= _names_read(step) - known
             known |= _names_stored(step)
             match step:
-                case ast.Expr(ast.Call(ast.Attribute(ast.Name(name)))) if name != "plots":
-                    changed.add(name)  # by_hand.append(...), optimizer.step()
+                case ast.Expr(ast.Call(ast.Attribute(ast.Name(name)))) if name not in {"plots", *modules}:
+                    changed.add(name)  # by_hand.append(...), optimizer.step(); torch.manual_seed(0) changes no name
         changed |= known
         if check_calls(source) or changed & needed:
             kept.append((i, source))
@@ -349,7 +356,8 @@ def _flat(value: Any) -> list[Any]:
 
 def _at(left: list[Any], right: list[Any], values: dict[sp.Symbol, Any]) -> Iterator[tuple[complex, complex]]:
     for a, b in zip(left, right, strict=True):
-        yield complex(sp.N(_said(a).subs(values))), complex(sp.N(_said(b).subs(values)))
+        if a != b:
+            yield complex(sp.N(_said(a).subs(values))), complex(sp.N(_said(b).subs(values)))
 
 
 def _said(expression: Any) -> sp.Expr:

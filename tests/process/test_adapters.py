@@ -10,7 +10,7 @@ import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, EulerDiscreteScheduler, UNet2DModel
 from torch import nn
 
-from diffnotes.process.adapters import DiffusersDenoiser, FunctionDenoiser, schedule_from_diffusers
+from diffnotes.process.adapters import DiffusersDenoiser, FunctionDenoiser, Pair, schedule_from_diffusers
 from diffnotes.process.guidance import ClassifierFreeGuidance
 from diffnotes.process.losses import simple_loss
 from diffnotes.process.samplers import ddim_sample, ddpm_sample
@@ -200,3 +200,16 @@ def test_what_cannot_be_called_is_refused(as_installed):
         ValueError, match=r"^function must be a function that can be called as function\(x_t, t\), got 3$"
     ):
         FunctionDenoiser(3)
+    with pytest.raises(ValueError, match=r"^with_label must be a function that can be called as .*, got 3$"):
+        Pair(abs, 3)
+    with pytest.raises(ValueError, match=r"^target must be .*, got 'image'$"):
+        Pair(abs, abs, "image")
+
+
+def test_a_pair_is_asked_with_a_label_or_without_and_guidance_takes_both():
+    pair, x, y = Pair(lambda x_t, t: x_t * t, lambda x_t, t: x_t + t), torch.ones(2, 3), torch.tensor([0, 1])
+    t = torch.tensor(4)
+    assert pair(x, t).tolist() == [[4] * 3] * 2 and pair(x, t, y).tolist() == [[5] * 3] * 2
+    assert (pair.target, Pair(abs, abs, "v").target) == ("x0", "v")
+    guided = ClassifierFreeGuidance(Pair(lambda x_t, t: 0 * x_t, lambda x_t, t: x_t), 3)
+    assert guided(x, t.expand(2), y).tolist() == [[3] * 3] * 2  # 0 + 3 (1 - 0)

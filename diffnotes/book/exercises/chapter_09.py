@@ -12,23 +12,11 @@ from torch import Tensor
 from diffnotes.book.exercises.kinds import Break, Build, Derive, Exercise, Mistake, Predict, Rows, numbers
 from diffnotes.book.proof.symbols import complete_square, exponent, x_t
 from diffnotes.process import samplers
+from diffnotes.process.adapters import Pair
 from diffnotes.process.exact import GaussianDenoiser, MixtureDenoiser
 from diffnotes.process.guidance import ClassifierFreeGuidance
 from diffnotes.process.parameterize import eps_from_x0
 from diffnotes.process.schedules import Schedule
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two predictions of the image in one, as in section 9.1: one for calls without a label and one for calls with it."""
-
-    without_label: Callable[[Tensor, Tensor], Tensor]
-    with_label: Callable[[Tensor, Tensor], Tensor]
-    target: str = "x0"
-
-    def __call__(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """The prediction of the one without a label, or of the other if there is one."""
-        return (self.without_label if y is None else self.with_label)(x_t, t)
 
 
 @dataclass(frozen=True)

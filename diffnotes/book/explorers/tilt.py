@@ -2,7 +2,6 @@
 tilted distribution that it is said to sample, and what it draws."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from diffnotes.book.explorers.controls import check_range, float_slider, int_slider
 from diffnotes.book.live import plots
 from diffnotes.book.live.widgets import Explorer, LivePlot
+from diffnotes.process.adapters import Pair
 from diffnotes.process.exact import MixtureDenoiser
 from diffnotes.process.samplers import ddim_sample
 from diffnotes.process.schedules import Schedule
@@ -26,19 +26,6 @@ EARLIEST = 200  # for smaller t the densities are nearly those of t = 0, and too
 STEPS, STARTS = 100, 1000  # of DDIM; starts that stand for the standard normal distribution, one for each part of it
 LINE = np.linspace(-5, 5, 1001)
 SHOWN = slice(280, 921)  # -2.2..4.2
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two predictions in one, called like a network: one for calls without a label and one for calls with it."""
-
-    without_label: Callable[[Tensor, Tensor], Tensor]
-    with_label: Callable[[Tensor, Tensor], Tensor]
-    target: str = "x0"
-
-    def __call__(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """The prediction of the one without a label, or of the other if there is one."""
-        return (self.without_label if y is None else self.with_label)(x_t, t)
 
 
 @dataclass(frozen=True, eq=False)

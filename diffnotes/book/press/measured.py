@@ -7,7 +7,6 @@ A chapter that shows such numbers says where they come from, and how to make the
 import itertools
 import json
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -15,7 +14,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from diffnotes.book.live import plots
 from diffnotes.book.press.scan import BOOK
-from diffnotes.training.metrics import Measured
 
 TITLES = {
     "ours": "diffnotes, chapter 6",
@@ -67,7 +65,6 @@ FAMILIES = {"unet": "U-Net", "adm": "U-Net as in ADM", "dit": "DiT"}
 SIZES = ("small", "middle", "large")
 ADDED = "unet middle, sum before the norm"
 FRECHET = "Fréchet distance d² (lower is better)"  # (6.6), as FID without a root
-YOURS = "this notebook, v and cosine"
 PATH = BOOK / "docs" / "benchmarks" / "results.json"
 
 
@@ -233,11 +230,9 @@ def mean_error(row: dict[str, Any]) -> float:
     return sum(row["error"]) / len(row["error"])
 
 
-def quality_figure(data: dict[str, Any], yours: Sequence[tuple[float, Measured]] = ()) -> Figure:
+def quality_figure(data: dict[str, Any]) -> Figure:
     """Fréchet distance (book, eq. 6.6) against the time of training, in updates of chapter 6's network, a line for each network:
-    measured("quality"), drawn.
-
-    yours: other runs of that network, as (updates, Fréchet distance), judged as those of the benchmark; open circles."""
+    measured("quality"), drawn."""
     figure, axes = plots.subplots(size=(7.6, 4.0))
     eight = (plots.BLUE, plots.ORANGE, plots.GREEN, plots.RED, plots.PURPLE, plots.SKY, plots.BLACK, "#777777")
     colours = itertools.cycle(eight)
@@ -247,12 +242,6 @@ def quality_figure(data: dict[str, Any], yours: Sequence[tuple[float, Measured]]
         style = f"{marker}-" if len(points) > 1 else marker
         width = 2 if name == "ours" else 1.2
         axes.errorbar(times, values, errors, fmt=style, color=colour, capsize=2, label=TITLES[name], linewidth=width)
-    if yours:
-        times, found = [updates for updates, _ in yours], [m for _, m in yours]
-        values, errors = [m.value for m in found], [m.error for m in found]
-        axes.errorbar(
-            times, values, errors, fmt="o", color=plots.BLACK, mfc="white", ms=8, capsize=2, label=YOURS, zorder=3
-        )
     axes.axhline(data["perfect"]["frechet"]["value"], linestyle="--", color="#777777", label=TITLES["perfect"])
     axes.set(xscale="log", yscale="log", xlabel="time of training, in updates of ours", ylabel=FRECHET)
     plain_ticks(axes.xaxis)
@@ -261,11 +250,10 @@ def quality_figure(data: dict[str, Any], yours: Sequence[tuple[float, Measured]]
     return figure
 
 
-def quality_alt(data: dict[str, Any], yours: Sequence[tuple[float, Measured]] = ()) -> str:
+def quality_alt(data: dict[str, Any]) -> str:
     """quality_figure in words: where each line ends."""
     ends = {TITLES[name]: points[-1] for name, points in data["curves"].items()}
     said = [f"{title} {number(end['frechet']['value'])} at {end['in_our_updates']:,.0f}" for title, end in ends.items()]
-    said += [f"{YOURS}, open circles, {number(m.value)} at {updates:,}" for updates, m in yours]
     said.append(f"{TITLES['perfect']}, a dashed line at the bottom, {number(data['perfect']['frechet']['value'])}")
     axes = "Fréchet distance against the time of training, counted in updates of our network, both axes logarithmic."
     return f"{axes} The lines end at: {'; '.join(said)}."

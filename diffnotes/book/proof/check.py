@@ -56,8 +56,8 @@ def identity(tag: str, lhs: Any, rhs: Any, assuming: str = "", case: str = "", l
         raise NoVerdict(f"({_tag(tag)}) the two sides have shapes {lhs.shape} and {rhs.shape}")
     if not left:
         raise ValueError(f"({_tag(tag)}) there is nothing to compare: both sides are empty")
-    for a, b in zip(left, right, strict=True):
-        false = _differ_somewhere(a, b)
+    pairs = [(_differ_somewhere(a, b), a, b) for a, b in zip(left, right, strict=True)]
+    for false, a, b in sorted(pairs, key=lambda pair: not pair[0]):  # first what needs no proof, for numbers refute it
         rest = _reduced(a - b, patient=not false)
         if rest != 0:
             raise _refusal(tag, false, a, b, f"reduces to {symbols.plain(symbols.outside(rest, factored=not false))}")
@@ -195,7 +195,7 @@ def _reduced(expression: Any, patient: bool = True) -> sp.Expr:
 
 def _differ_somewhere(a: sp.Expr, b: sp.Expr) -> bool:
     """Whether the two sides have different values at some point, far beyond rounding: then there is nothing to prove."""
-    return any(
+    return a != b and any(
         (cmath.isinf(left) and cmath.isfinite(right))
         or (cmath.isfinite(left) and cmath.isinf(right))
         or abs(left - right) > 1e-6 * (abs(left) + abs(right))  # false for NaN
