@@ -23,7 +23,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("edition")]  # in one
 LAPTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 AXE = """name => axe.run(`[data-curves=${name}]`, {resultTypes: ['violations']}).then(({violations}) =>
     violations.filter(({impact}) => ['serious', 'critical'].includes(impact)).map(({id, nodes}) => [id, nodes[0].html]))"""
-SHOWN = """svg => [...svg.children].filter(part => part.style.display !== 'none').map(part => part.innerHTML).join('')"""
+SHOWN = (
+    """svg => [...svg.children].filter(part => part.style.display !== 'none').map(part => part.innerHTML).join('')"""
+)
 PIXELS = """async explorer => {
     const slider = [...explorer.querySelectorAll('input')].find(input => !input.disabled), times = [];
     const frame = () => new Promise(drawn => requestAnimationFrame(drawn));
