@@ -161,11 +161,18 @@ def test_at_the_first_step_it_says_which_width_it_takes(explorer):
 def test_everything_is_inside_the_axes(explorer, kind, target, variance):
     for t in (1, 1000):
         choose(explorer, kind=kind, target=target, variance=variance, t=t)
-        curves, dots = explorer.plot.artists[2:7], explorer.plot.artists[7:]
+        curves, dots = explorer.plot.artists[2:7], explorer.plot.artists[7:12]
         for curve, dot in zip(curves, dots, strict=True):
             y, (low, high) = np.asarray(curve.get_ydata(), dtype=float), curve.axes.get_ylim()
             assert len(y) == 1000 and np.isfinite(y).all() and low < y.min() and y.max() < high
             assert dot.axes is curve.axes and dot.get_ydata()[0] == y[t - 1]
+
+
+@pytest.mark.parametrize(("target", "label"), [("eps", "ε"), ("x0", "$x_0$"), ("v", "v")])
+def test_both_titles_name_the_target(explorer, target, label):
+    choose(explorer, target=target)
+    titles = [title.get_text() for title in explorer.plot.artists[12:]]
+    assert titles == [f"factor before the squared error in {label}", f"an error of 1 in {label} is ..."]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from book_files import NOTEBOOKS, markdown_cells
 
 from diffnotes import Schedule, load_pretrained, q_posterior
-from diffnotes.book.exercises import chapter_03, chapter_09
+from diffnotes.book.exercises import chapter_03, chapter_04, chapter_09
 from diffnotes.book.explorers import gaussians
 from diffnotes.book.explorers.gap import account
 from diffnotes.book.explorers.posterior import coin_step, humps, slice_and_multiply
@@ -417,8 +417,24 @@ def one_step_back() -> Iterator[tuple[str, str]]:
     yield "02", f"Both give mean ${mean:.4f}$ and variance ${variance:.4f}$."
 
 
+def loss() -> Iterator[tuple[str, str]]:
+    """What a wrong variance costs with the cosine schedule, and what the solutions of chapter 4 say."""
+    cosine, linear = Schedule.cosine(), Schedule.linear()
+    ratio = cosine.posterior_variance[2:] / cosine.beta[2:]
+    bits = ((ratio - 1 - ratio.log()) / 2).sum().item() / math.log(2)
+    yield "04", f"(with the cosine schedule {bits:.2f}, of the 2.9 of chapter 3's bound)"
+    early, late = ((1 / linear.snr[t]).item() for t in (100, 900))
+    assert 3550 < late < 3650
+    yield "04", f"{early:.3f} at $t=100$ and about 3,600 at $t=900$"
+    below = chapter_04._below_the_irreducible_loss
+    new = dict(below(100)[2])["the denoiser's loss on new images"]
+    assert all(below(t)[0] for t in (1, 100, 160)) and not below(180)[0]
+    yield "04", f"on new ones the loss of this denoiser is {new} at $t=100$"
+
+
 PROSE = [
     *one_step_back(),
+    *loss(),
     *sentences(),
     *solutions(),
     *divergences(),

@@ -15,6 +15,8 @@ from diffnotes.process.schedules import Schedule
 
 T = 1000
 LETTERS = {"eps": "ε", "x0": "x_0", "v": "v"}
+LABELS = LETTERS | {"x0": "$x_0$"}
+TITLES = ("factor before the squared error in {}", "an error of 1 in {} is ...")
 VARIANCES = {"beta": "β_t", "beta_tilde": "β̃_t"}
 
 
@@ -31,18 +33,19 @@ def build_weights(t: int = 349) -> Explorer:
     figure, (factor_ax, error_ax) = plots.subplots(1, 2, size=(7.4, 3.3))
     looks = ((plots.BLUE, "-", "the bound"), (plots.ORANGE, "--", r"$L_{\rm simple}$"))
     curves = [factor_ax.plot([], [], color=colour, ls=style, label=name)[0] for colour, style, name in looks]
-    factor_ax.set(yscale="log", ylim=(1e-9, 1e6), title="factor before the squared error")
+    factor_ax.set(yscale="log", ylim=(1e-9, 1e6))
     factor_ax.legend(loc="upper right")
     rates = ((plots.BLACK, "-", "in ε"), (plots.GREEN, "--", "in $x_0$"), (plots.PURPLE, ":", "in v"))
     curves += [error_ax.plot([], [], color=colour, ls=style, label=name)[0] for colour, style, name in rates]
-    error_ax.set(yscale="log", ylim=(1e-5, 1e5), title="an error of 1 in the target is ...")
+    error_ax.set(yscale="log", ylim=(1e-5, 1e5))
     error_ax.legend(loc="upper left")
     dots = [curve.axes.plot([], [], "o", ms=6, color=curve.get_color())[0] for curve in curves]
     # not snapped to whole pixels: a step of t is a third of one, and is to be seen
     markers = [ax.axvline(t, color=plots.RED, lw=1.4, snap=False) for ax in (factor_ax, error_ax)]
     for ax in (factor_ax, error_ax):
         ax.set(xlim=(-0.02 * T, 1.02 * T), xlabel="t")
-    plot = LivePlot(figure, [*markers, *curves, *dots])
+    titles = [ax.set_title(words.format(LABELS["x0"])) for ax, words in zip((factor_ax, error_ax), TITLES, strict=True)]
+    plot = LivePlot(figure, [*markers, *curves, *dots, *titles])
     controls: dict[str, widgets.Widget] = {
         "kind": dropdown("kind", list(schedules)),
         "target": dropdown("target", [("the noise ε", "eps"), ("the image x_0", "x0"), ("v", "v")], value="x0"),
@@ -59,6 +62,8 @@ def build_weights(t: int = 349) -> Explorer:
             dot.set_data([t], [values[t - 1].item()])
         for marker in markers:
             marker.set_xdata([t, t])
+        for title, words in zip(titles, TITLES, strict=True):
+            title.set_text(words.format(LABELS[target]))
         return _reading(schedule, target, variance, t, bound, simple)
 
     noise, v = (one_error(schedules["linear"], "x0", torch.tensor([t]))[name].item() for name in ("eps", "v"))
