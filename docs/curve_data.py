@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from figure import data
+from figure import data, runs
 
 from diffnotes import Schedule, load_images
 from diffnotes.book.explorers import (
@@ -102,9 +102,10 @@ def posterior() -> Found:
 
 def weights() -> Found:
     """What the losses weigh, chapter 4."""
-    from diffnotes.book.explorers.weights import LETTERS, VARIANCES, T
+    from diffnotes.book.explorers.weights import LABELS, LETTERS, TITLES, VARIANCES, T
 
-    return build_weights(), {"T": T, "letters": LETTERS, "variances": VARIANCES}
+    titles = {target: [runs(words.format(letter)) for words in TITLES] for target, letter in LABELS.items()}
+    return build_weights(), {"T": T, "letters": LETTERS, "variances": VARIANCES, "titles": titles}
 
 
 def telescope() -> Found:

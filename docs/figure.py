@@ -4,6 +4,7 @@ figure. So colours, axes, labels and legends are typed once, in the explorer."""
 import base64
 import io
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def describe(plot: Any) -> dict[str, Any]:
     return {
         "width": round(float(width)),
         "height": round(float(height)),
-        "axes": [_axes(ax, width, height) for ax in axes],
+        "axes": [_axes(ax, width, height, moving) for ax in axes],
         "legend": [entry for legend in figure.legends for entry in _entries(legend)],
         "still": [look(artist, axes) | {"data": _still(artist)} for artist in still if artist.get_visible()],
         "moving": [look(artist, axes) for artist in moving],
@@ -47,7 +48,7 @@ def _children(ax: Any) -> list[Any]:
     return sorted(found, key=lambda artist: artist.get_zorder())
 
 
-def _axes(ax: Any, width: float, height: float) -> dict[str, Any]:
+def _axes(ax: Any, width: float, height: float, moving: Sequence[Any]) -> dict[str, Any]:
     box = ax.get_position()
     legend = ax.get_legend()
     shown = ax.axison
@@ -55,7 +56,9 @@ def _axes(ax: Any, width: float, height: float) -> dict[str, Any]:
         "box": [round(v, 1) for v in (box.x0 * width, (1 - box.y1) * height, box.width * width, box.height * height)],
         "x": _axis(ax.xaxis, ax.get_xlim(), ax.get_xscale()),
         "y": _axis(ax.yaxis, ax.get_ylim(), ax.get_yscale()),
-        "title": runs(ax.get_title("left") or ax.get_title()),
+        "title": []
+        if any(map(_is_title, (a for a in moving if a.axes is ax)))
+        else runs(ax.get_title("left") or ax.get_title()),
         "equal": ax.get_aspect() != "auto",
         "off": not shown,
         "frame": bool(ax.spines["top"].get_visible()),
@@ -139,6 +142,8 @@ def look(artist: Any, axes: Any = ()) -> dict[str, Any]:
             "ink": bool(shades[0] > shades[-1]),  # dark on light: light on dark where the page is dark
             "upright": artist.origin == "lower",
         }
+    if _is_title(artist):
+        return common | {"kind": "title"}
     if isinstance(artist, Text):
         return common | {
             "kind": "text",
@@ -186,6 +191,8 @@ def data(artist: Any) -> dict[str, Any]:
     if isinstance(artist, AxesImage):
         values = np.asarray(artist.get_array())
         return {"rows": values.shape[0], "columns": values.shape[1], "values": _numbers(values.ravel())}
+    if _is_title(artist):
+        return {"words": runs(artist.get_text())}
     if isinstance(artist, Text):
         return {"x": float(artist.get_position()[0]), "y": float(artist.get_position()[1])}
     if isinstance(artist, PathCollection):
@@ -237,6 +244,11 @@ def _numbers(values: Any) -> Any:
     """Nested lists; None where there is no number, a gap in a line."""
     array = np.asarray(values, dtype=float)
     return np.where(np.isfinite(array), array, None).tolist()
+
+
+def _is_title(artist: Any) -> bool:
+    """Whether it is the title of its axes."""
+    return isinstance(artist, Text) and artist in (artist.axes.title, artist.axes._left_title)
 
 
 # -- words ----------------------------------------------------------------------------------------------------------------

@@ -103,8 +103,8 @@ def test_the_page_computes_what_the_notebook_computes(node: Path, name: str):
         for i, (curve, artist) in enumerate(zip(answer["curves"], explorer.plot.artists, strict=True)):
             assert (curve is not None) == artist.get_visible(), (state, i)
             for key, numbers in data(artist).items() if curve else ():
-                if key == "parts":  # of an arrow, as it was told
-                    assert curve[key] == numbers, (state, i)
+                if key in ("parts", "words"):  # of an arrow, or a title
+                    assert curve[key] == [list(run) if key == "words" else run for run in numbers], (state, i)
                     continue
                 far = apart(curve[key], numbers, ABSOLUTE.get((name, i, key)))
                 assert far <= 1, (state, i, key, far)

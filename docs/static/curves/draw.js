@@ -31,7 +31,7 @@ export function figure(box, told) {
     panels.forEach(([x, y, w, h], i) => element(element(clips, "clipPath", { id: `${id}-${i}` }), "rect", { x, y, width: w, height: h }));
     told.axes.forEach((axes, i) => !axes.off && background(svg, axes, scales[i], stacked));
     const draw = (look) => {
-      const group = element(svg, "g", look.clip === false || look.kind === "text" ? {} : { "clip-path": `url(#${id}-${look.axes})` });
+      const group = element(svg, "g", look.clip === false || ["text", "title"].includes(look.kind) ? {} : { "clip-path": `url(#${id}-${look.axes})` });
       return shape(group, look, scales[look.axes]);
     };
     told.still.forEach((look) => draw(look)(look.data));

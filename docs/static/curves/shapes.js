@@ -107,6 +107,12 @@ const KINDS = {
       made.style.fill = ink(look.colour);
     };
   },
+  title(group, look, { box: [x, y] }) {
+    return ({ words }) => {
+      group.replaceChildren();
+      text(group, words, { x, y: y - 8 }, 15);
+    };
+  },
   discs(group, look, { X, Y }) {
     return ({ x, y }) => {
       group.replaceChildren();

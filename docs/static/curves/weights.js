@@ -2,7 +2,7 @@
 import { cosine, linear, posteriorVariance } from "./schedules.js";
 import { f } from "./words.js";
 
-export function compute({ kind, target, variance, t }, { T, letters, variances }) {
+export function compute({ kind, target, variance, t }, { T, letters, variances, titles }) {
   const schedule = kind === "linear" ? linear(T) : cosine(T);
   const times = Array.from({ length: T }, (_, i) => i + 1);
   const errors = times.map((time) => oneError(schedule, target, time));
@@ -16,6 +16,7 @@ export function compute({ kind, target, variance, t }, { T, letters, variances }
       marker,
       ...curves.map((y) => ({ x: times, y })),
       ...curves.map((y) => ({ x: [t], y: [y[t - 1]] })),
+      ...titles[target].map((words) => ({ words })),
     ],
     reading: reading({ schedule, kind, target, variance, t, bound, simple, errors: errors[t - 1], letters, variances }),
   };
