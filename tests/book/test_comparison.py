@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_runs import IMAGES, sent, small_trainer, wait_until
 
-from diffnotes import Schedule, Trainer, dpm_solver_sample, initial_noise
+from diffnotes import Denoising, Schedule, Trainer, dpm_solver_sample, initial_noise
 from diffnotes.book.live import training as live_training
 from diffnotes.book.live import widgets as live
 from diffnotes.book.live.comparison import COMPARABLE, NOT_COMPARABLE, Comparison
@@ -32,6 +32,12 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
 
 def pair() -> dict[str, Trainer]:
     return {"v, cosine": small_trainer("v"), "ε & linear": small_trainer("eps", Schedule.linear(20))}
+
+
+def with_loss(**settings) -> Trainer:
+    """The small trainer, its loss with these settings."""
+    usual = small_trainer()
+    return Trainer(usual.model, Denoising(usual.schedule, **settings), IMAGES, usual.config)
 
 
 def test_both_train_in_turn_for_the_same_seconds(monkeypatch, shown):
@@ -90,6 +96,8 @@ def test_the_curves_of_both_have_the_same_axes():
         (lambda: small_trainer("eps"), False),
         (lambda: small_trainer(schedule=Schedule.linear(20)), False),
         (lambda: small_trainer(schedule=Schedule.cosine(30)), False),
+        (lambda: with_loss(min_snr=None), True),  # the loss that is shown has no weights
+        (lambda: with_loss(logit_normal=(0.3, 1.0)), False),
     ],
 )
 def test_it_says_whether_the_losses_can_be_compared(other, comparable):

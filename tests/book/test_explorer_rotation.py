@@ -24,7 +24,7 @@ def explorer() -> live.Explorer:
 
 def put(explorer: live.Explorer, t: int) -> dict[str, live.Artist]:
     explorer.controls["t"].value = t
-    names = ("x_t", "v", "x_t pixels", "v pixels", "x_t name", "v name", "marker")
+    names = ("x_t", "v", "x_t pixels", "v pixels", "x_t name", "v name", "marker", "arc", "phi")
     return dict(zip(names, explorer.plot.artists, strict=True))
 
 
@@ -40,6 +40,11 @@ def test_the_arrows_stand_at_the_coefficients_of_image_and_noise(explorer, t):
     shown, cos, sin = put(explorer, t), math.sqrt(ABAR[t]), math.sqrt(1 - ABAR[t])
     assert end(shown["x_t"]) == pytest.approx([cos, sin]) and end(shown["v"]) == pytest.approx([-sin, cos])
     assert shown["marker"].get_xdata() == [t / 125] * 2
+    across, up = shown["arc"].get_data()
+    assert math.atan2(up[0], across[0]) == 0 and math.atan2(up[-1], across[-1]) == pytest.approx(math.acos(cos))
+    assert np.hypot(across, up) == pytest.approx(np.full(50, 0.36)) and shown["phi"].get_text() == "φ"
+    across, up = shown["phi"].get_position()
+    assert math.atan2(up, across) == pytest.approx(math.acos(cos) / 2)
     for name in ("x_t", "v"):
         left, right, bottom, top = shown[f"{name} pixels"].get_extent()
         assert [(left + right) / 2, (bottom + top) / 2] == pytest.approx(1.45 * end(shown[name]))

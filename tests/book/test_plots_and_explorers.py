@@ -177,6 +177,13 @@ def test_a_table_has_a_caption_and_heads_for_rows_and_columns(shown):
     assert re.findall(r'<th scope="row".*?>(.*?)</th><td.*?>(.*?)</td>', text) == [("x &amp; y", "1"), ("z", "2")]
 
 
+def test_a_table_can_be_folded_under_a_line(shown):
+    for folded in ("", "All rows & more"):
+        plots.table(["", "a"], [["x", "1"]], caption="One row.", folded=folded)
+    plain, hidden = shown
+    assert hidden == f"<details><summary>All rows &amp; more</summary>{plain}</details>" and plain.startswith("<table>")
+
+
 def test_a_row_that_does_not_fit_the_table_is_refused():
     with pytest.raises(ValueError, match=r"rows must have 2 cells each, one for each of head, got \['only one'\]"):
         plots.table(["", "a"], [["only one"]], caption="No.")

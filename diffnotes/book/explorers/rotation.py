@@ -17,6 +17,7 @@ from diffnotes.process.schedules import Schedule
 SCHEDULE = Schedule.cosine(T=1000)
 STRIP = range(0, 1001, 125)  # the times of the pictures beside the plane
 OUT, HALF = 1.45, 0.25  # how far out the pictures of x_t and v stand, and half their side
+TURN = 0.36  # the radius of the arc that marks phi
 GREY = "#888888"
 GREYS = 31
 
@@ -54,7 +55,9 @@ def build_rotation(image: Tensor, t: int = 375) -> Explorer:
     strip.set_yticks([1.15, 0], ["$x_t$", "v"])
     strip.tick_params(length=0)
     marker = strip.axvline(0, color=plots.RED, lw=1.6, snap=False)
-    plot = LivePlot(figure, [*arrows, *tiles, *names, marker])
+    (turn,) = plane.plot([], [], color=plots.BLACK, lw=1)
+    phi_name = plane.text(0, 0, "φ", color=plots.BLACK, ha="center", va="center")
+    plot = LivePlot(figure, [*arrows, *tiles, *names, marker, turn, phi_name])
     controls: dict[str, widgets.Widget] = {"t": int_slider("t", t, 0, SCHEDULE.T)}
 
     def update(t: int) -> str:
@@ -66,6 +69,9 @@ def build_rotation(image: Tensor, t: int = 375) -> Explorer:
             tile.set_extent((OUT * x - HALF, OUT * x + HALF, OUT * y - HALF, OUT * y + HALF))
             name.set_position((OUT * x, OUT * y + HALF + 0.05))
         marker.set_xdata([t / 125] * 2)
+        arc = np.linspace(0, phi, 50)
+        turn.set_data(TURN * np.cos(arc), TURN * np.sin(arc))
+        phi_name.set_position((1.35 * TURN * math.cos(phi / 2), 1.35 * TURN * math.sin(phi / 2)))
         cos, sin = math.cos(phi), math.sin(phi)
         return (
             f"t = {t}, φ = {math.degrees(phi):.0f}°: x_t = {cos:.2f} x_0 + {sin:.2f} ε, and v = {cos:.2f} ε − {sin:.2f} x_0. "

@@ -17,12 +17,12 @@ from diffnotes.process.schedules import Schedule
 from diffnotes.training.trainer import Trainer
 
 NOT_COMPARABLE = (
-    "Losses of different prediction targets, schedules or objectives measure different things and cannot be compared. "
+    "Losses of different prediction targets, schedules, objectives or times measure different things and cannot be compared. "
     "Compare the {what}, which come from the same noise."
 )
 COMPARABLE = (
-    "All with the same prediction target and schedule, so that their losses can be compared; the {what} come from the same "
-    "noise."
+    "All with the same prediction target, schedule and distribution of the times, so that their losses can be compared; the "
+    "{what} come from the same noise."
 )
 
 
@@ -98,12 +98,13 @@ def _side_by_side(view: RunView) -> widgets.HBox:
 
 
 def losses_comparable(trainers: Sequence[Trainer]) -> bool:
-    """Whether the losses mean the same: the same kind of objective, prediction target and schedule."""
+    """Whether the losses mean the same: the same kind of objective, target, schedule, and distribution of the times."""
     first, *others = trainers
     return all(
         type(other.objective) is type(first.objective)
         and getattr(other.model, "target", None) == getattr(first.model, "target", None)
         and _same_schedule(other.schedule, first.schedule)
+        and getattr(other.objective, "logit_normal", None) == getattr(first.objective, "logit_normal", None)
         for other in others
     )
 

@@ -147,8 +147,9 @@ def _shape(x: Tensor) -> tuple[int, int, int, int]:
     return B, C, H, W
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> None:
-    """Show a table: the first cell of a row names it, the others are right-aligned. The caption says what is in it."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str, folded: str = "") -> None:
+    """Show a table: the first cell of a row names it, the others are right-aligned. The caption says what is in it. With
+    `folded`, only this line is seen, and the table after a click on it."""
     for row in rows:
         if len(row) != len(head):
             raise ValueError(f"rows must have {len(head)} cells each, one for each of head, got {list(row)}")
@@ -163,4 +164,5 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> N
     top = line(head, ['th scope="col"'] * len(head))
     body = "".join(line(row, ['th scope="row"', *["td"] * (len(head) - 1)]) for row in rows)
     words = f'<caption style="text-align:left">{html.escape(caption)}</caption>'
-    display(HTML(f"<table>{words}<thead>{top}</thead><tbody>{body}</tbody></table>"))
+    shown = f"<table>{words}<thead>{top}</thead><tbody>{body}</tbody></table>"
+    display(HTML(f"<details><summary>{html.escape(folded)}</summary>{shown}</details>" if folded else shown))
