@@ -114,15 +114,18 @@ class VAE(nn.Module):
         return F.logsigmoid(x * self.logits(z)).flatten(1).sum(1)
 
     def elbo(self, x: Images, eps: Float[Tensor, "draws batch latent"]) -> VAETerms:
-        """The ELBO's terms (book, eq. 10.6) with the reconstruction term estimated from L draws z = mean + sigma eps:
-        its mean, 1/L sum_l log p(x|z_l) (book, eq. 10.11). eps: (L, B, latent), standard normal."""
+        """The two terms of the ELBO (book, eq. 10.6), the reconstruction term estimated from
+        L draws (book, eq. 10.11). eps: (L, B, latent), standard normal."""
         mean, log_variance = self.encode(x)
-        check_tensor("eps", eps, ("L", len(x), self.latent), self)
+        self._check_noise(eps, len(x))
+        codes = reparameterize(mean, log_variance, eps)  # (L, B, latent)
+        log_p = torch.stack([self.log_likelihood(x, z) for z in codes])  # log p(x|z), (L, B)
+        return VAETerms(log_p.mean(0), prior_kl(mean, log_variance))
+
+    def _check_noise(self, eps: Tensor, batch: int) -> None:
+        check_tensor("eps", eps, ("L", batch, self.latent), self)
         if len(eps) == 0:
             raise ValueError("eps must hold one or more draws for each image, got none")
-        z = reparameterize(mean, log_variance, eps)
-        log_likelihood = torch.stack([self.log_likelihood(x, z_l) for z_l in z])
-        return VAETerms(reconstruction=log_likelihood.mean(0), prior_kl=prior_kl(mean, log_variance))
 
     def _check_images(self, x: Tensor) -> None:
         check_tensor("x", x, ("B", 1, SIDE, SIDE), self)
