@@ -250,8 +250,8 @@ def test_a_walk_takes_single_steps():
 
 
 def test_it_begins_at_three_tenths_of_the_chain(walked):
-    assert walked.values() == {"film": "one path", "t": 12}
-    assert build_chain(SCHEDULE, DIGITS, t=3).values() == {"film": "one path", "t": 3}
+    assert walked.values() == {"film": "walked", "t": 12}
+    assert build_chain(SCHEDULE, DIGITS, t=3).values() == {"film": "walked", "t": 3}
 
 
 @pytest.mark.parametrize("t", [1, 7, 40])
@@ -263,18 +263,18 @@ def test_its_reading_gives_the_weights(walked, t):
 
 
 @pytest.mark.parametrize("t", [2, 5, 30])
-def test_frames_of_one_path_share_their_noise_and_strangers_do_not(walked, t):
+def test_frames_that_walked_share_their_noise_and_frames_that_jumped_do_not(walked, t):
     """Cov(x_s, x_t | x_0) = sqrt(abar_t / abar_s) (1 - abar_s), (1.8), divided by the two standard deviations."""
     walked.controls["t"].value = t
     beta, left = beta_and_left()
     expected = math.sqrt((1 - beta[t]) * (1 - left[t - 1]) / (1 - left[t]))
     read = numbers_after("have correlation", walked.reading.value)
     assert read == pytest.approx(expected, abs=4 * (1 - expected**2) / math.sqrt(PIXELS) + 0.006)
-    walked.controls["film"].value = "strangers"
+    walked.controls["film"].value = "jumped"
     assert abs(numbers_after("have correlation", walked.reading.value)) < 4 / math.sqrt(PIXELS)
 
 
-@pytest.mark.parametrize("made", ["one path", "strangers"])
+@pytest.mark.parametrize("made", ["walked", "jumped"])
 def test_both_films_have_the_distribution_of_a_single_frame(made):
     """Without an image, x_t is noise of variance 1 - abar_t; 4 standard errors."""
     explorer = build_chain(SCHEDULE, torch.zeros_like(DIGITS), t=4)
@@ -296,7 +296,7 @@ def test_the_first_frames_have_no_noise_to_compare(walked):
     assert "Here is the first noise." in walked.reading.value
 
 
-@pytest.mark.parametrize(("name", "value"), [("t", 20), ("film", "strangers")])
+@pytest.mark.parametrize(("name", "value"), [("t", 20), ("film", "jumped")])
 def test_every_control_moves_the_chain(walked, name, value):
     before = sent(walked)
     walked.controls[name].value = value
@@ -304,7 +304,7 @@ def test_every_control_moves_the_chain(walked, name, value):
 
 
 def test_the_same_frame_is_the_same_picture_again(walked):
-    walked.controls["film"].value = "strangers"
+    walked.controls["film"].value = "jumped"
     before = sent(walked)
     walked.controls["t"].value = 20
     walked.controls["t"].value = 12
@@ -313,7 +313,7 @@ def test_the_same_frame_is_the_same_picture_again(walked):
 
 def test_reset_goes_back_to_the_first_frame(walked):
     first, reading = sent(walked), walked.reading.value
-    walked.controls["film"].value, walked.controls["t"].value = "strangers", 40
+    walked.controls["film"].value, walked.controls["t"].value = "jumped", 40
     walked.reset()
     assert (sent(walked) == first).all() and walked.reading.value == reading
 

@@ -16,7 +16,7 @@ from diffnotes.process.parameterize import eps_from_x0
 from diffnotes.process.schedules import Schedule
 
 MOST = 8  # images side by side
-PATH, STRANGERS = "one path", "strangers"
+PATH, JUMPED = "walked", "jumped"
 SPIRAL, MOONS = "a spiral", "two moons"
 POINTS, SHADES = 1200, 24  # of a cloud, and their colours, along the data
 MARKED = (150, 600, 1050)  # the points whose paths are drawn
@@ -25,8 +25,8 @@ BINS = np.linspace(-3.2, 3.2, 33)
 
 def chain(schedule: Schedule, x0: Tensor, t: int | None = None, seed: int = 0) -> None:
     """Explore the forward chain as a film: images at time t, what is left of them, and the squares of the two weights over
-    all t. A slider for t, and a menu for how the frames are made: "one path" walks from x_0 to x_T, step by step (book, eq.
-    1.1); "strangers" jumps from x_0 to every frame, with noise of its own (book, eq. 1.6).
+    all t. A slider for t, and a menu for how the frames are made: "walked" goes from x_0 to x_T, step by step (book, eq.
+    1.1); "jumped" goes from x_0 to every frame, with noise of its own (book, eq. 1.6).
 
     x0: 1 to 8 images (B, C, H, W), grey or in colour, values in [-1, 1]. t: where the slider begins, 0..T; at 0.3 T unless
     given."""
@@ -43,22 +43,25 @@ def build_chain(schedule: Schedule, x0: Tensor, t: int | None = None, seed: int 
     path = walk(schedule, x0, noises)
 
     figure, (film_ax, share_ax) = plots.subplots(2, 1, size=(6.0, 4.6), height_ratios=(2.3, 1))
-    sheet = image_rows(film_ax, ["x_t", "√ᾱ_t x_0"], x0)
+    sheet = image_rows(film_ax, [r"$\mathbf{x}_t$", r"$\sqrt{\bar\alpha_t}\,\mathbf{x}_0$"], x0)
     times, share = np.arange(schedule.T + 1), schedule.alpha_bar.numpy()
     share_ax.fill_between(times, 0, share, color=plots.SKY, alpha=0.5, lw=0)
     share_ax.fill_between(times, share, 1, color="#e6e6e6", lw=0)
     share_ax.plot(times, share, color=plots.BLUE)
-    share_ax.text(0.02, 0.12, "image: ᾱ_t", transform=share_ax.transAxes)
-    share_ax.text(0.98, 0.78, "noise: 1 - ᾱ_t", transform=share_ax.transAxes, ha="right")
+    share_ax.text(0.02, 0.12, r"image: $\bar\alpha_t$", transform=share_ax.transAxes)
+    share_ax.text(0.98, 0.78, r"noise: $1-\bar\alpha_t$", transform=share_ax.transAxes, ha="right")
     share_ax.set(
-        xlim=(-0.01 * schedule.T, 1.01 * schedule.T), ylim=(0, 1), xlabel="t", title="the two weights in x_t, squared"
+        xlim=(-0.01 * schedule.T, 1.01 * schedule.T),
+        ylim=(0, 1),
+        xlabel="t",
+        title=r"the two weights in $\mathbf{x}_t$, squared",
     )
     share_ax.xaxis.get_major_locator().set_params(integer=True)
     share_ax.grid(False)
     marker = share_ax.axvline(start, color=plots.RED, lw=1.6)
     plot = LivePlot(figure, [sheet, marker])
     controls: dict[str, widgets.Widget] = {
-        "film": dropdown("film", [PATH, STRANGERS]),
+        "film": dropdown("film", [PATH, JUMPED]),
         "t": int_slider("t", start, 0, schedule.T),
     }
 
@@ -176,9 +179,9 @@ def _reading(schedule: Schedule, film: str, t: int, shared: float | None) -> str
     if shared is None:
         return f"{weights}<br>{'There is no noise yet.' if t == 0 else 'Here is the first noise.'}"
     made = (
-        f"One path: x_{t} is x_{t - 1} after one more step"
+        f"Walked: x_{t} is x_{t - 1} after one more step"
         if film == PATH
-        else f"Strangers: x_{t} and x_{t - 1} have both jumped from x_0, each with noise of its own"
+        else f"Jumped: x_{t} and x_{t - 1} have both jumped from x_0, each with noise of its own"
     )
     return f"{weights}<br>{made}. The noises in the two have correlation {round(shared, 2) + 0:.2f}."
 

@@ -38,12 +38,12 @@ def build_schedule(image: Tensor, seed: int = 0) -> Explorer:
 
     figure, axes = plots.subplots(2, 2, size=(6.0, 4.7))
     beta_ax, abar_ax, snr_ax, digit_ax = axes.flat
-    (beta,) = beta_ax.plot([], [], color=plots.BLUE, label="β_t")
-    (beta_tilde,) = beta_ax.plot([], [], color=plots.ORANGE, ls="--", label="β̃_t")
+    (beta,) = beta_ax.plot([], [], color=plots.BLUE, label=r"$\beta_t$")
+    (beta_tilde,) = beta_ax.plot([], [], color=plots.ORANGE, ls="--", label=r"$\tilde\beta_t$")
     beta_ax.set(xlim=(0, 1), ylim=(1e-6, 1.5), yscale="log", title="noise of one step", xlabel="t / T")
     beta_ax.legend(loc="lower right")
     (abar,) = abar_ax.plot([], [], color=plots.BLUE)
-    abar_ax.set(xlim=(0, 1), ylim=(-0.02, 1.02), title="what is left of the image, ᾱ_t", xlabel="t / T")
+    abar_ax.set(xlim=(0, 1), ylim=(-0.02, 1.02), title=r"what is left of the image, $\bar\alpha_t$", xlabel="t / T")
     (snr,) = snr_ax.plot([], [], color=plots.BLUE)
     snr_ax.set(xlim=(0, 1), ylim=(-25, 15), title="log SNR(t), nats", xlabel="t / T")
     digit_ax.set(xticks=[], yticks=[], title="the image at t")
