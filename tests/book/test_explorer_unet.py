@@ -159,7 +159,7 @@ def test_its_reading_gives_shapes_weights_and_shares(explorer):
     assert f"{own:,} weights, {own / everything:.1%} of all" in reading
     flops = [f for _, f in costs(MODEL, blocks(MODEL), IMAGE)]
     share = flops[NAMES.index("up 2")] / sum(flops)
-    assert f"additions for a picture, {share:.1%} of all" in reading
+    assert f"additions for an image, {share:.1%} of all" in reading
 
 
 def test_its_reading_tells_what_the_time_does_to_a_residual_block(explorer):

@@ -69,13 +69,13 @@ def _two_times(answer: Any) -> tuple[int, int]:
 
 
 def _alike(times: tuple[int, int]) -> tuple[bool, str, Rows]:
-    apart = {d: time_embedding(torch.tensor(times), d).diff(dim=0).norm().item() for d in (2, 64)}
+    apart = {d: time_embedding(torch.tensor(times), d).diff(dim=0).norm().item() for d in (2, 48)}
     turns = abs(times[1] - times[0]) / math.tau
     over = abs(turns - round(turns))  # from the nearest whole turn
     rows = (
         ("turns of the hand between them", f"{turns:.3f}"),
         ("distance of the two embeddings", f"{apart[2]:.4f}"),
-        ("the same with 32 hands, d = 64", f"{apart[64]:.2f}"),
+        ("the same with the 24 hands of the network, d = 48", f"{apart[48]:.2f}"),
     )
     broken = apart[2] < ALIKE
     if broken:

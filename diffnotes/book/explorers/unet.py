@@ -252,7 +252,7 @@ def _reading(found: list[Block], seen: list[Seen], i: int, cost: list[tuple[int,
         given = f"{given}, {channels} of these channels over the skip connection from {found[block.skip_from].name}"
     reading = (
         f"<b>{block.name}</b>, {block.kind} · in: {given} · out: {_sizes(tuple(one.answer.shape))}<br>{weights:,} weights, "
-        f"{weights / all_weights:.1%} of all · {flops / 1e6:.2f} million multiplications and additions for a picture, "
+        f"{weights / all_weights:.1%} of all · {flops / 1e6:.2f} million multiplications and additions for an image, "
         f"{flops / all_flops:.1%} of all<br>"
     )
     if one.factors is not None:
