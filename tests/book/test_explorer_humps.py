@@ -141,6 +141,7 @@ def test_the_story_that_the_chapter_tells():
     """One narrow peak near the draw; then two humps and a mean between them; at last the prior again."""
     assert look_back(LEAST).right > 0.999 and abs(look_back(LEAST).mean - X_0) < 0.3
     assert 0.2 < look_back(0.5).right < 0.8 and abs(look_back(0.5).mean) < 0.4
+    assert look_back(0.54).right == pytest.approx(0.5, abs=0.05) and abs(look_back(0.54).mean) < 0.2
     assert look_back(1).right == pytest.approx(0.4) and look_back(1).mean == pytest.approx(-0.2)
 
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from book_files import NOTEBOOKS, markdown_cells
@@ -185,6 +186,11 @@ def divergences() -> Iterator[tuple[str, str]]:
     assert posterior_share(4) == 0.2 and posterior_share(0.1) > 0.9
     yield "90", "Make the observation very noisy ($r=4$): its share falls to a fifth"
     yield "90", "Make it sharp ($r=0.1$), and the posterior moves almost onto $y$."
+    one, two, three = (math.erf(k / math.sqrt(2)) for k in (1, 2, 3))
+    yield "90", f"with probability {one:.3f}, within $2\\sigma$ with {two:.3f} and within $3\\sigma$ with {three:.3f}"
+    along, across = (variance / (variance + 0.25) for variance in np.linalg.eigvalsh([[1, 0.8], [0.8, 1]])[::-1])
+    yield "90", f"its variance is 1.8, the posterior mean goes {100 * along:.0f} per cent of the way to it"
+    yield "90", f"across it, where the prior has variance 0.2, only {100 * across:.0f}."
 
 
 def latent() -> Iterator[tuple[str, str]]:

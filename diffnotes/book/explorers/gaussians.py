@@ -95,15 +95,15 @@ def kl() -> None:
 def build_kl() -> Explorer:
     """The explorer of `kl`, not yet shown."""
     figure, (bells, integrand) = plots.subplots(2, 1, size=(6.0, 4.7), sharex=True)
-    (q_line,) = bells.plot([], [], color=plots.BLUE, label="q = N(μ_1, σ_1²)")
-    (p_line,) = bells.plot([], [], color=plots.ORANGE, ls="--", label="p = N(μ_2, σ_2²)")
+    (q_line,) = bells.plot([], [], color=plots.BLUE, label="q = N(μ₁, σ₁²)")
+    (p_line,) = bells.plot([], [], color=plots.ORANGE, ls="--", label="p = N(μ₂, σ₂²)")
     bells.set(xlim=(-REACH, REACH), ylim=(0, 1.05), title="two densities", ylabel="density")
     bells.legend(loc="upper left")
     (line,) = integrand.plot([], [], color=plots.BLACK, lw=1.4)
     above, below = _area(integrand, plots.GREEN, "counts up"), _area(integrand, plots.RED, "counts down")
     integrand.axhline(0, color=plots.BLACK, lw=0.8)
     integrand.set(ylim=(LOWEST, HIGHEST), xlabel="x", ylabel="nats per unit of x")
-    integrand.set_title("q log(q / p): its integral is D_KL(q ‖ p)")
+    integrand.set_title("q log(q / p): its integral is the KL divergence")
     integrand.legend(handles=[above, below], loc="upper left")
     plot = LivePlot(figure, [q_line, p_line, above, below, line])
     wide = torch.linspace(-3 * REACH, 3 * REACH, 1801, dtype=torch.float64)  # beyond the picture, for the areas
@@ -133,7 +133,7 @@ def build_kl() -> Explorer:
         "Above, two bells of standard deviation 1: q around 0 and p around 1. Below, the integrand q log(q / p): a hill left of "
         "one half, where q is the higher bell, and a shallow valley right of it. The hill is larger: the divergence is 0.5 nats."
     )
-    return Explorer("How far is p from q?", controls, plot, update, alt)
+    return Explorer("The KL divergence of two bells", controls, plot, update, alt)
 
 
 def _kl_reading(mu_1: float, sigma_1: float, mu_2: float, sigma_2: float) -> str:

@@ -35,7 +35,7 @@ def build_humps(b: float = 0.46) -> Explorer:
     """The explorer of `humps`, not yet shown."""
     check_range({"b": (b, LEAST, 1)})
     figure, axes = plots.subplots(3, 2, size=(8.6, 6.9), height_ratios=[1, 0.85, 1])
-    (clean, back), (moves, distance), (noisy, slope) = axes
+    (clean, back), (moves, slope), (noisy, distance) = axes
     x = GRID[SHOWN].numpy()
 
     clean.fill_between(x, density(GRID, 0)[SHOWN].numpy(), color=plots.SKY, alpha=0.35, lw=0)
@@ -60,21 +60,21 @@ def build_humps(b: float = 0.46) -> Explorer:
     (log_curve,) = slope.plot([], [], color=plots.BLUE, label="$\\log\\,q(x_t)$")
     (tangent,) = slope.plot([], [], color=plots.RED, ls="--", lw=1.6, label="its slope: the score")
     (there,) = slope.plot([], [], "o", color=plots.RED, ms=7)
-    slope.set(ylim=(-6.5, 1.2), title="↑  4. which way is uphill? The score (A.9)", xlabel="$x_t$")
+    slope.set(ylim=(-6.5, 1.2), title="↑  5. which way is uphill? The score (A.9)", xlabel="$x_t$")
     slope.legend(loc="lower center", fontsize=8)
 
     noises = np.linspace(LEAST, 1, 81)
     distance.plot(noises, [kl_to_bell(value) for value in noises], color=plots.GREEN)
     (now,) = distance.plot([], [], "o", color=plots.RED, ms=7, clip_on=False)
     distance.set(xlim=(LEAST, 1), ylim=(0, 0.52), xlabel="noise b", ylabel="nats")
-    distance.set_title("KL divergence from the bell (A.11)")
+    distance.set_title("→  4. how far from the bell? KL divergence (A.11)")
 
     back.fill_between(x, density(GRID, 0)[SHOWN].numpy(), color="#dddddd", lw=0, label="prior: the data")
     (likelihood,) = back.plot([], [], color=plots.ORANGE, ls="--", lw=1.6, label="likelihood of $x_t$")
     (posterior,) = back.plot([], [], color=plots.GREEN, label="posterior")
     (mean,) = back.plot([], [], color=plots.BLACK, lw=1.6, label="its mean (A.19)")
     back.plot([X_0], [0], "o", color=plots.RED, ms=7, clip_on=False)
-    back.set(ylim=(0, 2.6), title="↑  5. what was there? Bayes (A.7)", xlabel="$x_0$")
+    back.set(ylim=(0, 2.6), title="↑  6. what was there? Bayes (A.7)", xlabel="$x_0$")
     back.legend(loc="upper left", fontsize=8)
     for ax in (clean, moves, noisy, slope, back):
         ax.set(xlim=(-REACH, REACH))
@@ -112,9 +112,9 @@ def build_humps(b: float = 0.46) -> Explorer:
     alt = (
         "Six pictures, down on the left and up on the right. Left: a density with two humps; its draws squeezed towards 0 and "
         f"then spread by noise b = {b:g}; the noisy density, a sum of two wider bells, beside the bell N(0, 1). Right, from "
-        f"below: the logarithm of that density and its slope at x_t = {step.x_t:.2f}; the KL divergence from the bell, which "
-        f"falls to 0 as b goes to 1; prior, likelihood and posterior of x_0, whose mean is {step.mean:.2f}, while the draw was "
-        f"{X_0:g}."
+        "below: the KL divergence from the bell, which falls to 0 as b goes to 1; the logarithm of the noisy density and its "
+        f"slope at x_t = {step.x_t:.2f}; prior, likelihood and posterior of x_0, whose mean is {step.mean:.2f}, while the draw "
+        f"was {X_0:g}."
     )
     return Explorer("Two humps, to a bell and back", controls, plot, update, alt)
 
