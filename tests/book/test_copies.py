@@ -124,12 +124,12 @@ def test_a_folder_with_files_of_another_origin_is_refused(tmp_path: Path, capsys
 
 
 def test_a_file_of_the_readers_that_has_the_name_of_a_new_chapter_is_kept(book: Path, monkeypatch):
-    (book / "23_more.ipynb").write_text("theirs")
+    (book / "added.ipynb").write_text("theirs")
     before = copies.contents()
-    monkeypatch.setattr(copies, "contents", lambda: before | {"23_more.ipynb": before[ONE]})
-    beside = f"23_more-{diffnotes.__version__}.ipynb"
-    assert copy_book(book) == copies.Copied(kept=["23_more.ipynb"], beside=[beside])
-    assert (book / "23_more.ipynb").read_text() == "theirs" and (book / beside).read_bytes() == before[ONE]
+    monkeypatch.setattr(copies, "contents", lambda: before | {"added.ipynb": before[ONE]})
+    beside = f"added-{diffnotes.__version__}.ipynb"
+    assert copy_book(book) == copies.Copied(kept=["added.ipynb"], beside=[beside])
+    assert (book / "added.ipynb").read_text() == "theirs" and (book / beside).read_bytes() == before[ONE]
 
 
 def test_without_its_record_a_folder_is_recorded_again_if_nothing_would_be_lost(book: Path):
