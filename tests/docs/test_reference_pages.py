@@ -23,7 +23,7 @@ LETTER = re.compile(
 )
 NO_LETTERS = re.compile(
     r"\\text\{[^}]*\}|\\text[^{]|\{\\(?:rm|sf) \w+\}|\^\{?\\(?:rm|sf) ?\w+\}?|_\{?\\(?:rm|sf) ?\w+\}?|\\(?:begin|end)\{\w+\}"
-    r"|\\mathbf ?[01]"
+    r"|\\mathbf ?[01]|\\\\\[4pt\]"
 )
 COMMANDS = re.findall(
     r"\w+",
