@@ -157,6 +157,9 @@ def solutions() -> Iterator[tuple[str, str]]:
     yield "08", f"From 1000 to 500, $\\eta$ may be {far:.4f} at most."
     yield "08", f"From 500 to 499, on the other hand, $\\eta$ may go up to {near:.1f}."
     yield "08", f"for $S=20$ it is {math.cos(math.pi / 40) ** 40:.3f}."
+    far_out = Schedule.cosine().snr[[1000, 950]] ** -0.5
+    assert far_out.round(decimals=-4)[0] == 20_000
+    yield "08", f"(The first of twenty goes from $\\varsigma\\approx20\\,000$ to {far_out[1]:.0f};"
 
     guided = dict(chapter_09._a_lonely_class()[1])["drawn with s = 4"]
     mean, deviation = (part.split()[-1] for part in guided.split(","))
@@ -428,7 +431,14 @@ def loss() -> Iterator[tuple[str, str]]:
     cosine, linear = Schedule.cosine(), Schedule.linear()
     ratio = cosine.posterior_variance[2:] / cosine.beta[2:]
     bits = ((ratio - 1 - ratio.log()) / 2).sum().item() / math.log(2)
-    yield "04", f"(with the cosine schedule {bits:.2f}, of the 2.9 of chapter 3's bound)"
+    yield "04", f"(With the cosine schedule it is {bits:.2f} bits, the"
+    factor = cosine.beta[1:] / (2 * cosine.alpha[1:] * (1 - cosine.alpha_bar[1:]))  # sigma_t^2 = beta_t
+    powers = (factor.max() / factor.min()).log10().item()
+    assert round(powers) == 5 and (factor[-1] / factor[-11]).log10().item() > powers / 2
+    yield (
+        "04",
+        f"(With the cosine schedule it runs through five, most of them in the last ten steps.)",
+    )
     early, late = ((1 / linear.snr[t]).item() for t in (100, 900))
     assert 3550 < late < 3650
     yield "04", f"{early:.3f} at $t=100$ and about 3,600 at $t=900$"

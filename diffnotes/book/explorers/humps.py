@@ -54,7 +54,7 @@ def build_humps(b: float = 0.46) -> Explorer:
     parts = [noisy.plot([], [], color=plots.SKY, lw=1.2)[0] for _ in HUMPS]
     noisy.plot(x, log_density(GRID, 0, 1).exp()[SHOWN].numpy(), color=plots.BLACK, ls=":", lw=1.4, label="the bell")
     (seen,) = noisy.plot([], [], "o", color=plots.RED, ms=7, clip_on=False)
-    noisy.set(ylim=(0, 0.95), title="↓  3. wider bells (A.5), at last one", xlabel="$x_t$")
+    noisy.set(ylim=(0, 0.95), title="↓  3. wider bells (A.5), which merge", xlabel="$x_t$")
     noisy.legend(loc="upper right", fontsize=8)
 
     (log_curve,) = slope.plot([], [], color=plots.BLUE, label="$\\log\\,q(x_t)$")

@@ -263,15 +263,17 @@ def steps_figure(data: dict[str, Any]) -> Figure:
     """Fréchet distance and share recognised against the number of sampling steps: measured("steps"), drawn."""
     figure, axes = plots.subplots(1, 2, size=(9.0, 3.9))
     colours = (plots.BLUE, plots.SKY, plots.ORANGE, plots.RED)  # the warmer, the more fresh noise
+    markers = "os^D"
     styles = {"uniform": "-", "quadratic": "--"}
     names = {"frechet": FRECHET, "recognised": "share recognised (higher is better)"}
     for ax, (measure, name) in zip(axes, names.items(), strict=True):
-        for colour, (sampler, curve) in zip(colours, data["curves"].items(), strict=True):
+        for colour, marker, (sampler, curve) in zip(colours, markers, data["curves"].items(), strict=True):
             for spacing, points in curve.items():
                 steps = [point["steps"] for point in points]
                 values, errors = ([point[measure][key] for point in points] for key in ("value", "error"))
                 label = sampler if spacing == "uniform" else None
-                ax.errorbar(steps, values, errors, fmt=f"o{styles[spacing]}", color=colour, markersize=4, label=label)
+                look = {"fmt": f"{marker}{styles[spacing]}", "color": colour, "markersize": 4.5}
+                ax.errorbar(steps, values, errors, label=label, **look)
         ax.axhline(data["perfect"][measure]["value"], linestyle=":", color="#777777", label="real images")
         ax.set(xscale="log", xlabel="sampling steps", title=name)
         ax.set_xticks(steps, [str(step) for step in steps])
