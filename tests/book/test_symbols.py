@@ -61,6 +61,7 @@ def test_no_symbol_of_a_reader_is_taken_for_a_hidden_one(number):
         (sp.Symbol("n", integer=True, positive=True), "n integer > 0"),
         (sp.Symbol(r"\tilde{\mu}_{i}", real=True), "μ̃_i real"),
         (sp.Symbol(r"\sigma_{t}^{2}", positive=True), "σ_t² > 0"),
+        (sp.Symbol(r"\sigma^{2}", positive=True), "σ² > 0"),
         (sp.Symbol("z"), ""),
         (sp.Integer(1), ""),
     ],

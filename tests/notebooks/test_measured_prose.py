@@ -437,7 +437,7 @@ def loss() -> Iterator[tuple[str, str]]:
     assert round(powers) == 5 and (factor[-1] / factor[-11]).log10().item() > powers / 2
     yield (
         "04",
-        f"(With the cosine schedule it runs through five, most of them in the last ten steps.)",
+        "(With the cosine schedule it runs through five, most of them in the last ten steps.)",
     )
     early, late = ((1 / linear.snr[t]).item() for t in (100, 900))
     assert 3550 < late < 3650

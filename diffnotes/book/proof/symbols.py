@@ -83,9 +83,9 @@ def plain(expression: Expr) -> str:
     """A symbol or an expression as text: its LaTeX with the Greek letters themselves, such as "ᾱ_{t-1}" or "2*x_t"."""
     name = sp.sstr(expression).replace(r"\bar{\alpha}", "ᾱ").replace(r"\tilde{\beta}", "β̃").replace(r"\hat{x}", "x̂")
     name = name.replace(r"\hat{\epsilon}", "ε̂").replace(r"\hat{v}", "v̂")
-    name = name.replace(r"\tilde{\mu}", "μ̃").replace("^{2}", "²")
+    name = name.replace(r"\tilde{\mu}", "μ̃")
     name = re.sub(r"\\(\w+?)(?=_|\W|$)", lambda m: GREEK.get(m[1], m[1]), name)
-    return re.sub(r"_\{(.)\}", r"_\1", name)
+    return re.sub(r"_\{(.)\}", r"_\1", name).replace("^{2}", "²")
 
 
 GREEK = {
