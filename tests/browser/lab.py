@@ -17,10 +17,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, Playwright
+from playwright.sync_api import Browser, Locator, Page, Playwright, ViewportSize
 
 from diffnotes.book import lab
 
@@ -395,3 +395,23 @@ def _wait_for_picture(image: Locator, condition: str, old: str) -> None:
         arg=[image.element_handle(), old],
         timeout=PATIENCE,
     )
+
+
+@dataclass
+class Visit:
+    """An open page, what it asked for, and what went wrong on it."""
+
+    page: Page
+    asked: list[str] = field(default_factory=list)
+    trouble: list[str] = field(default_factory=list)
+
+
+def visited(browser: Browser, viewport: ViewportSize, address: str) -> Visit:
+    """Opens a page in a context of its own, and listens."""
+    visit = Visit(browser.new_context(viewport=viewport, color_scheme="light").new_page())
+    visit.page.on("request", lambda request: visit.asked.append(request.url))
+    visit.page.on("console", lambda said: visit.trouble.append(said.text) if said.type == "error" else None)
+    visit.page.on("pageerror", lambda error: visit.trouble.append(str(error)))
+    visit.page.on("response", lambda answer: visit.trouble.append(answer.url) if answer.status >= 400 else None)
+    visit.page.goto(address, timeout=PATIENCE)
+    return visit

@@ -6,18 +6,17 @@ import importlib.util
 import statistics
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, expect
 
 sys.path.append(str(Path(__file__).parents[1] / "docs"))
 sys.path.append(str(Path(__file__).parents[2] / "docs"))
 
 import build_edition
 from curves import PAGES
-from lab import PATIENCE, served
+from lab import PATIENCE, Visit, served, visited
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("edition")]  # in one process
 LAPTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
@@ -43,15 +42,6 @@ PIXELS = """async explorer => {
 }"""
 
 
-@dataclass
-class Visit:
-    """An open page, what it asked for, and what went wrong on it."""
-
-    page: Page
-    asked: list[str] = field(default_factory=list)
-    trouble: list[str] = field(default_factory=list)
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the built site, in a folder of a server, as a repository's pages are."""
@@ -67,11 +57,7 @@ def visit(browser: Browser, site: str) -> Iterator[Callable[[str], Visit]]:
 
     @functools.cache
     def open_one(chapter: str) -> Visit:
-        visit = Visit(browser.new_context(viewport=LAPTOP, color_scheme="light").new_page())
-        visit.page.on("request", lambda request: visit.asked.append(request.url))
-        visit.page.on("console", lambda said: visit.trouble.append(said.text) if said.type == "error" else None)
-        visit.page.on("pageerror", lambda error: visit.trouble.append(str(error)))
-        visit.page.goto(f"{site}notebooks/{chapter}.html", timeout=PATIENCE)
+        visit = visited(browser, LAPTOP, f"{site}notebooks/{chapter}.html")
         for name in (name for name, (where, _) in PAGES.items() if where == chapter):
             visit.page.locator(f"[data-curves={name}] svg path").first.wait_for(state="attached", timeout=PATIENCE)
         return visit

@@ -4,16 +4,15 @@ import functools
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser
 
 sys.path.append(str(Path(__file__).parents[1] / "docs"))
 
 import build_edition
-from lab import NOTEBOOKS, PATIENCE, served
+from lab import NOTEBOOKS, PATIENCE, Visit, served, visited
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("edition")]  # in one process
 
@@ -53,27 +52,13 @@ def edition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@dataclass
-class Visit:
-    """An open page, what it asked for, and what went wrong on it."""
-
-    page: Page
-    asked: list[str] = field(default_factory=list)
-    trouble: list[str] = field(default_factory=list)
-
-
 @pytest.fixture(scope="module")
 def visit(browser: Browser, edition: str) -> Iterator[Callable[[str], Visit]]:
     """Opens a page of the site and waits for its formulas; once for all tests, which leave it as they found it."""
 
     @functools.cache
     def open_one(name: str) -> Visit:
-        visit = Visit(browser.new_context(viewport=LAPTOP, color_scheme="light").new_page())
-        visit.page.on("request", lambda request: visit.asked.append(request.url))
-        visit.page.on("console", lambda said: visit.trouble.append(said.text) if said.type == "error" else None)
-        visit.page.on("pageerror", lambda error: visit.trouble.append(str(error)))
-        visit.page.on("response", lambda answer: visit.trouble.append(answer.url) if answer.status >= 400 else None)
-        visit.page.goto(edition + name, timeout=PATIENCE)
+        visit = visited(browser, LAPTOP, edition + name)
         visit.page.wait_for_function(READY, timeout=PATIENCE)
         return visit
 
