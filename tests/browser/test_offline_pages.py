@@ -42,10 +42,10 @@ def test_nbconvert_as_it_comes_shows_an_explorers_picture(tmp_path: Path, offlin
 
 
 def test_an_exported_chapter_has_its_pictures_their_texts_and_its_formulas(tmp_path: Path, offline) -> None:
-    export.main([str(NOTEBOOKS / "01_forward_process.ipynb"), "--out", str(tmp_path / "chapter.html")])
+    (written,) = export.write([NOTEBOOKS / "01_forward_process.ipynb"], tmp_path / "chapter.html")
     asked = []
     offline.on("request", lambda request: asked.append(request.url))
-    offline.goto((tmp_path / "chapter.html").as_uri())
+    offline.goto(written.as_uri())
     offline.wait_for_function("document.querySelectorAll('mjx-container').length > 100", timeout=PATIENCE)
     pictures = offline.evaluate(SEEN)
     assert len(pictures) >= 5 and all(picture["seen"] and picture["alt"].strip() for picture in pictures)
