@@ -311,7 +311,20 @@ def test_every_control_has_a_name(explorer):
 def test_a_picture_stands_behind_the_explorer(digit, shown):
     explorers.schedule(digit)
     assert 'alt="Four panels for the linear schedule' in shown[0] and "ᾱ_T" in shown[0]
-    assert picture_in(shown[0]).size == (600, 470)
+    assert picture_in(shown[0]).size == (1200, 940)  # two pixels for each of the page's
+
+
+def test_the_picture_behind_an_explorer_is_the_one_that_it_shows(digit, shown):
+    explorer = explorers.build_schedule(digit)
+    first = np.asarray(explorer.plot.picture(), dtype=float)
+    explorer.controls["kind"].value = "cosine"
+    now = np.asarray(explorer.plot.picture(), dtype=float)
+    explorer.show()
+    small = picture_in(shown[0]).convert("RGB").resize(now.shape[1::-1], Image.Resampling.BOX)
+    behind = np.asarray(small, dtype=float)
+    assert (
+        np.abs(behind - now).mean() < 0.7 * np.abs(behind - first).mean()
+    )  # its edges are sharper: not the same pixels
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (2, 28, 28), (2, 1, 28, 28)])

@@ -141,7 +141,7 @@ class ElboCurves:
                 f"{reconstruction:.0f} nats per image, and the ELBO below it. Right: the prior matching term, which ends at "
                 f"{prior_kl:.1f} nats."
             )
-        show_widget(self.plot.image, plots.img_tag(self.plot.picture(), alt), self._display_id, update=True)
+        show_widget(self.plot.image, plots.img_tag(self.plot.figure, alt), self._display_id, update=True)
 
     def _redraw(self, history: Sequence[tuple[float, float]]) -> None:
         update, reconstruction, prior_kl = _blocks(history)

@@ -243,7 +243,7 @@ class RunView:
     def curves_html(self, of: str = "") -> str:
         """The curves for readers without a kernel; `of` names the run in their alt text."""
         if not self.trainer.history:
-            return plots.img_tag(self.plot.picture(), f"The loss{of}: no update yet.")
+            return plots.img_tag(self.plot.figure, f"The loss{of}: no update yet.")
         state, medians = self.trainer.history[-1], self.medians()
         if len(medians) == 1:
             now = f"{medians['loss']:.2f}"
@@ -255,7 +255,7 @@ class RunView:
             alt += f" The norm of its gradient, now {state.gradient_norm:.2f}."
         if self.last is not None:
             alt += " The loss in each tenth of the times 1 to T."
-        return plots.img_tag(self.plot.picture(), alt)
+        return plots.img_tag(self.plot.figure, alt)
 
     def samples_html(self, name: str, of: str = "") -> str:
         """The samples of these weights for readers without a kernel."""

@@ -146,7 +146,10 @@ class Explorer:
 
     def show(self) -> None:
         """Display it: live where a kernel runs, and a picture of its first state where none does."""
-        picture = plots.img_tag(self.plot.picture(), self.alt, exact=isinstance(self.plot, LivePicture))
+        if isinstance(self.plot, LivePlot):
+            picture = plots.img_tag(self.plot.figure, self.alt)
+        else:
+            picture = plots.img_tag(self.plot.current, self.alt, exact=True)
         show_widget(self.widget, f"{picture}<div>{self.reading.value}</div>")
 
     def _changed(self, _change: Any = None) -> None:
