@@ -801,7 +801,7 @@ def test_the_overview_sorts_the_exercises_of_each_chapter(shown):
     exercises.overview()
     table = shown[-1]
     assert repr(table).startswith(f"1 of {len(EXERCISES)} exercises solved.\n")
-    first = "90_gaussian_toolkit: ✓ solved A.1; ✗ tried, not solved yet A.2; ○ not tried yet A.3, A.4, A.5"
+    first = "A · The Gaussian toolkit: ✓ solved A.1; ✗ tried, not solved yet A.2; ○ not tried yet A.3, A.4, A.5"
     assert first in repr(table)
     row = re.search(
         r"<tr>[^\n]*?90_gaussian_toolkit.*?</tr>", table._repr_html_()[table._repr_html_().index("90_g") - 90 :]

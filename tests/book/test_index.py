@@ -1,9 +1,11 @@
+import re
+
 import pytest
 import sympy as sp
 
 from diffnotes.book import check, index, scan
 from diffnotes.book.press.scan import Equation
-from diffnotes.book.proof.chapters import CHAPTERS, address, label, number_of
+from diffnotes.book.proof.chapters import CHAPTERS, TITLES, address, label, number_of
 
 BAYES = Equation(
     tag="2.2",
@@ -151,3 +153,11 @@ def test_citations_are_found_in_docstrings_of_functions_and_methods():
     assert ("process.schedules.Schedule.snr", "1.12") in cited
     assert ("training.ema.EMA", "6.3") in cited
     assert ("process.forward", "1.1") in cited
+
+
+def test_the_titles_are_those_of_the_books_table():
+    cells = scan.read(scan.FOLDER / f"{CHAPTERS[0]}.ipynb").cells
+    table = "".join(cell.source for cell in cells if "| chapter |" in cell.source)
+    rows = re.findall(r"^\| (\w+) \| \[([^\]]+)\]\(([^)]+)\.ipynb\)", table, re.M)
+    chapters = [number for number in CHAPTERS if number]
+    assert rows == [(label(number), TITLES[number], CHAPTERS[number]) for number in chapters]

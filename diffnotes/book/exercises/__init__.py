@@ -43,7 +43,7 @@ from diffnotes.book.exercises import (
     progress,
 )
 from diffnotes.book.exercises.kinds import Exercise, Predict, Verdict
-from diffnotes.book.proof.chapters import CHAPTERS, TAG, address, number_of
+from diffnotes.book.proof.chapters import CHAPTERS, TAG, TITLES, address, label, number_of
 
 EXERCISES: dict[str, Exercise] = {
     **chapter_01.EXERCISES,
@@ -122,7 +122,7 @@ def overview() -> None:
     """A table of the chapters: which exercises are solved, tried, and not tried yet."""
     kept = progress.read()
     columns = {"right": "✓ solved", "wrong": "✗ tried, not solved yet", "untried": "○ not tried yet"}
-    chapters = list(dict.fromkeys(map(number_of, EXERCISES)))
+    chapters = sorted(set(map(number_of, EXERCISES)))
     tags = {
         (c, s): [t for t in EXERCISES if number_of(t) == c and kept.get(t, "untried") == s]
         for c in chapters
@@ -133,11 +133,11 @@ def overview() -> None:
     rows = [f"<tr><th>chapter</th>{''.join(f'<th>{title}</th>' for title in columns.values())}</tr>"]
     lines = [solved]
     for chapter in chapters:
-        stem = CHAPTERS[chapter]
+        title = f"{label(chapter)} · {TITLES[chapter]}"
         cells = [", ".join(map(_number, tags[chapter, state])) or "–" for state in columns]
-        link = f'<a href="{stem}.ipynb#{CLOSING}">{stem}</a>'
+        link = f'<a href="{CHAPTERS[chapter]}.ipynb#{CLOSING}">{title}</a>'
         rows.append(f"<tr><th>{link}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-        lines.append(f"{stem}: {'; '.join(f'{t} {cell}' for t, cell in zip(columns.values(), cells, strict=True))}")
+        lines.append(f"{title}: {'; '.join(f'{t} {cell}' for t, cell in zip(columns.values(), cells, strict=True))}")
     table = re.sub(r"<(t[hd])>", r'<\1 style="text-align:left">', f"<table>{''.join(rows)}</table>")
     display(Shown("\n".join(lines), f"<p>{solved}</p>{table}"))
 

@@ -1,4 +1,4 @@
-"""What attention looks at, over a noisy digit: a position of a U-Net's feature maps (chapter 5), and a patch in every head of a
+"""What is attended to, over a noisy digit: a position of a U-Net's feature maps (chapter 5), and a patch in every head of a
 diffusion transformer (chapter 16)."""
 
 from functools import lru_cache, partial
@@ -18,15 +18,15 @@ from diffnotes.models.unet import SelfAttention, UNet
 from diffnotes.process.forward import q_sample
 from diffnotes.process.schedules import Schedule
 
-MOST = 3.0  # in units of an even look: where the scale of the maps ends
+MOST = 3.0  # in units of the uniform weight: where the scale of the maps ends
 LARGEST = 5.0  # the same for a U-Net, whose weights differ more
 
 
 def attention(
     model: DiT, schedule: Schedule, image: Tensor, t: int = 500, block: int = 3, row: int = 3, column: int = 3
 ) -> None:
-    """The image at time t, and for every head of one block how much the patch in this row and column (counted from 0) looks at
-    every other one (book, eq. 16.7), all maps on one scale: in units of an even look, 1 / N, from 0 to 3 or more.
+    """The image at time t, and for every head of one block how much the patch in this row and column (counted from 0) attends to
+    every other one (book, eq. 16.7), all maps on one scale: in units of the uniform weight, 1 / N, from 0 to 3 or more.
 
     Sliders for t, the block 1..depth, the row and the column; the noise is always the same. The image (1, C, side, side) or
     (C, side, side)."""
@@ -70,7 +70,7 @@ def build_attention(
     edges, far = np.arange(1, grid) * p - 0.5, model.side - 0.5
     cuts = [along(edges, -0.5, far, color=plots.SKY, lw=0.6, alpha=0.7) for along in (axes[0].vlines, axes[0].hlines)]
     bar = figure.colorbar(pictures[-1], ax=axes[-1], ticks=(0, 1, 2, MOST), fraction=0.06)
-    bar.ax.set_yticklabels(["0", "even", "2", f"{MOST:g}+"])
+    bar.ax.set_yticklabels(["0", "uniform", "2", f"{MOST:g}+"])
     plot = LivePlot(figure, [*pictures, *cuts, *frames])
     controls: dict[str, widgets.Widget] = {
         "t": int_slider("t", t, 1, schedule.T),
@@ -92,16 +92,16 @@ def build_attention(
 
     alt = (
         f"A digit at time {t} with one of its {grid} x {grid} patches marked, and beside it a heat map for each of {heads} heads "
-        f"of block {block}: how much the marked patch looks at each of the others, bright for much, on one scale for all of them."
+        f"of block {block}: how much the marked patch attends to each of the others, bright for much, on one scale for all of them."
     )
-    return Explorer("Where does a patch look?", controls, plot, update, alt)
+    return Explorer("What does a patch attend to?", controls, plot, update, alt)
 
 
 def positions(
     model: UNet, schedule: Schedule, image: Tensor, t: int = 300, block: str = "middle", row: int = 5, column: int = 2
 ) -> None:
     """The image at time t, and the weights that one position of the lowest feature maps, in this row and column (counted from
-    0), gives to all positions in the attention of a block (book, eq. 5.6), in units of an even weight, from 0 to 5 or more; of
+    0), gives to all positions in the attention of a block (book, eq. 5.6), in units of the uniform weight, from 0 to 5 or more; of
     several heads, their mean.
 
     A click on the image chooses the position, or the menu; the noise is always the same. The image (1, C, H, W) or (C, H, W)."""
@@ -123,7 +123,7 @@ def build_positions(
 
     @lru_cache(maxsize=8)
     def at(t: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """The noisy image, and the weights of every block by row and column, of the position and of what it looks at."""
+        """The noisy image, and the weights of every block by row and column, of the position and of what it attends to."""
         found: dict[str, np.ndarray] = {}
 
         def note(name: str, layer: SelfAttention, given: tuple[Tensor, ...]) -> None:
@@ -197,7 +197,7 @@ def build_positions(
 
 
 def weights(layer: SelfAttention, h: Tensor) -> Tensor:
-    """The softmax of (5.6) for h (B, C, H, W): (B, position, position looked at), the mean over the heads."""
+    """The softmax of (5.6) for h (B, C, H, W): (B, position, position attended to), the mean over the heads."""
     rows = layer.norm(h).flatten(2).transpose(1, 2)
     query, key, _ = layer.query_key_value(rows).unflatten(2, (3, layer.heads, -1)).permute(2, 0, 3, 1, 4)
     scores = query @ key.transpose(2, 3) / query.shape[-1] ** 0.5
@@ -213,7 +213,7 @@ def reading(looks: np.ndarray, t: int, block: int, depth: int, row: int, column:
 
 
 def away(look: np.ndarray, row: int, column: int) -> float:
-    """The mean distance of where a patch looks, in patches."""
+    """The mean distance of what a patch attends to, in patches."""
     rows, columns = np.indices(look.shape)
     return float((look * np.hypot(rows - row, columns - column)).sum() / look.sum())
 

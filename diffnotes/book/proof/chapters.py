@@ -1,4 +1,4 @@
-"""The chapters of the book, by number: how a line under a check finds an equation of another chapter."""
+"""The chapters of the book and their titles, by number: how a line under a check finds an equation of another chapter."""
 
 CHAPTERS = {
     0: "00_start_here",
@@ -28,6 +28,34 @@ CHAPTERS = {
     91: "91_errata_clinic",
     92: "92_equation_index",
 }
+TITLES = {
+    0: "Start here",
+    1: "The forward process",
+    2: "The Bayes posterior",
+    3: "The bound",
+    4: "The epsilon-loss",
+    5: "The U-Net",
+    6: "Training",
+    7: "Sampling: DDPM",
+    8: "DDIM",
+    9: "Guidance",
+    10: "Latent variables",
+    11: "From hierarchical VAEs to diffusion",
+    12: "Likelihood and the learned variance",
+    13: "Scores and differential equations",
+    14: "Fewer steps",
+    15: "Flows and flow matching",
+    16: "Transformers",
+    17: "Codes",
+    18: "Latents and cascades",
+    19: "Words and pictures",
+    20: "Diffusion for words",
+    21: "The rivals, and a family portrait",
+    22: "Applications",
+    90: "The Gaussian toolkit",
+    91: "The errata clinic",
+    92: "Index of equations",
+}  # as the table of the book in chapter 0 has them
 LETTERS = {90: "A"}  # appendices, whose equations are numbered A.1, A.2, ...
 TAG = rf"(?:\d+|{'|'.join(LETTERS.values())})\.\d+"  # the shape of an equation's number, for regular expressions
 
