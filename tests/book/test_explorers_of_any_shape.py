@@ -173,6 +173,10 @@ def test_the_chain_of_a_picture_in_colour_moves():
             lambda: explorers.build_latent_plane(VAE(), Images(COLOUR[:, :, :, :24], torch.zeros(3).long(), "a", "b")),
             "images must be (N, 1, 28, 28), as the VAE takes them, got shape (3, 3, 24, 24)",
         ),
+        (
+            lambda: explorers.build_draw(model(), SCHEDULE, seed=100),
+            "seed must be the number of a noise, 0 to 99, got 100",
+        ),
         (lambda: explorers.build_draw(model(), SCHEDULE, number=0), "number must be at least 1, got 0"),
     ],
 )

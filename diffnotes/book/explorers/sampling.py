@@ -29,6 +29,7 @@ from diffnotes.training.restore import item_shape_of
 
 MOST = 50  # steps on the slider
 FINE = 100  # steps of 2M that stand for the end of the exact curve
+LAST_NOISE = 99  # where the slider over noises ends
 KINDS = {0.0: "deterministic: x_T alone decides", 1.0: "DDPM's own noise, β̃"}
 
 
@@ -82,19 +83,25 @@ def build_ddim(
     return Explorer("Steps and noise, from the same x_T", controls, live, update, alt)
 
 
-def draw(model: Denoiser, schedule: Schedule, number: int = 8, steps: int = 5, scale: float = 1.5) -> None:
-    """Sample a class-conditional model: with which label or without one, and from which noise. A model without labels is
-    sampled without. `number` images by DPM-Solver++(2M) in `steps` steps (chapter 14).
+def draw(
+    model: Denoiser, schedule: Schedule, number: int = 8, steps: int = 5, scale: float = 1.5, seed: int = 0
+) -> None:
+    """Sample a class-conditional model: with which label or without one, and from which noise, at first that of `seed`, 0 to
+    99. A model without labels is sampled without. `number` images by DPM-Solver++(2M) in `steps` steps (chapter 14).
 
     With a label, and a network that can be guided, there is guidance of this scale where the digit is decided
     (`GuidedBetween`). Without one more is left open: it takes twice as many steps, with fresh noise in each."""
-    build_draw(model, schedule, number, steps, scale).show()
+    build_draw(model, schedule, number, steps, scale, seed).show()
 
 
-def build_draw(model: Denoiser, schedule: Schedule, number: int = 8, steps: int = 5, scale: float = 1.5) -> Explorer:
+def build_draw(
+    model: Denoiser, schedule: Schedule, number: int = 8, steps: int = 5, scale: float = 1.5, seed: int = 0
+) -> Explorer:
     """The explorer of `draw`, not yet shown."""
     if number < 1:
         raise ValueError(f"number must be at least 1, got {number}")
+    if not 0 <= seed <= LAST_NOISE:
+        raise ValueError(f"seed must be the number of a noise, 0 to {LAST_NOISE}, got {seed}")
     shape, names = item_shape_of(model), label_names(model)
     one, larger = noun(names), enlargement(shape[-1], 84)
     live = LivePicture(grid_image(torch.zeros(number, *shape), number, larger).width)
@@ -104,7 +111,7 @@ def build_draw(model: Denoiser, schedule: Schedule, number: int = 8, steps: int 
     if getattr(model, "num_classes", None) is not None and getattr(model, "label_dropout", None) != 0:
         guided = GuidedBetween(ClassifierFreeGuidance(model, scale), schedule)
         calls += int(guided.guides(with_label).sum())
-    controls: dict[str, widgets.Widget] = {"seed": int_slider("noise", 0, 0, 99, continuous_update=False)}
+    controls: dict[str, widgets.Widget] = {"seed": int_slider("noise", seed, 0, LAST_NOISE, continuous_update=False)}
     if names:
         choices = [("any", None), *((name, label) for label, name in enumerate(names))]
         controls = {"label": dropdown("digit" if one == "digit" else "label", choices, value=first), **controls}
