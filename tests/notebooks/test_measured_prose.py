@@ -427,11 +427,8 @@ def one_step_back() -> Iterator[tuple[str, str]]:
 
 
 def loss() -> Iterator[tuple[str, str]]:
-    """What a wrong variance costs with the cosine schedule, and what the solutions of chapter 4 say."""
+    """The weight of an error with the cosine schedule, and what the solutions of chapter 4 say."""
     cosine, linear = Schedule.cosine(), Schedule.linear()
-    ratio = cosine.posterior_variance[2:] / cosine.beta[2:]
-    bits = ((ratio - 1 - ratio.log()) / 2).sum().item() / math.log(2)
-    yield "04", f"(With the cosine schedule it is {bits:.2f} bits, the"
     factor = cosine.beta[1:] / (2 * cosine.alpha[1:] * (1 - cosine.alpha_bar[1:]))  # sigma_t^2 = beta_t
     powers = (factor.max() / factor.min()).log10().item()
     assert round(powers) == 5 and (factor[-1] / factor[-11]).log10().item() > powers / 2
