@@ -92,7 +92,7 @@ def build_attention(
 
     alt = (
         f"A digit at time {t} with one of its {grid} x {grid} patches marked, and beside it a heat map for each of {heads} heads "
-        f"of block {block}: how much the marked patch attends to each of the others, bright for much, on one scale for all of them."
+        f"of block {block}: how much the marked patch attends to each of the others, bright for much, on one scale for all."
     )
     return Explorer("What does a patch attend to?", controls, plot, update, alt)
 
@@ -101,8 +101,8 @@ def positions(
     model: UNet, schedule: Schedule, image: Tensor, t: int = 300, block: str = "middle", row: int = 5, column: int = 2
 ) -> None:
     """The image at time t, and the weights that one position of the lowest feature maps, in this row and column (counted from
-    0), gives to all positions in the attention of a block (book, eq. 5.6), in units of the uniform weight, from 0 to 5 or more; of
-    several heads, their mean.
+    0), gives to all positions in the attention of a block (book, eq. 5.6), in units of the uniform weight, from 0 to 5 or more;
+    of several heads, their mean.
 
     A click on the image chooses the position, or the menu; the noise is always the same. The image (1, C, H, W) or (C, H, W)."""
     build_positions(model, schedule, image, t, block, row, column).show()
