@@ -10,12 +10,13 @@ import pytest
 import torch
 from book_files import NOTEBOOKS, markdown_cells
 
-from diffnotes import Schedule, load_pretrained, q_posterior
+from diffnotes import Images, Schedule, elbo_terms, load_pretrained, q_posterior
 from diffnotes.book.exercises import chapter_03, chapter_04, chapter_09
 from diffnotes.book.explorers import gaussians
 from diffnotes.book.explorers.gap import account
 from diffnotes.book.explorers.posterior import coin_step, humps, slice_and_multiply
 from diffnotes.book.press.measured import mean_error, measured
+from diffnotes.process.elbo import importance_distribution, mean_and_error
 from diffnotes.training.pretrained import WEIGHTS, load_grey
 
 ALL_FRESH = "η = 1: DDPM, variance β-tilde"
@@ -241,6 +242,16 @@ def test_what_exercise_3_4_says_is_what_it_measures() -> None:
         f"have a standard deviation of {made:.3f}, not 0.03, and for that the formula gives {by_formula(made):.1f}"
         in text
     )
+
+
+def test_digits_in_negative_cost_what_exercise_3_4_says(mnist_test: Images) -> None:
+    model, schedule = load_pretrained("mnist-small")
+    often = importance_distribution(torch.arange(2, schedule.T + 1).double() ** -2.4, uniform=0.01)
+    draws: dict[str, Any] = {"times": 2, "distribution": often, "generator": torch.Generator().manual_seed(0)}
+    bits, error = mean_and_error(elbo_terms(model, schedule, -mnist_test.x[:60], **draws).bits_per_dim())
+    (path,) = (path for path in NOTEBOOKS if path.name.startswith("03"))
+    text = "\n".join(cell.source for _, cell in markdown_cells(path))
+    assert "Digits in negative cost the network more than 16 bits, too:" in text and bits - 4 * error > 16
 
 
 def likelihood() -> Iterator[tuple[str, str]]:
