@@ -157,8 +157,8 @@ def solutions() -> Iterator[tuple[str, str]]:
     late = dict(chapter_09._late_guidance()[1])
     plain, pushed = (late[name].split() for name in ("without guidance", "guided for t <= 300"))
     assert (plain[0], late["guided all the way"].split()[0]) == ("50", "0")
-    yield "09", f"About {pushed[0]} per cent of them now end in the inner cluster, against a half"
-    yield "09", f"to {pushed[-1]} on average instead of {plain[-1]}"
+    yield "09", f"About {round(int(pushed[0]), -1)} per cent of them now end in the inner cluster, against a half"
+    yield "09", f"pushed outwards, by about {float(pushed[-1]) - float(plain[-1]):.1f} on average"
 
 
 def divergences() -> Iterator[tuple[str, str]]:

@@ -66,7 +66,7 @@ def _a_lonely_class() -> tuple[str, Rows]:
     return letter, (*rows, ("the tilted distribution, s = 4", f"mean {mean:.2f}, standard deviation {spread:.2f}"))
 
 
-# -- 9.2: two bells -----------------------------------------------------------------------------------------------------
+# -- 9.2: two Gaussians -------------------------------------------------------------------------------------------------
 
 s, V, V_y = sp.symbols("s V V_{y}", positive=True)
 
@@ -162,7 +162,7 @@ def _late_guidance() -> tuple[str, Rows]:
     pair = Pair(MixtureDenoiser(schedule, centres, 0.2**2, weights), MixtureDenoiser(schedule, centres[1:], 0.2**2))
     starts, inner, rows = _evenly(200), {}, []
     for name, latest, scale in (("without guidance", 0, 1.0), ("for t <= 300", 300, 7.0), ("all the way", 1000, 7.0)):
-        x = _drawn(Late(pair, scale, latest), schedule, starts, steps=50)
+        x = _drawn(Late(pair, scale, latest), schedule, starts, steps=200)
         inner[name] = x[x < 0.9]
         share = len(inner[name]) / len(x)
         at = f", around {inner[name].mean():.2f}" if share else ""
