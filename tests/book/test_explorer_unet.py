@@ -215,6 +215,21 @@ def test_every_block_moves_the_picture_and_the_mark(explorer):
     assert len(set(pictures)) == len(set(corners)) == len(NAMES)
 
 
+def test_the_mark_does_not_cover_the_sign_of_the_time(explorer):
+    ax = explorer.plot.figure.axes[0]
+    x, y = places_of(blocks(MODEL))[NAMES.index("down 1")]
+    sign = min(
+        (text for text in ax.texts if text.get_text() == "t"),
+        key=lambda text: np.hypot(text.get_position()[0] - x, text.get_position()[1] - y),
+    )
+    column, row = ax.transData.transform(sign.get_position()).round().astype(int)
+    signs = []
+    for name in ("down 1", "last"):
+        choose(explorer, name)
+        signs.append(sent(explorer)[::-1][row - 4 : row + 5, column - 4 : column + 5])
+    assert signs[0].shape[:2] == (9, 9) and (signs[0] == signs[1]).all()
+
+
 def test_the_key_explains_the_colours_of_the_blocks_that_there_are(explorer):
     def key(one: live.Explorer) -> dict[str, str]:
         legend = one.plot.figure.axes[0].get_legend()

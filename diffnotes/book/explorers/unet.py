@@ -130,7 +130,8 @@ def build_unet(
     maps_ax.grid(False)
     maps_ax.spines[:].set_visible(False)
     sheet = maps_ax.imshow([[0.0]], cmap="gray", vmin=0, vmax=1, extent=(0, 1, 0, 1), interpolation="nearest")
-    plot = LivePlot(figure, [noisy, answered, mark, sheet])
+    signs = [text for text in map_ax.texts if text.get_text() == "t"]  # of the time: above the mark
+    plot = LivePlot(figure, [noisy, answered, mark, sheet, *signs])
 
     state: dict[int, tuple[Tensor, list[Seen], Tensor]] = {}  # of the last time asked for
 

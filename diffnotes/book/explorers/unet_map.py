@@ -103,7 +103,7 @@ def draw_map(
     ax.text(MIDDLE, PICTURES + 0.72, f"{rows} × {columns}", ha="center", va="center", fontsize=13, color=GREY)
     if patch > 1:
         words = f"{patch} × {patch} pixels folded\ninto {seen[1].given[0]} channels"
-        ax.text(LEFT + 0.1, 1.0, words, va="center", fontsize=11)
+        ax.text(LEFT + 0.1, 0.88, words, va="center", fontsize=11)
     kinds = [kind for kind in KEY if any(block.kind == kind for block in found)]
     patches = [Rectangle((0, 0), 1, 1, fc=COLOURS[kind], ec="none") for kind in kinds]
     close: dict[str, Any] = {"handlelength": 1.2, "labelspacing": 0.3, "borderpad": 0, "borderaxespad": 0}
