@@ -354,6 +354,21 @@ def test_a_film_begins_in_the_middle(shown):
     assert "t = 2: on the left x_t" in shown[0] and "Two grids of 4 pictures" in shown[0]
 
 
+def test_behind_a_film_stand_its_stations_and_the_slider_stays_where_it_was(shown):
+    film = explorers.build_film(frames(), start=0, stations=(0, 2))
+    first = sent(film.plot.image)
+    film.show()
+    noisy, clear = (picture_in(f"<img{part}").convert("L") for part in shown[0].split("<img")[1:])
+    assert re.findall(r"t = (\d+)", shown[0]) == [str(frames()[number].t) for number in (0, 2)]
+    assert (np.asarray(noisy) == first).all() and (np.asarray(clear) != first).any()
+    assert film.controls["number"].value == 0 and (np.asarray(film.plot.current) == first).all()
+
+
+def test_a_station_that_is_no_frame_is_refused():
+    with pytest.raises(ValueError, match=r"stations must be numbers of frames, 0 to \d+, got 99"):
+        explorers.build_film(frames(), stations=(0, 99))
+
+
 S_100 = Schedule.cosine(T=100)
 
 

@@ -46,12 +46,15 @@ def film(
     columns: int = 4,
     start: int | None = None,
     menu: str = "film",
+    stations: Sequence[int] = (),
 ) -> None:
     """A slider over a sampler's frames: on the left the noisy x_t, on the right x0_hat, the model's estimate of x_0.
 
     Films of the same times, given by their names, also get a menu, called `menu`, that changes from one to another at the
-    same t; the line below then says how much the pictures of a frame differ, so each frame holds two at least."""
-    build_film(frames, columns, start, menu).show()
+    same t; the line below then says how much the pictures of a frame differ, so each frame holds two at least. `stations` are
+    the numbers of the frames that readers without a kernel see, one above the other; without them, that at which the slider
+    begins."""
+    build_film(frames, columns, start, menu, stations).show()
 
 
 def build_film(
@@ -59,6 +62,7 @@ def build_film(
     columns: int = 4,
     start: int | None = None,
     menu: str = "film",
+    stations: Sequence[int] = (),
 ) -> Explorer:
     """The explorer of `film`, not yet shown."""
     several = isinstance(frames, Mapping)
@@ -67,6 +71,9 @@ def build_film(
         raise ValueError("frames must hold at least one Frame in every film, got none")
     first_name, first = next(iter(films.items()))
     begin = len(first) // 2 if start is None else start
+    for number in stations:
+        if not 0 <= number < len(first):
+            raise ValueError(f"stations must be numbers of frames, 0 to {len(first) - 1}, got {number}")
     controls: dict[str, widgets.Widget] = {"number": int_slider("time", begin, 0, len(first) - 1, readout=False)}
     x_t = check_images("frames", first[0].x_t)
     what = "digits" if tuple(x_t.shape[1:]) == (1, 28, 28) else "images"
@@ -91,7 +98,8 @@ def build_film(
             f"pictures, grey values from -1 to 1): {spread(frame.x_t):.2g} in x_t, {spread(frame.x0_hat):.2g} in the estimates."
         )
 
-    return Explorer(f"From noise to {what}", controls, live, update, words)
+    places = [{"number": number} for number in stations]
+    return Explorer(f"From noise to {what}", controls, live, update, words, stations=places)
 
 
 def _check_films(films: Mapping[str, Sequence[Frame]]) -> None:

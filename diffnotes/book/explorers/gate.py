@@ -13,7 +13,7 @@ from diffnotes.process.forward import q_posterior
 from diffnotes.process.schedules import Schedule
 
 WALKERS = 200_000
-DRAWN = 60  # paths of walkers that pass, and twice as many of all
+DRAWN = 40  # paths of walkers that pass, and twice as many of all
 WIDTH = 0.1  # of the gate
 LINE = (-2.4, 2.4)  # the part of the number line that is drawn
 REACH = 1.6  # where the gate may stand: -1.6..1.6

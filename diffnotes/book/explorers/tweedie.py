@@ -48,9 +48,11 @@ def build_tweedie(t: int = 150, x_t: float = -0.3) -> Explorer:
     density_ax.set_title("the slope of $\\log\\,q(x_t)$ ...")
     figure.legend(loc="outside lower center", ncols=4, fontsize=8, columnspacing=1.4, handlelength=1.8)
     bars = [bars_ax.plot([face] * 2, [0, 0], color=plots.SKY, lw=26, solid_capstyle="butt")[0] for face in FACES]
-    (mean,) = bars_ax.plot([], [], color=plots.RED, lw=2.4)
+    (mean,) = bars_ax.plot([], [], color=plots.RED, lw=2.4, label="mean of $x_0$")
     (point,) = bars_ax.plot([], [], "v", color=plots.RED, ms=9)
-    bars_ax.set(xlim=(-1.6, 1.6), ylim=(0, 1.1), xlabel="$x_0$", xticks=[-1, 0, 1])
+    bars_ax.set(xlim=(-1.6, 1.6), ylim=(0, 1.28), xlabel="$x_0$", xticks=[-1, 0, 1], yticks=[0, 0.5, 1])
+    bars_ax.set_ylabel("probability, given $x_t$")
+    bars_ax.legend(loc="upper center")
     bars_ax.set_title("... gives the mean of $q(x_0|x_t)$")
     plot = LivePlot(figure, [curve, tangent, drop, dots, shaft, head, here, *bars, mean, point])
     controls: dict[str, widgets.Widget] = {

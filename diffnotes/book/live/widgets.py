@@ -103,7 +103,8 @@ class Explorer:
 
     `update(**values)` sets the picture's data from the controls' values and returns the reading as HTML. `boxes` are the
     places in the picture where a click chooses from the menu, if there is one: one for each of its options. `extra` are widgets
-    that move a control, such as a play button."""
+    that move a control, such as a play button. `stations` are the states that readers without a kernel see, one above the other:
+    values of some controls each, the others as they are; without them, the state in which it stands."""
 
     def __init__(
         self,
@@ -114,8 +115,10 @@ class Explorer:
         alt: str,
         boxes: Sequence[Box] = (),
         extra: Sequence[widgets.Widget] = (),
+        stations: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.controls, self.plot, self.update, self.alt, self.boxes = dict(controls), plot, update, alt, list(boxes)
+        self.stations = list(stations)
         self.reading = widgets.HTML()
         self.defaults = {name: control.value for name, control in self.controls.items()}
         reset = widgets.Button(
@@ -145,12 +148,19 @@ class Explorer:
         self._changed()
 
     def show(self) -> None:
-        """Display it: live where a kernel runs, and a picture of its first state where none does."""
+        """Display it: live where a kernel runs, and pictures of its stations, or of its first state, where none does."""
+        behind = [self._still(self.update(**(self.values() | station))) for station in self.stations]
+        if behind:
+            self.update(**self.values())  # back from the last station
+        show_widget(self.widget, "".join(behind) or self._still(self.reading.value))
+
+    def _still(self, reading: str) -> str:
+        """The picture as it stands, with the reading below it."""
         if isinstance(self.plot, LivePlot):
             picture = plots.img_tag(self.plot.figure, self.alt)
         else:
             picture = plots.img_tag(self.plot.current, self.alt, exact=True)
-        show_widget(self.widget, f"{picture}<div>{self.reading.value}</div>")
+        return f"{picture}<div>{reading}</div>"
 
     def _changed(self, _change: Any = None) -> None:
         if not self._quiet:
