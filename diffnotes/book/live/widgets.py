@@ -149,7 +149,7 @@ class Explorer:
 
     def show(self) -> None:
         """Display it: live where a kernel runs, and pictures of its stations, or of its first state, where none does."""
-        behind = [self._still(self.update(**(self.values() | station))) for station in self.stations]
+        behind = [self._still(self.update(**{**self.values(), **station})) for station in self.stations]
         if behind:
             self.update(**self.values())  # back from the last station
         show_widget(self.widget, "".join(behind) or self._still(self.reading.value))
