@@ -55,8 +55,8 @@ def build_bound(model: Denoiser, schedule: Schedule, images: Tensor, terms: Elbo
     figure = plots.subplots(1, 1, size=(7.6, 4.0))[0]
     figure.clear()
     grid = figure.add_gridspec(2, 2, width_ratios=[1, 2.6])
-    pictures = noisy_and_estimate(figure, grid, images[0], "x̂_θ")
-    looks = ("nats spent so far", plots.BLUE, nats), ("RMS error of x̂_θ", plots.ORANGE, errors)
+    pictures = noisy_and_estimate(figure, grid, images[0], r"$\hat{\mathbf{x}}_\theta$")
+    looks = ("nats spent so far", plots.BLUE, nats), (r"RMS error of $\hat{\mathbf{x}}_\theta$", plots.ORANGE, errors)
     lines: list[Any] = []
     for row, (title, colour, table) in enumerate(looks):
         ax = figure.add_subplot(grid[row, 1])

@@ -71,11 +71,11 @@ def shown_pixels(picture: Any) -> Any:
     return picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)
 
 
-def noisy_and_estimate(figure: Any, grid: Any, image: Tensor, estimate: str = "x̂_0") -> list[Any]:
+def noisy_and_estimate(figure: Any, grid: Any, image: Tensor, estimate: str = r"$\hat{\mathbf{x}}_0$") -> list[Any]:
     """Two pictures, one above the other in the first column of the grid: x_t, and the network's `estimate` of the image, as
     the chapter writes it. They begin as `image`, (C, H, W)."""
     pictures = []
-    for row, title in enumerate(("x_t", f"the network's {estimate}")):
+    for row, title in enumerate((r"$\mathbf{x}_t$", f"the network’s {estimate}")):
         ax = figure.add_subplot(grid[row, 0])
         ax.set_axis_off()
         ax.set_title(title, fontsize=10)

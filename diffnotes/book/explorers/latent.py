@@ -60,7 +60,9 @@ def build_latent_plane(vae: VAE, images: Images, reach: float = 4.0, codes: int 
             *means[labels == value].T, marker=f"${value}$", s=20, linewidths=0, color=COLOURS[value % len(COLOURS)]
         )
     title = f"codes of {len(means):,} images, each as its digit"
-    plane_ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel="z_1", ylabel="z_2", title=title, aspect="equal")
+    plane_ax.set(
+        xlim=(-reach, reach), ylim=(-reach, reach), xlabel="$z_1$", ylabel="$z_2$", title=title, aspect="equal"
+    )
     cross = [plane_ax.axvline(0, color=plots.RED, lw=0.9), plane_ax.axhline(0, color=plots.RED, lw=0.9)]
     (marker,) = plane_ax.plot([], [], "o", ms=11, mfc="none", mec=plots.RED, mew=2.2)
     plot = LivePlot(figure, [digit, *cross, marker])
@@ -113,7 +115,7 @@ class ElboCurves:
             raise ValueError(f"updates must be positive, got {updates}")
         figure, (left, right) = plots.subplots(1, 2, size=(8, 2.8))
         (self._reconstruction,) = left.plot([], [], color=plots.RED, label="reconstruction term")
-        (self._elbo,) = left.plot([], [], color=plots.GREEN, ls="--", lw=1.6, label="reconstruction - prior matching")
+        (self._elbo,) = left.plot([], [], color=plots.GREEN, ls="--", lw=1.6, label="ELBO")
         left.set(xlim=(0, updates), ylim=(-260, -60), xlabel="updates", title="nats per image")
         left.legend(loc="upper right")
         (self._prior,) = right.plot([], [], color=plots.ORANGE)
