@@ -104,7 +104,7 @@ def sentences() -> Iterator[tuple[str, str]]:
     (guided,) = (shares[name] for name in shares if "s = 1.5" in name)
     plain = shares["the same, 2M (`--labels`)"]
     yield "09", f"has {plain[0]} recognised at $s=1$ and {guided[0]} at $s=1.5$, while the recall"
-    yield "09", f"falls from {plain[1]} to {guided[1]}."
+    yield "09", f"falls from {plain[1]} to {guided[1]}"
 
     steps = {name: curve["uniform"][-1]["frechet"]["value"] for name, curve in measured("steps")["curves"].items()}
     yield "08", f"$\\eta=0$ stays at {steps['DDIM, η = 0']:.0f}, with fifty steps as with a hundred."
@@ -149,7 +149,7 @@ def solutions() -> Iterator[tuple[str, str]]:
     yield "08", f"for $S=20$ it is {math.cos(math.pi / 40) ** 40:.3f}."
     far_out = Schedule.cosine().snr[[1000, 950]] ** -0.5
     assert far_out.round(decimals=-4)[0] == 20_000
-    yield "08", f"The first of twenty steps goes from $\\varsigma\\approx20\\,000$ to {far_out[1]:.0f},"
+    yield "08", f"The first of twenty steps goes from $\\varsigma\\approx20\\,000$ to {far_out[1]:.0f} (cosine schedule),"
 
     guided = dict(chapter_09._a_lonely_class()[1])["drawn with s = 4"]
     mean, deviation = (part.split()[-1] for part in guided.split(","))
