@@ -149,7 +149,10 @@ def solutions() -> Iterator[tuple[str, str]]:
     yield "08", f"for $S=20$ it is {math.cos(math.pi / 40) ** 40:.3f}."
     far_out = Schedule.cosine().snr[[1000, 950]] ** -0.5
     assert far_out.round(decimals=-4)[0] == 20_000
-    yield "08", f"The first of twenty steps goes from $\\varsigma\\approx20\\,000$ to {far_out[1]:.0f} (cosine schedule),"
+    yield (
+        "08",
+        f"The first of twenty steps goes from $\\varsigma\\approx20\\,000$ to {far_out[1]:.0f} (cosine schedule),",
+    )
 
     guided = dict(chapter_09._a_lonely_class()[1])["drawn with s = 4"]
     mean, deviation = (part.split()[-1] for part in guided.split(","))
