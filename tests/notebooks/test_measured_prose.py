@@ -32,7 +32,7 @@ def sentences() -> Iterator[tuple[str, str]]:
     yield "06", f"They lie between {min(again):.1f} and {max(again):.1f}."
     yield (
         "06",
-        f"with *the linear one* the distance is {distance['linear']:.1f}, and *algorithm 1* as it stands comes to",
+        f"with *the linear one* the distance is {distance['linear']:.1f}, and *algorithm 1*, otherwise trained as here, comes to",
     )
     yield "06", f"comes to {distance['algorithm_1']:.1f}."
     yield (
@@ -416,7 +416,7 @@ def one_step_back() -> Iterator[tuple[str, str]]:
     linear, hundred, twenty = Schedule.linear(T=1000), Schedule.cosine(T=100), Schedule.cosine(T=20)
     part = [(linear.beta[t] / (1 - linear.alpha_bar[t])).item() for t in (1, 10, 100)]
     assert abs(part[0] - 1) < 1e-9 and round(100 * part[2]) == 2
-    yield "02", f"all at $t=1$, a {PART[round(1 / part[1])]} at $t=10$, two per cent at $t=100$."
+    yield "02", f"all at $t=1$ and, in the linear schedule, a {PART[round(1 / part[1])]} at $t=10$, two per cent at $t=100$."
     long = 1 - (hundred.alpha_bar[40] / hundred.alpha_bar[20]).item()
     coin = coin_step(hundred.alpha_bar[20].item(), long, x_t=1)
     yield "02", f"Now one start has a probability of {100 * coin.shares.max():.0f} per cent"
