@@ -416,7 +416,10 @@ def one_step_back() -> Iterator[tuple[str, str]]:
     linear, hundred, twenty = Schedule.linear(T=1000), Schedule.cosine(T=100), Schedule.cosine(T=20)
     part = [(linear.beta[t] / (1 - linear.alpha_bar[t])).item() for t in (1, 10, 100)]
     assert abs(part[0] - 1) < 1e-9 and round(100 * part[2]) == 2
-    yield "02", f"all at $t=1$ and, in the linear schedule, a {PART[round(1 / part[1])]} at $t=10$, two per cent at $t=100$."
+    yield (
+        "02",
+        f"all at $t=1$ and, in the linear schedule, a {PART[round(1 / part[1])]} at $t=10$, two per cent at $t=100$.",
+    )
     long = 1 - (hundred.alpha_bar[40] / hundred.alpha_bar[20]).item()
     coin = coin_step(hundred.alpha_bar[20].item(), long, x_t=1)
     yield "02", f"Now one start has a probability of {100 * coin.shares.max():.0f} per cent"
