@@ -266,9 +266,9 @@ def test_reset_goes_back_to_the_first_picture(explorer):
 @pytest.mark.parametrize(
     ("show", "words", "size"),
     [
-        (gaussians.total, ("a narrow one of variance 0.89, for two noises", "(a + b)² = 1.69"), (640, 500)),
-        (gaussians.kl, ("Above, two bells of standard deviation 1", "D_KL(q ‖ p) = 0.500 nats"), (600, 470)),
-        (gaussians.product, ("Three bells: the prior around -1", "Posterior mean 1.00"), (600, 360)),
+        (gaussians.total, ("a narrow one of variance 0.89, for two noises", "(a + b)² = 1.69"), (1280, 1000)),
+        (gaussians.kl, ("Above, two bells of standard deviation 1", "D_KL(q ‖ p) = 0.500 nats"), (1200, 940)),
+        (gaussians.product, ("Three bells: the prior around -1", "Posterior mean 1.00"), (1200, 720)),
     ],
 )
 def test_a_picture_and_its_reading_stand_behind_the_explorer(show, words, size, shown):
