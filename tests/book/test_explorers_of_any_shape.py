@@ -175,7 +175,7 @@ def test_the_chain_of_a_picture_in_colour_moves():
         ),
         (
             lambda: explorers.build_draw(model(), SCHEDULE, seed=100),
-            "seed must be the number of a noise, 0 to 99, got 100",
+            "seed must lie in 0..99, got 100",
         ),
         (lambda: explorers.build_draw(model(), SCHEDULE, number=0), "number must be at least 1, got 0"),
     ],

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from diffnotes.book.explorers.controls import (
     check_images,
+    check_range,
     dropdown,
     enlargement,
     float_slider,
@@ -29,7 +30,6 @@ from diffnotes.training.restore import item_shape_of
 
 MOST = 50  # steps on the slider
 FINE = 100  # steps of 2M that stand for the end of the exact curve
-LAST_NOISE = 99  # where the slider over noises ends
 KINDS = {0.0: "deterministic: x_T alone decides", 1.0: "DDPM's own noise, β̃"}
 
 
@@ -100,8 +100,7 @@ def build_draw(
     """The explorer of `draw`, not yet shown."""
     if number < 1:
         raise ValueError(f"number must be at least 1, got {number}")
-    if not 0 <= seed <= LAST_NOISE:
-        raise ValueError(f"seed must be the number of a noise, 0 to {LAST_NOISE}, got {seed}")
+    check_range({"seed": (seed, 0, 99)})
     shape, names = item_shape_of(model), label_names(model)
     one, larger = noun(names), enlargement(shape[-1], 84)
     live = LivePicture(grid_image(torch.zeros(number, *shape), number, larger).width)
@@ -111,7 +110,7 @@ def build_draw(
     if getattr(model, "num_classes", None) is not None and getattr(model, "label_dropout", None) != 0:
         guided = GuidedBetween(ClassifierFreeGuidance(model, scale), schedule)
         calls += int(guided.guides(with_label).sum())
-    controls: dict[str, widgets.Widget] = {"seed": int_slider("noise", seed, 0, LAST_NOISE, continuous_update=False)}
+    controls: dict[str, widgets.Widget] = {"seed": int_slider("noise", seed, 0, 99, continuous_update=False)}
     if names:
         choices = [("any", None), *((name, label) for label, name in enumerate(names))]
         controls = {"label": dropdown("digit" if one == "digit" else "label", choices, value=first), **controls}
