@@ -51,6 +51,21 @@ WISH = """async wish => {
 }"""
 
 
+# Of what the worker sends, the page hears the 31 frames up to the noise and the first one down; the rest only after letGo().
+HELD = """
+    const Real = Worker, kept = [];
+    let room = 32;
+    globalThis.letGo = () => { room = Infinity; kept.splice(0).forEach(go => go()); };
+    globalThis.Worker = class extends Real {
+        set onmessage(hear) {
+            super.onmessage = event => {
+                if (kept.length || (event.data.frame && room-- <= 0)) kept.push(() => hear(event)); else hear(event);
+            };
+        }
+    };
+"""
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the built site, in a folder of a server that has nothing but files. Without the runtime these tests are
@@ -258,7 +273,7 @@ def test_a_reader_draws_a_digit_sends_it_to_noise_and_rubs_a_part_out(visit):
 
 
 def test_a_reader_goes_from_one_digit_to_another_by_keyboard(visit):
-    page, asked = visit(YOURS)
+    page, asked = visit(YOURS, script=HELD)
     box = page.locator("[data-live=between]")
     box.scroll_into_view_if_needed()
     go, stop, u = (box.get_by_role(role, name=name) for role, name in (
@@ -268,19 +283,28 @@ def test_a_reader_goes_from_one_digit_to_another_by_keyboard(visit):
         box.locator(".live-panel > canvas").nth(0),
         box.locator(".live-one"),
     )
+    held = "button => button === document.activeElement"
     assert u.is_disabled() and stop.is_disabled()
     go.focus()
     page.keyboard.press("Enter")
-    box.get_by_text("Up to the noise").wait_for(timeout=PATIENCE)
     stop.focus()
+    box.get_by_text("Down from all points").wait_for(timeout=PATIENCE)
+    assert stop.evaluate(held)  # through the turn from up to down
     page.keyboard.press("Enter")
     box.get_by_text("Stopped.", exact=True).wait_for(timeout=PATIENCE)
-    assert u.is_disabled() and go.evaluate("button => button === document.activeElement")
+    shown = row.evaluate("canvas => canvas.toDataURL()")
+    page.evaluate("letGo()")  # what was under way when it stopped changes nothing
+    assert (
+        row.evaluate("canvas => canvas.toDataURL()") == shown and box.get_by_text("Stopped.", exact=True).is_visible()
+    )
+    assert u.is_disabled() and go.evaluate(held)
     box.get_by_role("group", name="Digit b").get_by_role("combobox").select_option("3")  # by the network
     box.get_by_text("Digit b was drawn by the network").wait_for(timeout=PATIENCE)
     page.keyboard.press("Shift+Tab")
     go.press("Enter")
+    stop.focus()
     box.get_by_text("Move u").wait_for(timeout=PATIENCE)
+    assert go.evaluate(held)  # a walk that is over has nothing to stop
     assert row.evaluate("canvas => [canvas.width, canvas.height]") == [9 * 28, 2 * 28]
     assert "Nine digits from a to b" in row.get_attribute("aria-label")
     u.focus()

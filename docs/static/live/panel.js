@@ -11,7 +11,9 @@ export function ask(wish, { bar, status, stop, frame, done }) {
   const id = ++asked;
   const end = (words) => {
     waiting.delete(id);
-    bar.hidden = stop.disabled = true;
+    bar.hidden = true;
+    if (document.activeElement === stop) stop.parentElement.querySelector(".live-go")?.focus(); // a disabled button loses it
+    stop.disabled = true;
     if (words) say(status, words);
   };
   waiting.set(id, ({ loaded, frame: one, done: over, error, dropped }) => {
@@ -24,8 +26,9 @@ export function ask(wish, { bar, status, stop, frame, done }) {
       bar.hidden = true;
       frame(one);
     } else if (over) {
-      end();
+      waiting.delete(id);
       done();
+      if (waiting.size === 0) end(); // else done asked for more, and Stop keeps the keyboard
     }
   });
   if (!worker) {
@@ -66,10 +69,7 @@ export function frame(box, title) {
   progress(bar, 0, "Fetching the network");
   const stop = press(group, "Stop");
   stop.disabled = true;
-  stop.addEventListener("click", () => {
-    drop("Stopped.");
-    group.querySelector(".live-go")?.focus();
-  });
+  stop.addEventListener("click", () => drop("Stopped."));
   return { panel, group, view: { status, bar, stop } };
 }
 
