@@ -14,6 +14,7 @@ export function ask(wish, { bar, status, stop, frame, done }) {
     bar.hidden = true;
     if (document.activeElement === stop) stop.parentElement.querySelector(".live-go")?.focus(); // a disabled button loses it
     stop.disabled = true;
+    status.ariaLive = "polite";
     if (words) say(status, words);
   };
   waiting.set(id, ({ loaded, frame: one, done: over, error, dropped }) => {
@@ -27,6 +28,7 @@ export function ask(wish, { bar, status, stop, frame, done }) {
       frame(one);
     } else if (over) {
       waiting.delete(id);
+      status.ariaLive = "polite";
       done();
       if (waiting.size === 0) end(); // else done asked for more, and Stop keeps the keyboard
     }
@@ -39,6 +41,7 @@ export function ask(wish, { bar, status, stop, frame, done }) {
     worker.onerror = (event) => waiting.get(asked)?.({ error: event.message || "the worker could not be started" });
   }
   say(status, "Starting.");
+  status.ariaLive = "off"; // no one wants every step read out; what it ends with is
   stop.disabled = false;
   worker.postMessage({ id, ...wish });
 }
