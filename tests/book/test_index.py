@@ -23,7 +23,6 @@ BAYES = Equation(
 
 
 def test_an_equation_is_described_by_its_checks():
-    assert index.kind(BAYES) == "identity"
     assert index.how(BAYES) == ["exact on a finite chain", "compared with the code"]
 
 
@@ -47,11 +46,16 @@ def test_the_opening_counts_whole_proofs_apart():
         "2": ["proved by sympy for the case <em>d = 2</em>", "holds in 100 random draws, off by 1"],
         "3": ["a lemma of it proved by sympy: <em>a</em>", "exact on a chain of finitely many states, 1 value"],
         "4": ["agrees in numbers: 1 value", "is what the code computes in <code>f</code>: 1 value"],
+        "5": ["holds in all 3 cases tried, smallest gap 1"],
+        "6": ["a lemma of it agrees in numbers: <em>a</em>, 1 value"],
     }
     summary = index.summary_of([Equation(f"1.{k}", "", "", "", shown=lines) for k, lines in shown.items()])
-    assert "**4 numbered equations**" in summary and "1 are proved by sympy as they stand" in summary
+    assert "**6 numbered equations**" in summary and "1 are proved by sympy as they stand" in summary
     assert "of 2 more a special case or a lemma; 1 are verified on a chain" in summary
-    assert "1 are compared with the package's code, 1 with a second computation, 1 with random draws" in summary
+    assert (
+        "1 are compared with the package's code, 1 with a second computation, 1 with random draws, and 1 are" in summary
+    )
+    assert "Of the other 1, a step is checked in numbers." in summary
 
 
 def test_the_words_of_a_tick_come_from_the_stored_line(monkeypatch):
@@ -96,7 +100,7 @@ def test_bars_in_a_formula_do_not_split_the_table(monkeypatch):
 def test_a_line_of_the_index_is_read_as_it_was_written():
     (line,) = index.lines(f"## 2 · Bayes\n\n| | |\n|---|---|\n{index.row(BAYES)}\n")
     assert (line.tag, line.latex, line.section) == ("2.2", BAYES.latex.rstrip(","), "Bayes, with the start given")
-    assert (line.kind, line.ways) == ("identity", "exact on a finite chain; compared with the code")
+    assert line.ways == "exact on a finite chain; compared with the code"
     assert line.code == ["forward.q_posterior"]
     bare = Equation("1.2", "", "", "x", kinds=["identity"], shown=["proved by sympy"])
     (line,) = index.lines(index.row(bare))
@@ -113,7 +117,7 @@ def test_the_search_knows_every_equation_of_the_book():
 
 def test_the_search_finds_by_number_section_formula_and_code():
     found = index.lines(index.row(BAYES))
-    for wanted in ("2.2", "bayes start", "frac", "q(x_t|x_{t-1})", "q_posterior", "chain identity"):
+    for wanted in ("2.2", "bayes start", "frac", "q(x_t|x_{t-1})", "q_posterior", "chain code"):
         assert "(2.2)</a>" in index.matches(found, wanted), wanted
     assert "No equation has" in index.matches(found, "guidance")
     assert index.matches(found, " ") == "1 equation."

@@ -140,8 +140,8 @@ class ElboCurves:
             _, reconstruction, prior_kl = _blocks(history)[:, -1]
             alt = (
                 f"The terms of the ELBO over {len(history):,} updates. Left: the reconstruction term, which ends at "
-                f"{reconstruction:.0f} nats per image, and the ELBO below it. Right: the prior matching term, which ends at "
-                f"{prior_kl:.1f} nats."
+                f"{reconstruction:.0f} nats per image, and the ELBO, at {reconstruction - prior_kl:.0f}. Right: the prior "
+                f"matching term, which ends at {prior_kl:.1f} nats."
             )
         show_widget(self.plot.image, plots.img_tag(self.plot.figure, alt), self._display_id, update=True)
 

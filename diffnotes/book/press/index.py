@@ -27,21 +27,12 @@ HOW = {  # what a check's line begins with, and how the index says it
     "holds in": "random draws",
 }
 LEMMA = "a lemma of it "  # how a line begins whose check is of a step towards the equation
-KINDS = {
-    "identity": "identity",
-    "discrete": "identity",
-    "numeric": "identity",
-    "inequality": "inequality",
-    "monte_carlo": "expectation",
-    "definition": "definition",
-}
 OPENING = """\
 # 92 · Index of equations
 
 Every numbered equation of the book on one page: what it says, how it is checked, which function of the package
 computes it, and which slips of the [clinic](91_errata_clinic.ipynb) are held against it. The number leads to the
-place where it is derived. The page is made by a program that reads the notebooks, so it says what is there and not
-what we meant to put there.
+place where it is derived. A function's name begins below `diffnotes`, or below `diffnotes.process`.
 
 **How it is checked.** *Proved*: sympy reduces the difference of the two sides to zero, for all values that the
 symbols may take, and the two sides are the whole equation. *Proved for ...*: they are the special case that is named.
@@ -49,8 +40,7 @@ symbols may take, and the two sides are the whole equation. *Proved for ...*: th
 both sides are computed for a small chain of finitely many states, as fractions or, where there are logarithms, to
 rounding. *Compared with the code*: the package computes what the equation says, on concrete numbers. *Compared in
 numbers*: two computations agree to rounding. *Random draws*: a mean over draws with a fixed seed lies within five
-standard errors. *Shown in all cases*: an inequality, tried on all the numbers that the cell names. The word before
-it (identity, definition, inequality, expectation) is the kind of claim that the first check makes.
+standard errors. *Shown in all cases*, or *in one*: an inequality, tried on the numbers that the cell names.
 
 {summary}
 
@@ -84,16 +74,12 @@ def how(equation: Equation) -> list[str]:
     return list(dict.fromkeys(words))
 
 
-def kind(equation: Equation) -> str:
-    """Definition, identity, inequality or a claim about an expectation: told by the first check under it."""
-    return KINDS[equation.kinds[0]] if equation.kinds else "unchecked"
-
-
 def table(chapter: int, found: list[Equation]) -> str:
     """The text cell of one chapter."""
     heading = read(FOLDER / f"{CHAPTERS[chapter]}.ipynb").cells[0].source.splitlines()[0]
     title = re.sub(r"^# \w+ · ", "", heading)
-    return "\n".join([f"## {label(chapter)} · {title}", "", "| | |", "|---|---|", *map(row, found)])
+    name = f'<a id="chapter-{label(chapter)}"></a>{label(chapter)}'
+    return "\n".join([f"## {name} · {title}", "", "| | |", "|---|---|", *map(row, found)])
 
 
 def row(e: Equation) -> str:
@@ -103,7 +89,7 @@ def row(e: Equation) -> str:
     code = ", ".join(f"`{c.removeprefix('process.')}`" for c in e.code)
     slips = ", ".join(f"[{s}]({CHAPTERS[91]}.ipynb#{s})" for s in e.slips)
     ways = "; ".join(how(e)).replace("|", "&#124;")
-    about = [f"*{section}*", kind(e), f"checked: {ways}", code, slips and f"slips: {slips}"]
+    about = [f"*{section}*", f"checked: {ways}", code, slips and f"slips: {slips}"]
     return f"| [({e.tag})]({address(e.tag, 92)}) | $\\displaystyle {formula}$<br>{' · '.join(filter(None, about))} |"
 
 
@@ -113,7 +99,8 @@ def cells() -> list[str]:
     summary = summary_of(found)
     chapters = sorted({number_of(e.tag) for e in found})
     tables = [table(c, [e for e in found if number_of(e.tag) == c]) for c in chapters]
-    return [OPENING.format(summary=summary), SEARCHING, *tables, CLOSING]
+    links = " · ".join(f"[{label(c)}](#chapter-{label(c)})" for c in chapters)
+    return [OPENING.format(summary=summary), f"{SEARCHING}\n\n{links}", *tables, CLOSING]
 
 
 def summary_of(found: list[Equation]) -> str:
@@ -124,13 +111,16 @@ def summary_of(found: list[Equation]) -> str:
 
     whole = [e for e in found if "proved" in how(e)]
     in_part = [e for e in found if e not in whole and any(w.startswith(("proved", f"{LEMMA}proved")) for w in how(e))]
+    counted = ("proved", f"{LEMMA}proved", "exact", "on a finite", "compared", "random", "shown")
+    others = [e for e in found if not any(way.startswith(counted) for way in how(e))]
     return (
         f"The book has **{len(found)} numbered equations**. Of these, {len(whole)} are proved by sympy as they stand, "
         f"and of {len(in_part)} more a special case or a lemma; "
         f"{number('exact on a finite chain', 'on a finite chain')} are verified on a chain by summing over all its paths, "
         f"{number('compared with the code')} are compared with the package's code, "
         f"{number('compared in numbers')} with a second computation, "
-        f"{number('random draws')} with random draws; many in more than one way."
+        f"{number('random draws')} with random draws, and {number('shown')} are inequalities tried on numbers; many in more "
+        f"than one way. Of the other {len(others)}, a step is checked in numbers."
     )
 
 
@@ -162,13 +152,12 @@ class Line:
     tag: str
     latex: str
     section: str
-    kind: str
     ways: str  # how it is checked
     code: list[str]
 
 
 LINE = re.compile(
-    r"^\| \[\((?P<tag>[^)]+)\)\]\([^)]+\) \| \$\\displaystyle (?P<latex>.*?)\$<br>\*(?P<section>.*?)\* · (?P<kind>\w+)"
+    r"^\| \[\((?P<tag>[^)]+)\)\]\([^)]+\) \| \$\\displaystyle (?P<latex>.*?)\$<br>\*(?P<section>.*?)\*"
     r" · checked: (?P<ways>.*?)(?: · (?P<code>`[^·]*`))?(?: · slips: .*)? \|$",
     re.MULTILINE,
 )
@@ -180,7 +169,7 @@ def lines(text: str) -> list[Line]:
     for match in LINE.finditer(text):
         latex = match["latex"].replace(r"\Vert ", r"\|").replace(r"\vert ", "|")
         code = re.findall("`(.*?)`", match["code"] or "")
-        found.append(Line(match["tag"], latex, match["section"], match["kind"], match["ways"], code))
+        found.append(Line(match["tag"], latex, match["section"], match["ways"], code))
     return found
 
 
@@ -218,7 +207,7 @@ def matches(found: list[Line], wanted: str, most: int = 12) -> str:
 
 
 def _text(line: Line) -> str:
-    return html.unescape(" ".join([line.tag, line.section, line.latex, *line.code, line.ways, line.kind])).lower()
+    return html.unescape(" ".join([line.tag, line.section, line.latex, *line.code, line.ways])).lower()
 
 
 if __name__ == "__main__":

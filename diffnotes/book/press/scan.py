@@ -157,13 +157,22 @@ def equations() -> list[Equation]:
     return list(found.values())
 
 
+def checks_in(tree: ast.AST) -> list[ast.Call]:
+    """The calls of checks in a piece of code."""
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call) and is_check(node)]
+
+
 def slips() -> list[tuple[str, str]]:
-    """The slips that the clinic runs, each with the equation it is held against."""
+    """The slips that the clinic runs, each with the equation it is held against: that of the check it refuses, or, if what it
+    refuses is code without a check, of the next one in the cell."""
     found = []
     for path in notebooks():
         for _, cell in code_cells(path):
             for slip, block in refusals(cell.source):
-                calls = [node for node in ast.walk(block) if isinstance(node, ast.Call) and is_check(node)]
+                calls = (
+                    checks_in(block)
+                    or [node for node in checks_in(ast.parse(cell.source)) if node.lineno > block.lineno][:1]
+                )
                 found += [(slip, ast.literal_eval(call.args[0])) for call in calls]
     return found
 

@@ -292,7 +292,9 @@ def _report(tag: str, verdict: str, left: str, right: str, difference: str) -> s
 
 
 def _short(values: Any) -> str:
-    return np.array2string(_array(values), precision=6, threshold=8, edgeitems=3)
+    """On one line: an array of two and more dimensions in a row."""
+    array = _array(values)
+    return np.array2string(array.ravel() if array.ndim > 1 else array, precision=6, threshold=8, edgeitems=3)
 
 
 def _table(values: np.ndarray, most: int = 6) -> str:
