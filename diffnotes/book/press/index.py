@@ -74,12 +74,16 @@ def how(equation: Equation) -> list[str]:
     return list(dict.fromkeys(words))
 
 
+def title(chapter: int) -> str:
+    """What stands in the heading of a chapter, without its number."""
+    heading = read(FOLDER / f"{CHAPTERS[chapter]}.ipynb").cells[0].source.splitlines()[0]
+    return re.sub(r"^# \w+ · ", "", heading)
+
+
 def table(chapter: int, found: list[Equation]) -> str:
     """The text cell of one chapter."""
-    heading = read(FOLDER / f"{CHAPTERS[chapter]}.ipynb").cells[0].source.splitlines()[0]
-    title = re.sub(r"^# \w+ · ", "", heading)
-    name = f'<a id="chapter-{label(chapter)}"></a>{label(chapter)}'
-    return "\n".join([f"## {name} · {title}", "", "| | |", "|---|---|", *map(row, found)])
+    name = f'<a id="chapter-{label(chapter)}"></a>{label(chapter)} · {title(chapter)}'
+    return "\n".join([f"## {name}", "", "| | |", "|---|---|", *map(row, found)])
 
 
 def row(e: Equation) -> str:
@@ -99,7 +103,7 @@ def cells() -> list[str]:
     summary = summary_of(found)
     chapters = sorted({number_of(e.tag) for e in found})
     tables = [table(c, [e for e in found if number_of(e.tag) == c]) for c in chapters]
-    links = " · ".join(f"[{label(c)}](#chapter-{label(c)})" for c in chapters)
+    links = " · ".join(f"{label(c)} [{title(c)}](#chapter-{label(c)})" for c in chapters)
     return [OPENING.format(summary=summary), f"{SEARCHING}\n\n{links}", *tables, CLOSING]
 
 
