@@ -4,11 +4,13 @@ import os
 import re
 import subprocess
 import tomllib
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from diffnotes.book.proof.chapters import label
@@ -42,6 +44,14 @@ def environment() -> dict:
 @pytest.mark.parametrize("requirement", REQUIREMENTS, ids=lambda requirement: requirement.name)
 def test_every_dependency_is_pinned_within_its_range(requirement: Requirement, pins: dict[str, str]):
     assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)])
+
+
+def test_every_pin_can_be_installed_with_the_oldest_python(pins: dict[str, str]):
+    """Debian's Python is 3.11.2, and a package may ask for 3.11.5: then pip says that versions conflict."""
+    oldest = PROJECT["requires-python"].removeprefix(">=") + ".0"
+    here = {canonicalize_name(one.name): one for one in distributions() if canonicalize_name(one.name) in pins}
+    asked = {name: one.metadata.get("Requires-Python") or "" for name, one in here.items()}
+    assert len(asked) > 100 and {name: want for name, want in asked.items() if oldest not in SpecifierSet(want)} == {}
 
 
 def test_no_dependency_is_listed_twice():
