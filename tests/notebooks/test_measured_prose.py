@@ -69,7 +69,10 @@ def sentences() -> Iterator[tuple[str, str]]:
     yield "15", f"DDPM's digits are nearest to the real ones, at {off['ddpm']}, and take fifty calls each;"
     yield "15", f"and flow matching, are at {off['ddim']}, with twenty, eight and twenty."
     yield "15", f"The score SDE is at {off['score_sde']}:"
-    yield "15", f"by far the best bits, {models['realnvp']['bits']['value']:.2f}, and is at {off['realnvp']}."
+    yield (
+        "15",
+        f"has the lowest bits of the table, {models['realnvp']['bits']['value']:.2f}, and is at {off['realnvp']}.",
+    )
     assert all(
         row["bits"] is None or row["bits"]["value"] >= models["realnvp"]["bits"]["value"] for row in models.values()
     )
@@ -287,13 +290,13 @@ def transformers() -> Iterator[tuple[str, str]]:
         "16",
         f"has made {updates['dit small']} updates, chapter 6's network, the large U-Net, {updates['unet large']}.",
     )
-    yield "16", f"the large transformer, {error['dit large']} after {updates['dit large']} updates,"
+    yield "16", f"the large transformer ends at {error['dit large']}, after {updates['dit large']} updates."
     flops = {name: rows[name]["flops"] / 1e6 for name in ("dit small", "unet small")}
     rate = {name: updates[name] / rows[name]["seconds"] for name in flops}
     yield "16", f"needs {flops['dit small']:.0f} million for an image, the small U-Net {flops['unet small']:.0f},"
     yield "16", f"makes {rate['dit small'] / rate['unet small']:.1f} times as many updates in a second."
     first = [rows[name]["error"][0] for name in ("dit middle", "unet middle")]
-    yield "16", f"by most in the first, {first[0]:.3f} against {first[1]:.3f}."
+    yield "16", f"in the first with {first[0]:.3f} against {first[1]:.3f}, and in the last;"
     distance = [f"{rows[name]['frechet']['value']:.0f}" for name in ("dit small", "dit middle", "unet middle")]
     yield "16", f"distances, {distance[0]} and {distance[1]}, are lower than that of the middle U-Net, {distance[2]}."
     read = [f"{100 * rows[name]['recognised']['value']:.0f}" for name in ("unet middle", "dit small", "dit middle")]
@@ -317,9 +320,9 @@ def latents() -> Iterator[tuple[str, str]]:
     off = {name: f"{row['frechet']['value']:.1f}" for name, row in k.items()}
     yield (
         "18",
-        f"At $k=0.18$ the error of v is the *lowest* of the three, {k['0.18']['loss']:.3f}, and the Fréchet distance the "
-        f"largest, {off['0.18']} against {off['1']};",
+        f"At $k=0.18$ the error of v is the *lowest* of the three, {k['0.18']['loss']:.3f} (not $k$ itself:",
     )
+    yield "18", f"and the Fréchet distance the largest, {off['0.18']} against {off['1']};"
     assert min(k, key=lambda name: k[name]["loss"]) == max(k, key=lambda name: k[name]["frechet"]["value"]) == "0.18"
     named = {name: f"{100 * row['right']:.0f} %" for name, row in k.items()}
     yield "18", f"{named['0.18']} of the digits are named as asked against {named['1']},"
@@ -352,8 +355,8 @@ def latents() -> Iterator[tuple[str, str]]:
     )
     yield (
         "18",
-        f"the rest held {rows['latent']['updates'] - first['updates']} updates, no more than the {rows['pixel']['updates']} of "
-        "pixels",
+        f"the rest held {rows['latent']['updates'] - first['updates']} updates, hardly more than the "
+        f"{rows['pixel']['updates']} of pixels",
     )
     yield (
         "18",

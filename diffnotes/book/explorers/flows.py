@@ -66,7 +66,7 @@ def build_flows(t: float = 0.2, steps: int = 50, pairs: str = "independent") -> 
     alt = (
         f"Two pictures of {DOTS} dots at the flow time {t:g}, on the way from a cloud of noise in the middle to eight blobs on a "
         f"circle. Left, the twelve straight lines to the dots' partners cross one another; right, {LINES} lines of the flow lead "
-        "from the same noises outwards and hardly cross."
+        "from the same noises into blobs near by and hardly cross."
     )
     return Explorer("Noise flows into a ring", controls, plot, update, alt)
 
