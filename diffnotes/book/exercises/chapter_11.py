@@ -115,8 +115,8 @@ EXERCISES: dict[str, Exercise] = {
     "11.2": Build(
         "a function of a chain q that returns a table over x0, x1, x2, x3",
         _chains,
-        "The forward chain, read from its end. The log-ratio is then -log q(x_0) on every path, so the bound is -log q(x_0) for "
-        "every image, and its gap is 0.",
+        "The forward chain, read from its end. The log-ratio is then -log q(x_0) on every path, so the bound (11.2) is "
+        "log q(x_0) for every image, and its gap is 0.",
         (
             Mistake(
                 lambda q: q("x0") * q("x1") * q("x2") * q("x3"),
