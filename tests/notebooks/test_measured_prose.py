@@ -502,10 +502,10 @@ def test_what_chapter_21_reads_off_the_portrait_holds():
     one_a_class = made["one_a_class"]["frechet_infinity"]
 
     def beyond(more: str, value: float, error: float) -> bool:
-        return distance[more] - value > math.hypot(errors[more], error)
+        return distance[more] - value > 2 * math.hypot(errors[more], error)
 
     worse = [name for name in distance if beyond(name, one_a_class["value"], one_a_class["error"])]
-    assert (len(worse), len(distance)) == (9, 16) and made["one_a_class"]["copies"]["value"] == 1
+    assert (len(worse), len(distance)) == (8, 16) and made["one_a_class"]["copies"]["value"] == 1
     assert made["one_a_class"]["recall"]["value"] == 0 and f"{made['one_a_class']['frechet']['value']:.1f}" == "3.7"
     assert made["blurred"]["recall"]["value"] < made["real"]["recall"]["value"] / 2
     copies = [row["copies"]["value"] for rows in (one, three, ten) for row in rows.values()]
@@ -523,7 +523,7 @@ def test_what_chapter_21_reads_off_the_portrait_holds():
     ]
     assert abs(late["guided"]) < ten["guided"]["frechet_infinity"]["error"]
     back = [name for name in late if late[name] > distance[name]]
-    assert sorted(back) == ["gan_labels", "vae"] and 1.65 < late["gan_labels"] / distance["gan_labels"] < 1.75
+    assert sorted(back) == ["gan_labels", "vae"] and f"{late['gan_labels'] - distance['gan_labels']:.1f}" == "1.3"
     assert late["gan"] < distance["gan"] / 2 and late["consistency"] > 6
 
 
@@ -536,5 +536,6 @@ def test_the_times_that_chapter_21_names_are_those_of_the_portrait():
     )
     (path,) = (path for path in NOTEBOOKS if path.name.startswith("21"))
     prose = "\n".join(cell.source for _, cell in markdown_cells(path))
-    assert "needs 59 seconds for them, and every model gets 55 to 69" in prose
+    ddpm = rows["3"]["ddpm"]["updates"]
+    assert f"that network made {ddpm} in 59 seconds (the row of DDPM), and every model gets 55 to 69" in prose
     assert '18 to 23 seconds here, and "ten minutes" that of 2,800, 188 to 244 seconds' in prose
