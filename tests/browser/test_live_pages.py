@@ -290,7 +290,7 @@ def test_a_reader_goes_from_one_digit_to_another_by_keyboard(visit):
     stop.focus()
     box.get_by_text("Down from all points").wait_for(timeout=PATIENCE)
     assert stop.evaluate(held)  # through the turn from up to down
-    assert box.get_by_role("status").get_attribute("aria-live") == "off"  # of the steps, none is read out
+    assert box.locator(".live-status").get_attribute("aria-live") == "off"  # of the steps, none is read out
     page.keyboard.press("Enter")
     box.get_by_text("Stopped.", exact=True).wait_for(timeout=PATIENCE)
     shown = row.evaluate("canvas => canvas.toDataURL()")
@@ -306,7 +306,7 @@ def test_a_reader_goes_from_one_digit_to_another_by_keyboard(visit):
     stop.focus()
     box.get_by_text("Move u").wait_for(timeout=PATIENCE)
     assert go.evaluate(held)  # a walk that is over has nothing to stop
-    assert box.get_by_role("status").get_attribute("aria-live") == "polite"
+    assert box.locator(".live-status").get_attribute("aria-live") == "polite"
     assert row.evaluate("canvas => [canvas.width, canvas.height]") == [9 * 28, 2 * 28]
     assert "Nine digits from a to b" in row.get_attribute("aria-label")
     u.focus()
