@@ -2,9 +2,11 @@
 
 import itertools
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -454,6 +456,22 @@ def loss() -> Iterator[tuple[str, str]]:
     yield "04", f"on new ones the loss of this denoiser is {new} at $t=100$"
 
 
+def bits() -> Iterator[tuple[str, str]]:
+    """Bits per dimension: those that chapter 12 takes from chapter 3 and from itself, and what the noise level costs in 13."""
+
+    def stored(chapter: str, pattern: str) -> str:
+        (path,) = (path for path in NOTEBOOKS if path.name.startswith(chapter))
+        cells = nbformat.read(path, as_version=4).cells
+        lines = "\n".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
+        (found,) = re.findall(pattern, lines)
+        return f"{float(found):.2f}"
+
+    whole = stored("03", r"([\d.]+) ± [\d.]+ bits per dimension, from 2000 network calls")
+    few, head = (stored("12", name + r" +([\d.]+) ± [\d.]+ bits/dim") for name in ("β̃'", "and mixtures in every step"))
+    yield "12", f"25 steps with the head | {whole}; {few}; {head} | bound |"
+    yield "13", f"\\cdot0.02\\cdot127.5)={math.log2(math.sqrt(2 * math.pi) * 0.02 * 127.5):.1f}$ bits"
+
+
 PROSE = [
     *one_step_back(),
     *loss(),
@@ -464,6 +482,7 @@ PROSE = [
     *likelihood(),
     *transformers(),
     *latents(),
+    *bits(),
 ]
 
 
